@@ -1,0 +1,220 @@
+"""From payloads to increments, without decoding what was decoded before.
+
+Reading is bound by Python's cost per message, so two memos stand before fastavro. Both hold
+only what passed every check, both are bounded and cleared when full, and neither changes a
+verdict: `Decoder.decode` gives what decoding every payload would give.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import fastavro
+
+from consumer.errors import RowError
+from consumer.row import (
+    INT64_MAX,
+    INT64_MIN,
+    MAX_PAYLOAD_BYTES,
+    CounterRef,
+    KeySchema,
+    Reason,
+    Row,
+    check_limits,
+    key_value,
+    schema,
+)
+
+Increment = tuple[CounterRef, int]
+"""What one event adds to which counter."""
+
+_MEMO_ENTRIES = 100_000
+_MEMO_BYTES = 16 * 1024 * 1024
+_MAX_VARINT = 10
+_VARINT_ENTRIES = 65_536
+_CONTINUES = 0x80
+# Bytes that fastavro trips over end in one of these.
+_UNDECODABLE = (EOFError, IndexError, ValueError, OverflowError, MemoryError)
+
+
+class Decoded(NamedTuple):
+    """The increments of a run of payloads, and by index the reason of each that has none."""
+
+    increments: list[Increment]
+    rejected: dict[int, RowError]
+
+
+_NOTHING: Increment = (CounterRef("", "", None, ""), 0)
+
+
+class Decoder(dict[bytes, Increment]):
+    """Reads payloads for the given tables; itself the memo of equal payloads.
+
+    A hit costs one dictionary look-up in C. A miss comes to `__missing__`, which tries the
+    memo of equal *items*: ``incr`` stands last in the schema, so a payload is a prefix that
+    names the counter and a varint. Avro decodes from the left, so a prefix that once was
+    followed by a varint names the same counter whenever it is followed by one.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, KeySchema],
+        *,
+        default_counter: str = "count",
+        min_incr: int = INT64_MIN,
+        max_incr: int = INT64_MAX,
+        writer_schema: Any = None,
+    ) -> None:
+        super().__init__()
+        self._tables = tables
+        self._default = default_counter
+        self._min, self._max = min_incr, max_incr
+        self._schema = schema()
+        self._writer_schema = writer_schema
+        self._prefixes: dict[bytes, CounterRef] = {}
+        self._varints = _Varints()
+        self._bytes = 0
+        self._keep = True
+        self._batches = 0
+        self._misses = 0
+        self._errors: list[RowError] = []
+
+    def decode(self, payloads: Sequence[bytes | None]) -> Decoded:
+        """Return an increment a payload, in order; a rejected one has an entry in ``rejected``."""
+        misses, self._errors = self._misses, []
+        found = list(map(self.__getitem__, payloads))  # type: ignore[arg-type]
+        self._adapt(len(found), self._misses - misses)
+        if not self._errors:
+            return Decoded(found, {})
+        bad = [i for i, increment in enumerate(found) if increment is _NOTHING]
+        return Decoded(found, dict(zip(bad, self._errors, strict=True)))
+
+    def _adapt(self, seen: int, missed: int) -> None:
+        """Remember whole payloads only while they repeat, and look again now and then."""
+        self._batches += 1
+        if self._keep and seen > 100 and missed > seen // 2 and len(self) > seen:  # noqa: PLR2004
+            self._keep = False
+            self.clear()
+        elif not self._keep and self._batches % 256 == 0:
+            self._keep = True
+        if len(self) + len(self._prefixes) > _MEMO_ENTRIES or self._bytes > _MEMO_BYTES:
+            self.clear()
+            self._prefixes.clear()
+            self._bytes = 0
+
+    def __missing__(self, payload: bytes | None) -> Increment:
+        self._misses += 1
+        try:
+            increment = (payload and self._by_prefix(payload)) or self._by_avro(payload)
+        except RowError as error:
+            self._errors.append(error)
+            return _NOTHING
+        if self._keep and payload is not None:
+            self[payload] = increment
+            self._bytes += len(payload)
+        return increment
+
+    def _by_prefix(self, payload: bytes) -> Increment | None:
+        start = -1
+        try:
+            while payload[start - 1] >= _CONTINUES:
+                start -= 1
+        except IndexError:
+            return None
+        ref = self._prefixes.get(payload[:start])
+        if ref is None:
+            return None
+        incr = self._varints[payload[start:]]
+        if incr is None or not self._min <= incr <= self._max:
+            return None
+        return ref, incr
+
+    def _by_avro(self, payload: bytes | None) -> Increment:
+        row, tail = self._read(payload)
+        ref = self._resolve(row)
+        if tail:
+            prefix = payload[: -len(tail)]  # type: ignore[index]
+            self._prefixes[prefix] = ref
+            self._bytes += len(prefix)
+        return ref, row.incr
+
+    def _read(self, payload: bytes | None) -> tuple[Row, bytes]:
+        """Return the row, and the bytes of its increment where it was of our own schema."""
+        if not payload:
+            raise RowError(Reason.EMPTY, "the message has no payload")
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise RowError(
+                Reason.TOO_LARGE, f"{len(payload)} bytes, the limit is {MAX_PAYLOAD_BYTES}"
+            )
+        # An empty table name is never valid, so a leading zero is the frame of a schema registry.
+        if payload[0] == 0:
+            raise RowError(Reason.FRAMED, "a schema registry's frame; send the plain Avro datum")
+        reason: tuple[Reason, str]
+        try:
+            source = io.BytesIO(payload)
+            row = Row(**fastavro.schemaless_reader(source, self._schema, None))  # type: ignore[arg-type]
+            tail = zigzag(row.incr)
+            if source.tell() == len(payload):
+                if payload.endswith(tail):
+                    return row, tail
+                reason = (Reason.UNDECODABLE, "the increment is not a minimal varint")
+            else:
+                more = len(payload) - source.tell()
+                reason = (Reason.TRAILING, f"{more} bytes after the row; see --writer-schema")
+        except _UNDECODABLE as error:
+            reason = (Reason.UNDECODABLE, type(error).__name__)
+        if self._writer_schema is not None:
+            try:
+                source = io.BytesIO(payload)
+                fields = fastavro.schemaless_reader(source, self._writer_schema, self._schema)
+                if source.tell() == len(payload):
+                    return Row(**fields), b""  # type: ignore[arg-type]
+            except _UNDECODABLE:
+                pass  # the reason above stands: neither schema reads it
+        raise RowError(*reason)
+
+    def _resolve(self, row: Row) -> CounterRef:
+        keys = self._tables.get(row.table)
+        if keys is None:
+            raise RowError(Reason.TABLE, "the row's table is not in --table")
+        check_limits(row)
+        if not self._min <= row.incr <= self._max:
+            raise RowError(Reason.INCR_OUT_OF_BOUNDS, f"not in {self._min}..{self._max}")
+        name = row.counter or self._default
+        if name in (keys.hash_name, keys.range_name):
+            raise RowError(Reason.COUNTER_NAME, "the counter is a key attribute of the table")
+        if (row.range is None) != (keys.range_name is None):
+            if row.range is None:
+                raise RowError(Reason.RANGE_MISSING, f"table {row.table} has a range key")
+            raise RowError(Reason.RANGE_UNEXPECTED, f"table {row.table} has no range key")
+        hash_key = key_value(row.key, keys.hash_type)
+        range_key = None
+        if row.range is not None:
+            range_key = key_value(row.range, keys.range_type or "S")
+        return CounterRef(row.table, hash_key, range_key, name)
+
+
+class _Varints(dict[bytes, int | None]):
+    """Bytes of a minimal zigzag varint -> its int64; None for any other bytes."""
+
+    def __missing__(self, raw: bytes) -> int | None:
+        if len(raw) > _MAX_VARINT:
+            return None
+        if len(self) >= _VARINT_ENTRIES:
+            self.clear()
+        value = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(raw))
+        number = (value >> 1) ^ -(value & 1)
+        fits = INT64_MIN <= number <= INT64_MAX
+        self[raw] = number if fits and zigzag(number) == raw else None
+        return self[raw]
+
+
+def zigzag(number: int) -> bytes:
+    """Return an int64 as Avro writes a long."""
+    value = (number << 1) ^ (number >> 63)
+    out = bytearray()
+    while value >= _CONTINUES:
+        out.append(value & 0x7F | _CONTINUES)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

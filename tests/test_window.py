@@ -1,0 +1,140 @@
+"""The sums of a window, and that nothing of it is forgotten before it is settled."""
+
+from collections import Counter
+from itertools import accumulate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.decoder import Increment
+from consumer.row import INT64_MAX, INT64_MIN, CounterRef
+from consumer.window import Window
+
+A = CounterRef("tab", "a", None, "count")
+A_HITS = CounterRef("tab", "a", None, "hits")
+A_R = CounterRef("tab", "a", "r", "count")
+B = CounterRef("other", "a", None, "count")
+REFS = [A, A_HITS, A_R, B]
+
+Event = tuple[int, Increment | None]
+"""An offset, and what it adds; None for one that is a dead letter."""
+
+steps = st.integers(1, 5)  # transactions and compaction leave gaps
+increments = st.tuples(st.sampled_from(REFS), st.integers(INT64_MIN, INT64_MAX))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[list[Event]]:
+    """Make chunks of events in the order in which a partition gives them."""
+    sizes = draw(st.lists(st.integers(0, 6), max_size=5))
+    start = draw(st.sampled_from([0, 1, 2**40, 2**62]))
+    gaps = draw(st.lists(steps, min_size=sum(sizes), max_size=sum(sizes)))
+    offsets = [start + gap - 1 for gap in accumulate(gaps)]
+    events = [(offset, draw(st.none() | increments)) for offset in offsets]
+    ends = list(accumulate(sizes))
+    return [events[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
+def filled(chunks: list[list[Event]]) -> Window:
+    window = Window()
+    for chunk in chunks:
+        good = [(offset, increment) for offset, increment in chunk if increment is not None]
+        window.add([offset for offset, _ in good], [increment for _, increment in good])
+        for offset, increment in chunk:
+            if increment is None:
+                window.reject(offset)
+    return window
+
+
+@given(histories())
+def test_a_window_is_the_sum_of_its_events(chunks: list[list[Event]]) -> None:
+    window = filled(chunks)
+    events = [event for chunk in chunks for event in chunk]
+    expected: Counter[CounterRef] = Counter()
+    for _, increment in events:
+        if increment is not None:
+            expected[increment[0]] += increment[1]
+    assert window.sums == dict(expected)
+    assert len(window) == len(events)
+    assert window.rejected == sum(increment is None for _, increment in events)
+    if events:
+        assert (window.first, window.last) == (events[0][0], events[-1][0])
+
+
+@given(histories(), st.sets(st.sampled_from(REFS)))
+def test_the_events_of_some_counters_are_found_by_offset(
+    chunks: list[list[Event]], refs: set[CounterRef]
+) -> None:
+    expected = {
+        offset: increment
+        for chunk in chunks
+        for offset, increment in chunk
+        if increment is not None and increment[0] in refs
+    }
+    window = filled(chunks)
+    assert window.offsets_of(refs) == expected
+    assert window.offsets_of(refs) == expected  # asking changes nothing
+    assert list(window.offsets_of(refs)) == sorted(expected)
+
+
+def test_an_empty_window_covers_no_offset() -> None:
+    window = Window()
+    window.add([], [])
+    assert (len(window), window.first, window.last, window.sums) == (0, -1, -1, {})
+    assert window.offsets_of([A]) == {}
+
+
+def test_offset_zero_is_an_offset() -> None:
+    window = Window()
+    window.add([0], [(A, 1)])
+    assert (window.first, window.last) == (0, 0)
+    window.add([7], [(A, 1)])
+    assert (window.first, window.last) == (0, 7)
+
+
+def test_a_rejected_event_alone_moves_the_offsets() -> None:
+    window = Window()
+    window.reject(5)
+    window.reject(9)
+    assert (window.first, window.last, window.rejected, len(window)) == (5, 9, 2, 2)
+    assert window.sums == {}
+
+
+def test_rejected_events_may_come_after_later_good_ones() -> None:
+    window = Window()
+    window.add([11, 13], [(A, 1), (A, 2)])
+    window.reject(10)
+    window.reject(12)
+    assert (window.first, window.last) == (10, 13)
+
+
+def test_a_sum_of_zero_stays_a_sum() -> None:
+    window = Window()
+    window.add([1, 2], [(A, 5), (A, -5)])
+    assert window.sums == {A: 0}
+
+
+def test_sums_go_beyond_int64() -> None:
+    window = Window()
+    window.add([1, 2, 3], [(A, INT64_MAX)] * 3)
+    assert window.sums == {A: 3 * INT64_MAX}
+
+
+def test_increments_may_come_from_an_iterator() -> None:
+    window = Window()
+    window.add([1, 2], iter([(A, 1), (B, 2)]))
+    window.add([3], iter([(A, 10)]))
+    assert window.sums == {A: 11, B: 2}
+
+
+@pytest.mark.parametrize("given", [[], [(A, 1)], [(A, 1)] * 3])
+def test_an_increment_too_many_or_too_few_is_a_defect(given: list[Increment]) -> None:
+    with pytest.raises(ValueError, match="an increment an offset"):
+        Window().add([1, 2], given)
+
+
+def test_counters_of_one_item_and_items_of_two_tables_are_apart() -> None:
+    window = Window()
+    window.add([1, 2, 3, 4], [(ref, 1) for ref in REFS])
+    assert window.sums == dict.fromkeys(REFS, 1)
