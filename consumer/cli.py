@@ -1,0 +1,287 @@
+"""The command ``dynatomic``: reads the settings, calls one function, turns errors into exit codes.
+
+Exit codes: 0 done; 1 failed, or the answer is no; 2 usage; 75 a server was not there in time;
+78 bad configuration; 130 interrupted. What a command does is imported when it runs: ``--help``
+must not wait for the clients of Kafka and AWS.
+"""
+
+import contextlib
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TextIO
+
+from cyclopts import App, CoercionError, CycloptsError, Parameter
+
+from consumer import logs
+from consumer.errors import ConfigError, DynatomicError
+from consumer.settings import SETTINGS, Settings
+from consumer.sources import Sources, file_name, number, seconds, signature
+
+USAGE = 2
+INTERRUPTED = 130
+
+
+def _version() -> str:
+    from importlib import metadata  # noqa: PLC0415 -- slow to load
+
+    try:
+        return f"dynatomic {metadata.version('dynatomic')}"
+    except metadata.PackageNotFoundError:
+        return "dynatomic, not installed"
+
+
+_logger = logging.getLogger(__name__)
+_sources = Sources()
+app = App(
+    name="dynatomic",
+    help="Sums row events from a Kafka topic into DynamoDB counters.",
+    version=_version,
+    config=_sources,
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+)
+_config = App(name="config", help="Show or check the settings.")
+app.command(_config)
+
+_ALL = tuple(setting.name for setting in SETTINGS)
+_KAFKA = ("bootstrap_servers", "topic", "tables", "librdkafka")
+
+
+def _command(group: App, *names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Make a function a command that has the named settings, and gets them as `Settings`."""
+
+    def register(function: Callable[..., int]) -> Callable[..., int]:
+        def call(*args: object, config: Path | None = None, **given: Any) -> int:  # noqa: ARG001
+            # The file has been read by now: see Sources.
+            settings = Settings(**{name: given.pop(name) for name in names if name in given})
+            logs.setup(settings.log_level)
+            return function(settings, *args, **given)
+
+        call.__signature__ = signature(function, names)  # type: ignore[attr-defined]
+        # cyclopts would rather believe these than the signature.
+        call.__annotations__ = {}
+        group.command(call, name=function.__name__, help=inspect.getdoc(function))
+        return function
+
+    return register
+
+
+EndpointUrl = Annotated[
+    str | None,
+    Parameter(
+        name="--endpoint-url",
+        metavar="URL",
+        help="DynamoDB, if not AWS's. Else AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL, and "
+        "region, profile and credentials as for every AWS client.",
+    ),
+]
+
+
+def _flag(text: str) -> Parameter:
+    return Parameter(help=text, negative=(), show_default=False)
+
+
+@_command(app, *_KAFKA, "dead_letter_topic")
+def init(
+    settings: Settings,
+    *,
+    wait: Annotated[
+        float | None,
+        Parameter(help="Seconds to wait for both servers.", metavar="SECONDS", converter=seconds),
+    ] = None,
+    create_tables: Annotated[bool, _flag("Make the listed tables too.")] = False,
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Make the topics and, when asked, the tables; what is there stays as it is."""
+    from consumer.init import initialise  # noqa: PLC0415 -- see the top
+
+    return _say(initialise(settings, endpoint_url, wait, create_tables=create_tables))
+
+
+@_command(app, *_ALL)
+def run(
+    settings: Settings,
+    *,
+    once: Annotated[bool, _flag("Stop at the end offsets found at the start.")] = False,
+    dry_run: Annotated[bool, _flag("Print what would be added; write and commit nothing.")] = False,
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Consume events: sum them per window, add the sums to DynamoDB, commit the offsets."""
+    from consumer.run import run as consume  # noqa: PLC0415 -- see the top
+
+    return consume(settings, endpoint_url, once=once, dry_run=dry_run)
+
+
+@_command(app, *_KAFKA)
+def produce(  # noqa: PLR0913 -- one a flag
+    settings: Settings,
+    file: Annotated[
+        str,
+        Parameter(
+            help="JSON lines, one event each; '-' is stdin.",
+            allow_leading_hyphen=True,  # for the "-", to cyclopts an option
+            converter=file_name,
+        ),
+    ] = "-",
+    /,
+    *,
+    count: Annotated[
+        int | None,
+        Parameter(help="Make that many sample events instead.", converter=number(0)),
+    ] = None,
+    rows: Annotated[
+        int, Parameter(help="Counters among the samples.", converter=number(1))
+    ] = 1_000,
+    distribution: Annotated[
+        Literal["uniform", "zipf"], Parameter(help="How samples spread over the counters.")
+    ] = "uniform",
+    seed: Annotated[int, Parameter(help="Same seed, same samples.", converter=number(0))] = 0,
+) -> int:
+    """Send row events to the topic: JSON lines, or samples for one table with --count."""
+    from consumer.produce import produce_file, produce_samples  # noqa: PLC0415 -- see the top
+    from consumer.progress import progress_bar  # noqa: PLC0415
+
+    if count is None:
+        with _opened(file) as stream, progress_bar("events") as progress:
+            sent = produce_file(settings, stream, progress=progress)
+    elif file == "-" and len(settings.tables) == 1:
+        with progress_bar("events", count) as progress:
+            sent = produce_samples(
+                settings,
+                table=settings.tables[0],
+                count=count,
+                rows=rows,
+                distribution=distribution,
+                seed=seed,
+                progress=progress,
+            )
+    else:
+        raise CycloptsError(msg="--count takes exactly one --table, and no file")
+    _logger.info("events stored", extra={"fields": {"events": sent, "topic": settings.topic}})
+    return 0
+
+
+@_command(app, "counter")
+def incr(  # noqa: PLR0913 -- one a flag
+    settings: Settings,
+    table: Annotated[str, Parameter(help="The table.")],
+    key: Annotated[str, Parameter(help="The item's hash key.")],
+    /,
+    *,
+    range_: Annotated[
+        str | None,
+        Parameter(name="--range", help="The item's range key.", allow_leading_hyphen=True),
+    ] = None,
+    by: Annotated[int, Parameter(help="How much to add.", converter=number(-(2**63)))] = 1,
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Add to one counter at once, and print its new value."""
+    from consumer.counters import increment
+    from consumer.tables import make_client  # noqa: PLC0415 -- see the top  # noqa: PLC0415 -- see the top
+
+    client = make_client(endpoint_url)
+    return _say([str(increment(table, key, range_, settings.counter, by, client=client))])
+
+
+@app.command
+def demo() -> int:
+    """Count 100,000 events here and now, kill a consumer on the way, compare the sums."""
+    from consumer.demo import demo as play  # noqa: PLC0415 -- see the top
+
+    logs.setup()
+    return play()
+
+
+@_command(_config, *_ALL)
+def show(
+    settings: Settings,
+    *,
+    origin: Annotated[bool, _flag("Say where each value came from.")] = False,
+) -> int:
+    """Print the settings in effect as TOML, secrets masked."""
+    from consumer import config  # noqa: PLC0415 -- see the top
+
+    return _say(config.show(settings, _sources.origins if origin else None))
+
+
+@_command(_config, *_ALL)
+def check(settings: Settings) -> int:
+    """Check the settings without asking any server."""
+    from consumer import config  # noqa: PLC0415 -- see the top
+
+    results = list(config.check(settings))
+    _say(f"{name}: {f'error: {error}' if error else 'ok'}" for name, error in results)
+    return ConfigError.exit_code if any(error for _, error in results) else 0
+
+
+def _say(lines: Iterable[str]) -> int:
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    return 0
+
+
+@contextlib.contextmanager
+def _opened(name: str) -> Iterator[TextIO]:
+    try:
+        source: int | str = sys.stdin.fileno() if name == "-" else name
+        with open(source, encoding="utf-8", closefd=name != "-") as stream:
+            yield stream
+    except UnicodeDecodeError as error:
+        raise DynatomicError(f"{name} is not UTF-8: {error.reason}") from None
+    except OSError as error:
+        if error.filename != name:
+            raise
+        raise DynatomicError(f"cannot read {name}: {error.strerror}") from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line (default: this process's) and return the exit code."""
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(tokens)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _misused(error)
+    except DynatomicError as error:
+        _complain(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read the output has gone. Python flushes once more at its end: into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
+
+
+def _dispatch(tokens: list[str]) -> int:
+    _, apps, _ = app.parse_commands(tokens)
+    result = app(
+        tokens,
+        exit_on_error=False,
+        print_error=False,
+        verbose=False,
+        result_action="return_value",
+    )
+    if apps[-1].default_command is None:
+        return USAGE  # no command was given, and cyclopts has printed the help
+    return result if isinstance(result, int) else 0
+
+
+def _misused(error: CycloptsError) -> int:
+    token = error.token if isinstance(error, CoercionError) else None
+    _complain(str(error))
+    if token and token.source != "cli":
+        return ConfigError.exit_code
+    commands = " ".join(["dynatomic", *(error.command_chain or ())])
+    sys.stderr.write(f"Try '{commands} --help'.\n")
+    return USAGE
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"dynatomic: error: {' '.join(message.splitlines())}\n")
