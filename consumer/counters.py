@@ -1,0 +1,213 @@
+"""Adding to DynamoDB counters: windows in batches, and one increment at once.
+
+The client never retries by itself: a plain ADD that is sent twice counts twice, so whoever
+calls decides (`writer` for windows, the caller for `increment`).
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+)
+
+from consumer.errors import ConfigError, IncrementError, RowError, UnavailableError
+from consumer.row import KeySchema, Reason, Row, check, key_value
+from consumer.statements import (
+    Answer,
+    Applied,
+    Change,
+    Refused,
+    Retry,
+    Step,
+    answer,
+    statement,
+    update_item,
+)
+from consumer.tables import (
+    MISCONFIGURED,
+    arn,
+    aws_chain,
+    code_of,
+    describe,
+    make_client,
+    refusal,
+    unavailable,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Writes changes of the given tables, one blocking request a call; safe from any thread."""
+
+    client: "DynamoDBClient"
+    keys: Mapping[str, KeySchema]
+
+    def check_access(self, table: str, write_mode: str) -> None:
+        """Raise ConfigError if the table may not be written, UnavailableError if unknown.
+
+        It sends the smallest write that changes nothing: an update of an item that is not there,
+        which would add zero.
+        """
+        keys = self.keys[table]
+        value = {"S": "dynatomic-access-check", "N": "0"}
+        range_ = value[keys.range_type or "S"] if keys.range_name else None
+        change = Change(table, value[keys.hash_type], range_, {"dynatomic-access-check": 0})
+        if write_mode == "batch":
+            (found,) = self._answers(
+                Step.UPDATE, [change], lambda: self._batch(Step.UPDATE, [change])
+            )
+        else:
+            (found,) = self._answers(Step.UPDATE_ITEM, [change], lambda: self._existing(change))
+        match found:
+            case Refused(cause):
+                action = "PartiQLUpdate" if write_mode == "batch" else "UpdateItem"
+                resource = arn(self.client, table)
+                raise ConfigError(refusal(cause, resource, f"dynamodb:{action}"))
+            case Retry(cause):
+                raise UnavailableError(f"table {table} cannot be written yet: {cause}")
+
+    def execute(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
+        """Send one request; return an answer for each change. Never raises for what servers do.
+
+        UPDATE and INSERT take up to 25 changes of different items; UPDATE_ITEM takes one.
+        """
+        send = self._single if step is Step.UPDATE_ITEM else self._batch
+        return self._answers(step, batch, lambda: send(step, batch))
+
+    def _batch(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
+        statements = [statement(step, self.keys[c.table], c) for c in batch]
+        answered = self.client.batch_execute_statement(Statements=statements)  # type: ignore[arg-type]
+        responses = answered.get("Responses", [])
+        if _odd(answered) or len(responses) != len(batch):
+            return [Retry("IncompleteResponse")] * len(batch)
+        return [
+            answer(step, change, *_error_of(response))
+            for change, response in zip(batch, responses, strict=True)
+        ]
+
+    def _single(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
+        (change,) = batch
+        response = self.client.update_item(**update_item(self.keys[change.table], change))
+        return [Retry("IncompleteResponse") if _odd(response) else answer(step, change, None, "")]
+
+    def _existing(self, change: Change) -> list[Answer]:
+        keys = self.keys[change.table]
+        request = update_item(keys, change)
+        request["ExpressionAttributeNames"]["#key"] = keys.hash_name
+        # The usual answer is that the item is not there; then we may write.
+        with suppress(self.client.exceptions.ConditionalCheckFailedException):
+            self.client.update_item(**request, ConditionExpression="attribute_exists(#key)")
+        return [Applied()]
+
+    def _answers(
+        self, step: Step, batch: Sequence[Change], send: Callable[[], list[Answer]]
+    ) -> list[Answer]:
+        """Turn what a request raises into answers."""
+        try:
+            return send()
+        except ClientError as error:
+            message = str(error.response.get("Error", {}).get("Message", ""))
+            code = code_of(error)
+            if code.isdigit():  # an error page of something between us has no code of its own
+                return [Retry(f"HTTP {code}")] * len(batch)
+            return [answer(step, change, code, message) for change in batch]
+        except MISCONFIGURED as error:
+            return [Refused(f"{type(error).__name__}: {aws_chain(error)}")] * len(batch)
+        except (BotoCoreError, HTTPClientError, ValueError) as error:
+            return [Retry(type(error).__name__)] * len(batch)
+
+
+def _odd(response: Mapping[str, Any]) -> bool:
+    """Tell an answer that DynamoDB did not write, such as a proxy's page with status 200."""
+    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return "x-amzn-requestid" not in headers
+
+
+def _error_of(response: Mapping[str, Any]) -> tuple[str | None, str]:
+    error = response.get("Error")
+    return (error.get("Code", "Unknown"), error.get("Message", "")) if error else (None, "")
+
+
+@lru_cache(maxsize=1)
+def _default_client(_pid: int) -> "DynamoDBClient":
+    return make_client()
+
+
+@lru_cache(maxsize=256)
+def _described(client: "DynamoDBClient", table: str) -> KeySchema:
+    return describe(client, table)
+
+
+def increment(  # noqa: PLR0913 - the five parts of a row, and where to
+    table: str,
+    key: str,
+    range: str | None = None,  # noqa: A002 - the row's field
+    counter: str = "count",
+    by: int = 1,
+    *,
+    client: "DynamoDBClient | None" = None,
+) -> int:
+    """Add ``by`` to one counter now, atomically, and return its new value.
+
+    One UpdateItem, made where missing; for rate limits and sequence numbers. It has no fence: when
+    the answer is lost, IncrementError says so (``applied`` is None) and calling again may count
+    twice. Raises RowError for a key that the table cannot take, ConfigError or UnavailableError
+    when the table cannot be described.
+    """
+    client = client or _default_client(os.getpid())
+    check(Row(table, key, range, counter, by))
+    keys = _described(client, table)
+    if (range is None) != (keys.range_name is None):
+        if range is None:
+            raise RowError(Reason.RANGE_MISSING, f"table {table} has a range key")
+        raise RowError(Reason.RANGE_UNEXPECTED, f"table {table} has no range key")
+    hash_key = key_value(key, keys.hash_type)
+    range_key = None if range is None else key_value(range, keys.range_type or "S")
+    request = update_item(keys, Change(table, hash_key, range_key, {counter: by}))
+    try:
+        response = client.update_item(**request, ReturnValues="UPDATED_NEW")
+        return int(response["Attributes"][counter]["N"])
+    except ClientError as error:
+        raise _increment_error(client, table, counter, error) from None
+    except (EndpointConnectionError, ConnectTimeoutError, *MISCONFIGURED) as error:
+        raise IncrementError(
+            f"not sent, nothing was counted: {unavailable(client, error)}", applied=False
+        ) from None
+    except (BotoCoreError, KeyError, ValueError) as error:
+        raise IncrementError(
+            f"the answer was lost ({type(error).__name__}), the counter of table {table} may or "
+            "may not have been raised: read it before you try again",
+            applied=None,
+        ) from None
+
+
+def _increment_error(
+    client: "DynamoDBClient", table: str, counter: str, error: ClientError
+) -> IncrementError:
+    code, message = code_of(error), error.response.get("Error", {}).get("Message", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status >= 500:  # noqa: PLR2004 - HTTP's server errors
+        return IncrementError(
+            f"DynamoDB answered {status} {code}: the counter of table {table} may or may not have "
+            "been raised; read it before you try again",
+            applied=None,
+        )
+    verdict = answer(Step.UPDATE_ITEM, Change(table, "", None, {counter: 1}), code, message)
+    what = f"{code}; try again later"
+    if isinstance(verdict, Refused):
+        what = refusal(verdict.cause, arn(client, table), "dynamodb:UpdateItem")
+    elif code.startswith("Validation"):
+        what = f"attribute {counter!r} of the item is no number, or the item cannot take it"
+    return IncrementError(f"table {table}: nothing was counted: {what}", applied=False)

@@ -1,0 +1,260 @@
+"""Brings the changes of windows into the tables: request threads, retries, and who waits.
+
+Each table has its own limit of requests at once: it is halved when the table is crowded
+(throttled, slow, failing) and grows by one with each limit's worth of good answers. A throttled
+table therefore never holds the threads that another one could use.
+"""
+
+import heapq
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from consumer.logs import Every
+from consumer.row import CounterRef
+from consumer.statements import (
+    Answer,
+    Applied,
+    Change,
+    Next,
+    Refused,
+    Rejected,
+    Retry,
+    Split,
+    Step,
+    changes,
+    next_batches,
+)
+
+log = logging.getLogger(__name__)
+
+SAY_S = 10.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
+REFUSED_PAUSE_S = 5.0
+
+
+class Execute(Protocol):
+    """Sends one request and returns an answer for each change (`counters.Counters.execute`)."""
+
+    def __call__(self, step: Step, batch: Sequence[Change], /) -> list[Answer]:
+        """Send one request."""
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """One window on its way into the tables.
+
+    When `settled` is true every counter of it is either applied or in ``rejected``.
+    ``trouble`` names what it waits for, per table, and is empty while all goes well.
+    """
+
+    on_settled: Callable[["Write"], None]
+    rejected: dict[CounterRef, Rejected] = field(default_factory=dict)
+    trouble: dict[str, Retry | Refused] = field(default_factory=dict)
+    requests: int = 0
+    cancelled: bool = False
+    open: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing of it is left to write."""
+        return self.open == 0
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """The tables that refuse it until somebody mends them, and why."""
+        waits = dict(self.trouble)
+        return {table: c.cause for table, c in waits.items() if isinstance(c, Refused)}
+
+
+@dataclass(slots=True)
+class _Task:
+    write: Write
+    table: str
+    step: Step
+    batch: tuple[Change, ...]
+    attempts: int = 0
+
+
+@dataclass(slots=True)
+class _Table:
+    limit: float
+    may_say: Every
+    running: int = 0
+    ready: deque[_Task] = field(default_factory=deque)
+
+
+class Writer:
+    """Writes windows with up to ``max_requests`` requests at once, until they are settled.
+
+    It never gives up: a throttled or broken table is tried again until the window is cancelled.
+    ``on_settled`` is called on a request thread, once a window, never for a cancelled one.
+    ``failure`` holds an exception that ended a request thread: a defect, for the loop to raise.
+    """
+
+    def __init__(
+        self,
+        execute: Execute,
+        *,
+        max_requests: int = 8,
+        first_step: Step = Step.UPDATE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._execute = execute
+        self._max = max_requests
+        self._first = first_step
+        self._clock = clock
+        self._tables: dict[str, _Table] = {}
+        self._later: list[tuple[float, int, _Task]] = []
+        self._sequence = 0
+        self._changed = threading.Condition()
+        self._closed = False
+        self.failure: BaseException | None = None
+        self._threads = [
+            threading.Thread(target=self._run, name=f"writer-{i}", daemon=True)
+            for i in range(max_requests)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, sums: Mapping[CounterRef, int], on_settled: Callable[[Write], None]) -> Write:
+        """Start to write the sums of a window."""
+        write = Write(on_settled)
+        grouped = changes(sums)
+        with self._changed:
+            for table, items in grouped.items():
+                self._add(write, table, self._first, items)
+            self._changed.notify_all()
+        if not grouped:
+            on_settled(write)
+        return write
+
+    def cancel(self, write: Write) -> None:
+        """Send nothing more of a window; a request already on its way cannot be called back."""
+        with self._changed:
+            write.cancelled = True
+
+    def close(self) -> None:
+        """Stop after the requests that are on their way; what waits is not sent any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _add(self, write: Write, table: str, step: Step, items: Sequence[Change]) -> None:
+        size = 1 if step is Step.UPDATE_ITEM else None
+        for batch in [(c,) for c in items] if size else next_batches(items):
+            write.open += 1
+            self._table(table).ready.append(_Task(write, table, step, batch))
+
+    def _table(self, name: str) -> _Table:
+        if name not in self._tables:
+            self._tables[name] = _Table(float(self._max), Every(SAY_S, self._clock))
+        return self._tables[name]
+
+    def _run(self) -> None:
+        try:
+            while (task := self._take()) is not None:
+                answers = self._execute(task.step, task.batch)
+                with self._changed:
+                    settled = self._answered(task, answers)
+                    self._changed.notify_all()
+                if settled:
+                    task.write.on_settled(task.write)
+        except BaseException as error:  # noqa: BLE001 - the loop raises it
+            self.failure = error
+
+    def _take(self) -> _Task | None:
+        with self._changed:
+            while not self._closed:
+                now = self._clock()
+                while self._later and self._later[0][0] <= now:
+                    due = heapq.heappop(self._later)[2]
+                    self._table(due.table).ready.append(due)
+                if (task := self._pick()) is not None:
+                    return task
+                pause = self._later[0][0] - now if self._later else None
+                self._changed.wait(pause)
+            return None
+
+    def _pick(self) -> _Task | None:
+        for name, table in list(self._tables.items()):
+            while table.ready and table.running < int(table.limit):
+                task = table.ready.popleft()
+                if task.write.cancelled:
+                    continue
+                table.running += 1
+                self._tables[name] = self._tables.pop(name)  # the next table has its turn
+                return task
+        return None
+
+    def _answered(self, task: _Task, answers: list[Answer]) -> bool:
+        """Take the answers in; return whether the window is settled by them."""
+        write, table = task.write, self._table(task.table)
+        table.running -= 1
+        write.requests += 1
+        again: list[Change] = []
+        follow: dict[Step, list[Change]] = {}
+        cause: Retry | Refused | None = None
+        for change, answered in zip(task.batch, answers, strict=True):
+            match answered:
+                case Applied():
+                    pass
+                case Next(step):
+                    follow.setdefault(step, []).append(change)
+                case Split():
+                    follow.setdefault(Step.UPDATE_ITEM, []).extend(change.split())
+                case Rejected():
+                    write.rejected.update(dict.fromkeys(change.refs(), answered))
+                case Retry() | Refused():
+                    again.append(change)
+                    cause = answered
+        for step, items in follow.items():
+            self._add(write, task.table, step, items)
+        if again and cause:
+            self._retry(task, tuple(again), cause)
+        else:
+            write.trouble.pop(task.table, None)
+            table.limit = min(self._max, table.limit + 1 / table.limit)
+        write.open -= 1
+        return write.settled and not write.cancelled
+
+    def _retry(self, task: _Task, again: tuple[Change, ...], cause: Retry | Refused) -> None:
+        write, table = task.write, self._table(task.table)
+        refused = isinstance(cause, Refused)
+        if refused:
+            pause = REFUSED_PAUSE_S
+        else:
+            table.limit = max(1.0, table.limit / 2)
+            ceiling = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**task.attempts)
+            pause = random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter, not a secret
+        if table.may_say():
+            log.warning(
+                "table waits",
+                extra={"fields": {"table": task.table, "cause": cause.cause, "refused": refused}},
+            )
+        write.trouble[task.table] = cause
+        write.open += 1
+        self._sequence += 1
+        later = _Task(write, task.table, task.step, again, min(task.attempts + 1, 16))
+        heapq.heappush(self._later, (self._clock() + pause, self._sequence, later))
+
+
+class Writes(Protocol):
+    """What the worker uses of `Writer`."""
+
+    failure: BaseException | None
+
+    def submit(
+        self, sums: Mapping[CounterRef, int], on_settled: Callable[[Write], None], /
+    ) -> Write:
+        """Start to write."""
+
+    def cancel(self, write: Write, /) -> None:
+        """Send nothing more of it."""

@@ -1,0 +1,292 @@
+"""The text of each statement, and what each answer means."""
+
+from typing import Any
+
+import pytest
+
+from consumer.row import CounterRef, KeySchema, Reason
+from consumer.statements import (
+    BATCH,
+    Answer,
+    Applied,
+    Change,
+    Next,
+    Refused,
+    Rejected,
+    Retry,
+    Split,
+    Step,
+    answer,
+    changes,
+    key_attributes,
+    next_batches,
+    statement,
+    update_item,
+)
+
+TEXT = KeySchema("pk")
+NUMBER = KeySchema("id", "N")
+RANGED = KeySchema("pk", "S", "rk", "N")
+ONE = Change("tab", "k", None, {"count": 5})
+TWO = Change("tab", "k", None, {"hits": -1, "bytes": 10**30})
+
+
+# --- statements ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "keys", "change", "text", "parameters"),
+    [
+        (
+            Step.UPDATE,
+            TEXT,
+            ONE,
+            'UPDATE "tab" SET "count"="count"+? WHERE "pk"=?',
+            [{"N": "5"}, {"S": "k"}],
+        ),
+        (
+            Step.UPDATE,
+            NUMBER,
+            Change("a.b-c_d", "7", None, {"count": -5}),
+            'UPDATE "a.b-c_d" SET "count"="count"+? WHERE "id"=?',
+            [{"N": "-5"}, {"N": "7"}],
+        ),
+        (
+            Step.UPDATE,
+            RANGED,
+            Change("tab", "k", "-1.5", {"count": 0}),
+            'UPDATE "tab" SET "count"="count"+? WHERE "pk"=? AND "rk"=?',
+            [{"N": "0"}, {"S": "k"}, {"N": "-1.5"}],
+        ),
+        (
+            Step.UPDATE,
+            TEXT,
+            TWO,
+            'UPDATE "tab" SET "bytes"="bytes"+? SET "hits"="hits"+? WHERE "pk"=?',
+            [{"N": str(10**30)}, {"N": "-1"}, {"S": "k"}],
+        ),
+        (
+            Step.INSERT,
+            TEXT,
+            ONE,
+            "INSERT INTO \"tab\" VALUE {'pk': ?, 'count': ?}",
+            [{"S": "k"}, {"N": "5"}],
+        ),
+        (
+            Step.INSERT,
+            RANGED,
+            Change("tab", "k", "2", {"hits": 1, "a.b": 2}),
+            "INSERT INTO \"tab\" VALUE {'pk': ?, 'rk': ?, 'a.b': ?, 'hits': ?}",
+            [{"S": "k"}, {"N": "2"}, {"N": "2"}, {"N": "1"}],
+        ),
+    ],
+)
+def test_the_statement_of_a_step(
+    step: Step, keys: KeySchema, change: Change, text: str, parameters: list[dict[str, Any]]
+) -> None:
+    assert statement(step, keys, change) == {
+        "Statement": text,
+        "Parameters": parameters,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
+def test_keys_go_as_parameters_whatever_they_hold() -> None:
+    key = "x\"' OR 1=1 ?"
+    found = statement(Step.UPDATE, RANGED, Change("tab", key, "1", {"count": 1}))
+    assert key not in found["Statement"]
+    assert found["Statement"].count("?") == len(found["Parameters"]) == 3
+    assert {"S": key} in found["Parameters"]
+
+
+def test_equal_changes_make_equal_statements() -> None:
+    turned = Change("tab", "k", None, {"bytes": 10**30, "hits": -1})
+    assert statement(Step.UPDATE, TEXT, TWO) == statement(Step.UPDATE, TEXT, turned)
+
+
+@pytest.mark.parametrize(
+    ("keys", "change", "expected"),
+    [
+        (
+            TEXT,
+            ONE,
+            {
+                "Key": {"pk": {"S": "k"}},
+                "UpdateExpression": "ADD #0 :0",
+                "ExpressionAttributeNames": {"#0": "count"},
+                "ExpressionAttributeValues": {":0": {"N": "5"}},
+            },
+        ),
+        (
+            RANGED,
+            Change("tab", "k", "2", {"hits": -1, "a.b": 7}),
+            {
+                "Key": {"pk": {"S": "k"}, "rk": {"N": "2"}},
+                "UpdateExpression": "ADD #0 :0, #1 :1",
+                "ExpressionAttributeNames": {"#0": "a.b", "#1": "hits"},
+                "ExpressionAttributeValues": {":0": {"N": "7"}, ":1": {"N": "-1"}},
+            },
+        ),
+    ],
+)
+def test_the_update_of_a_single_item(
+    keys: KeySchema, change: Change, expected: dict[str, Any]
+) -> None:
+    assert update_item(keys, change) == {"TableName": "tab", **expected}
+
+
+def test_key_attributes_have_the_types_of_the_table() -> None:
+    assert key_attributes(TEXT, "1", None) == {"pk": {"S": "1"}}
+    assert key_attributes(NUMBER, "1", None) == {"id": {"N": "1"}}
+    assert key_attributes(RANGED, "1", "1") == {"pk": {"S": "1"}, "rk": {"N": "1"}}
+
+
+# --- changes ---------------------------------------------------------------------------------
+
+
+def test_sums_are_grouped_by_table_and_item() -> None:
+    sums = {
+        CounterRef("tab", "a", None, "count"): 1,
+        CounterRef("other", "a", None, "count"): 2,
+        CounterRef("tab", "b", None, "count"): 3,
+        CounterRef("tab", "a", None, "hits"): 0,
+        CounterRef("tab", "a", "r", "count"): 5,
+    }
+    assert changes(sums) == {
+        "tab": [
+            Change("tab", "a", None, {"count": 1, "hits": 0}),
+            Change("tab", "b", None, {"count": 3}),
+            Change("tab", "a", "r", {"count": 5}),
+        ],
+        "other": [Change("other", "a", None, {"count": 2})],
+    }
+    assert changes({}) == {}
+
+
+def test_a_change_knows_its_counters_and_splits_into_one_each() -> None:
+    assert TWO.refs() == [CounterRef("tab", "k", None, n) for n in ("bytes", "hits")]
+    assert TWO.split() == [
+        Change("tab", "k", None, {"hits": -1}),
+        Change("tab", "k", None, {"bytes": 10**30}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(0, []), (1, [1]), (25, [25]), (26, [25, 1]), (75, [25] * 3)]
+)
+def test_batches_hold_at_most_what_a_request_takes(count: int, sizes: list[int]) -> None:
+    items = [Change("tab", str(i), None, {"count": i}) for i in range(count)]
+    batches = next_batches(iter(items))
+    assert BATCH == 25
+    assert [len(batch) for batch in batches] == sizes
+    assert [change for batch in batches for change in batch] == items
+
+
+# --- answers ---------------------------------------------------------------------------------
+
+NO_SUCH = "The provided expression refers to an attribute that does not exist in the item"
+BAD_TYPE = "An operand in the update expression has an incorrect data type"
+OVERFLOW = (
+    "Number overflow. Attempting to store a number with magnitude larger than supported range"
+)
+
+
+@pytest.mark.parametrize("step", Step)
+def test_no_error_means_applied(step: Step) -> None:
+    assert answer(step, ONE, None, "") == Applied()
+
+
+def test_an_item_that_does_not_exist_is_inserted() -> None:
+    assert answer(Step.UPDATE, ONE, "ConditionalCheckFailed", "") == Next(Step.INSERT)
+
+
+def test_an_item_that_somebody_made_meanwhile_is_updated() -> None:
+    assert answer(Step.INSERT, ONE, "DuplicateItem", "") == Next(Step.UPDATE)
+    assert answer(Step.INSERT, ONE, "DuplicateItemException", "") == Next(Step.UPDATE)
+
+
+# A statement's code is ValidationError, an exception's ValidationException.
+@pytest.mark.parametrize("code", ["ValidationError", "ValidationException"])
+class TestValidation:
+    """What DynamoDB finds invalid."""
+
+    @pytest.mark.parametrize("message", [NO_SUCH, BAD_TYPE, "anything"])
+    @pytest.mark.parametrize("step", [Step.UPDATE, Step.INSERT])
+    @pytest.mark.parametrize("change", [ONE, TWO])
+    def test_a_statement_goes_on_as_a_single_update(
+        self, step: Step, change: Change, message: str, code: str
+    ) -> None:
+        assert answer(step, change, code, message) == Next(Step.UPDATE_ITEM)
+
+    def test_several_counters_are_tried_one_by_one(self, code: str) -> None:
+        assert answer(Step.UPDATE_ITEM, TWO, code, BAD_TYPE) == Split()
+
+    def test_a_counter_that_is_no_number_is_rejected(self, code: str) -> None:
+        found = answer(Step.UPDATE_ITEM, ONE, code, BAD_TYPE)
+        assert isinstance(found, Rejected)
+        assert found.reason == Reason.COUNTER_NOT_A_NUMBER
+
+    def test_what_dynamodb_can_never_take_is_rejected(self, code: str) -> None:
+        found = answer(Step.UPDATE_ITEM, ONE, code, OVERFLOW)
+        assert isinstance(found, Rejected)
+        assert found.reason == Reason.REFUSED
+
+
+@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize(
+    "code",
+    [
+        # not applied: too much at once
+        *["ThrottlingError", "ThrottlingException", "ProvisionedThroughputExceeded"],
+        *["ProvisionedThroughputExceededException", "RequestLimitExceeded"],
+        *["TransactionConflict", "TransactionConflictException", "LimitExceededException"],
+        # unknown: it may have been applied
+        *["InternalServerError", "ServiceUnavailable", "ServiceUnavailableException"],
+        "SomethingNobodyHasHeardOf",
+    ],
+)
+def test_what_passes_is_tried_again(step: Step, code: str) -> None:
+    found = answer(step, ONE, code, "whatever")
+    assert isinstance(found, Retry)
+    assert found.cause == code.removesuffix("Exception")
+
+
+@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize(
+    "code",
+    [
+        *["AccessDenied", "AccessDeniedException", "ResourceNotFound", "ResourceNotFoundException"],
+        *["UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException"],
+        "MissingAuthenticationTokenException",
+    ],
+)
+def test_what_only_a_person_can_mend_is_refused(step: Step, code: str) -> None:
+    found = answer(step, ONE, code, "a message\nof two lines")
+    assert found == Refused(f"{code.removesuffix('Exception')}: a message of two lines")
+
+
+def test_an_item_collection_that_is_full_is_rejected() -> None:
+    for code in ("ItemCollectionSizeLimitExceeded", "ItemCollectionSizeLimitExceededException"):
+        found = answer(Step.UPDATE, ONE, code, "")
+        assert isinstance(found, Rejected)
+        assert found.reason == Reason.REFUSED
+
+
+@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("change", [ONE, TWO])
+def test_every_code_of_a_statement_has_an_answer_that_leads_on(step: Step, change: Change) -> None:
+    """No step answers with itself for ever: Next goes another way, Split makes it smaller."""
+    # AWS, BatchStatementError: the whole list.
+    codes = [
+        *["ConditionalCheckFailed", "ItemCollectionSizeLimitExceeded", "RequestLimitExceeded"],
+        *["ValidationError", "ProvisionedThroughputExceeded", "TransactionConflict"],
+        *["ThrottlingError", "InternalServerError", "ResourceNotFound", "AccessDenied"],
+        "DuplicateItem",
+    ]
+    for code in codes:
+        found: Answer = answer(step, change, code, BAD_TYPE)
+        assert found != Applied()
+        if step is not Step.UPDATE or code != "DuplicateItem":  # UPDATE is never answered so
+            assert found != Next(step)
+        if isinstance(found, Split):
+            assert len(change.sums) > 1
