@@ -1,0 +1,192 @@
+"""The dead-letter topic: where rows go that cannot be counted, with their bytes and the reason.
+
+A letter keeps the message's key, value and headers, and adds headers of its own (`HEADERS`).
+Nothing is given up: a letter that the topic does not take is sent again until it does, and until
+then the offset of its event is not committed.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException
+
+from consumer.errors import DynatomicError
+
+log = logging.getLogger(__name__)
+
+HEADERS = (
+    "dynatomic.topic",
+    "dynatomic.partition",
+    "dynatomic.offset",
+    "dynatomic.reason",
+    "dynatomic.detail",
+    "dynatomic.group",
+)
+RETRY_S = 1.0
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message that cannot be counted: where it stood, what it held, and why."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    reason: str
+    detail: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of key and value."""
+        return len(self.key or b"") + len(self.value or b"")
+
+    def fields(self) -> dict[str, str | int]:
+        """Return what a log may say of it: where it stood and why, never what it held."""
+        return {
+            "topic": self.topic,
+            "partition": self.partition,
+            "offset": self.offset,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+def letter(message: Any, reason: str, detail: str) -> Letter:
+    """Return the letter of a consumed message."""
+    return Letter(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.key(),
+        message.value(),
+        tuple(message.headers() or ()),
+        reason,
+        detail,
+    )
+
+
+class Producer(Protocol):
+    """What is used of ``confluent_kafka.Producer``."""
+
+    @property
+    def produce(self) -> Callable[..., None]:
+        """Queue a message."""
+
+    def poll(self, timeout: float) -> int:
+        """Serve delivery reports."""
+
+
+class DeadLetters:
+    """Stores letters and says when each is known to be in the topic.
+
+    One thread owns it, and calls `poll` often. ``held`` and ``held_bytes`` are what waits.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        topic: str,
+        group: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._group = group
+        self._clock = clock
+        self._again: deque[tuple[float, Letter, Callable[[], None]]] = deque()
+        self._failing = False
+        self.held = 0
+        self.held_bytes = 0
+        self.trouble: str | None = None
+
+    def store(self, item: Letter, on_stored: Callable[[], None]) -> None:
+        """Send a letter; ``on_stored`` is called by `poll` once the topic has it."""
+        self.held += 1
+        self.held_bytes += item.size
+        self._send(item, on_stored)
+
+    def poll(self, timeout_s: float = 0.0) -> None:
+        """Serve deliveries, and send again what failed.
+
+        Raises DynatomicError when the producer has failed for good: nothing more is committed.
+        """
+        now = self._clock()
+        while self._again and self._again[0][0] <= now:
+            _, item, on_stored = self._again.popleft()
+            self._send(item, on_stored)
+        try:
+            self._producer.poll(timeout_s)
+        except (
+            KafkaException,
+            SystemError,
+        ) as error:  # what a fatal error of a producer looks like
+            raise DynatomicError(
+                f"the producer of topic {self._topic} failed for good ({error}); start it again"
+            ) from None
+
+    def _send(self, item: Letter, on_stored: Callable[[], None]) -> None:
+        where = (item.topic, str(item.partition), str(item.offset))
+        values = (*where, item.reason, item.detail, self._group)
+        own = [(name, text.encode()) for name, text in zip(HEADERS, values, strict=True)]
+
+        def delivered(error: KafkaError | None, _message: Any) -> None:
+            if error is not None:
+                self._failed(item, on_stored, error.name())
+                return
+            self.held -= 1
+            self.held_bytes -= item.size
+            self.trouble = None
+            on_stored()
+
+        try:
+            self._producer.produce(
+                self._topic,
+                key=item.key,
+                value=item.value,
+                headers=[*item.headers, *own],
+                on_delivery=delivered,
+            )
+        except BufferError:
+            self._failed(item, on_stored, "queue full")
+        except KafkaException as error:
+            self._failed(item, on_stored, error.args[0].name())
+
+    def _failed(self, item: Letter, on_stored: Callable[[], None], cause: str) -> None:
+        if self.trouble is None:
+            log.error(
+                "dead-letter topic refuses",
+                extra={"fields": {"topic": self._topic, "cause": cause, "hint": _hint(cause)}},
+            )
+        self.trouble = cause
+        self._again.append((self._clock() + RETRY_S, item, on_stored))
+
+
+def _hint(cause: str) -> str:
+    if "SIZE" in cause:
+        return "raise max.message.bytes of the dead-letter topic"
+    if "AUTHORIZATION" in cause:
+        return "allow Write on the dead-letter topic"
+    return "check the dead-letter topic and the brokers; nothing is committed until it takes rows"
+
+
+class Letters(Protocol):
+    """What the worker uses of `DeadLetters`."""
+
+    held: int
+    held_bytes: int
+    trouble: str | None
+
+    def store(self, item: Letter, on_stored: Callable[[], None], /) -> None:
+        """Send a letter."""
+
+    def poll(self, timeout_s: float = 0.0, /) -> None:
+        """Serve deliveries."""

@@ -1,0 +1,43 @@
+"""What ``run --dry-run`` puts in the place of the tables and the dead-letter topic."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+
+from consumer.dead_letters import Letter
+from consumer.row import CounterRef
+from consumer.writer import Write
+
+
+class Printer:
+    """Prints a window's sums as JSON lines that `produce` can read."""
+
+    failure: BaseException | None = None
+
+    def submit(self, sums: Mapping[CounterRef, int], on_settled: Callable[[Write], None]) -> Write:
+        """Print the sums."""
+        for ref, total in sums.items():
+            fields = {"table": ref.table, "key": ref.key, "range": ref.range}
+            sys.stdout.write(json.dumps(fields | {"counter": ref.name, "incr": total}) + "\n")
+        sys.stdout.flush()
+        write = Write(on_settled)
+        on_settled(write)
+        return write
+
+    def cancel(self, write: Write) -> None:
+        """Do nothing: it is printed already."""
+
+
+class NoLetters:
+    """Takes every dead letter for stored: the worker logs them, and that is all."""
+
+    held: int = 0
+    held_bytes: int = 0
+    trouble: str | None = None
+
+    def store(self, _item: Letter, on_stored: Callable[[], None]) -> None:
+        """Take it for stored."""
+        on_stored()
+
+    def poll(self, _timeout_s: float = 0.0) -> None:
+        """Do nothing."""

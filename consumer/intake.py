@@ -1,0 +1,49 @@
+"""From consumed messages into the windows of their partitions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import methodcaller
+from typing import Any
+
+from consumer.dead_letters import Letter, letter
+from consumer.decoder import Decoder
+from consumer.partition import Partition, Pending
+
+# A loop with method calls would cost ten times as much a message.
+_value, _offset, _number, error_of = map(methodcaller, ("value", "offset", "partition", "error"))
+
+
+def take_in(
+    messages: Sequence[Any],
+    partitions: Mapping[int, Partition],
+    decoder: Decoder,
+    store: Callable[[Pending, Letter], None],
+    now: float,
+) -> int:
+    """Add messages to the filling windows and return how many; bad ones go to ``store``.
+
+    Messages of partitions that are not ours, which may still arrive after a rebalance, and of
+    stopped ones are dropped.
+    """
+    found, rejected = decoder.decode(list(map(_value, messages)))
+    offsets = list(map(_offset, messages))
+    taken = end = 0
+    for number, run in groupby(map(_number, messages)):
+        start, end = end, end + len(list(run))
+        partition = partitions.get(number)
+        if partition is None or partition.stopped is not None:
+            continue
+        filling = partition.filling
+        if not len(filling.window):
+            filling.since = now
+        if rejected:
+            good = [i for i in range(start, end) if i not in rejected]
+            for i in sorted(rejected.keys() & set(range(start, end))):
+                filling.window.reject(offsets[i])
+                store(filling, letter(messages[i], rejected[i].reason, rejected[i].detail))
+            filling.window.add([offsets[i] for i in good], [found[i] for i in good])
+        else:
+            filling.window.add(offsets[start:end], found[start:end])
+        partition.position = offsets[end - 1] + 1
+        taken += end - start
+    return taken

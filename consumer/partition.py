@@ -1,0 +1,80 @@
+"""What the worker keeps for one assigned partition. Pure: no clock, no I/O."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from consumer.window import Window
+from consumer.writer import Write
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A window, and what must end before its offsets may be committed.
+
+    ``letters`` are dead letters not yet known to be stored; ``reread`` reads the events again
+    that the table refused. ``since`` is when its first event came, then when it was closed.
+    """
+
+    window: Window = field(default_factory=Window)
+    since: float = 0.0
+    write: Write | None = None
+    letters: int = 0
+    reread: "Future[dict[int, Any]] | None" = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether every event of it is in its counter or in the dead-letter topic."""
+        written = self.write is None or (self.write.settled and not self.write.rejected)
+        return written and not self.letters and self.reread is None
+
+    def stored(self) -> None:
+        """Take note that one dead letter is in its topic."""
+        self.letters -= 1
+
+
+@dataclass(slots=True, eq=False)
+class Partition:
+    """One assigned partition: the window that fills, the one on its way out, and its offsets.
+
+    ``position`` is the offset after the last event read, ``settled`` the one that may be
+    committed, ``sent`` the one of the last commit not known to have failed, ``committed`` the one
+    of the last that succeeded; -1 where there is none. ``progress`` is when it last settled a
+    window or had nothing to do.
+    """
+
+    number: int
+    filling: Pending = field(default_factory=Pending)
+    closing: Pending | None = None
+    paused: bool = False
+    stopped: str | None = None
+    reset: bool = False
+    position: int = -1
+    settled: int = -1
+    sent: int = -1
+    committed: int = -1
+    progress: float = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether it holds no event."""
+        return self.closing is None and not len(self.filling.window)
+
+    def close_window(self, now: float) -> Pending:
+        """Begin a new window and return the full one; one at a time is on its way out."""
+        if self.closing is not None:
+            raise RuntimeError(f"partition {self.number} has a window in flight")
+        self.closing, self.filling = self.filling, Pending()
+        self.closing.since = now
+        return self.closing
+
+    def settle(self) -> Window:
+        """Take the settled window out; its offsets may be committed now."""
+        closing = self.closing
+        if closing is None or not closing.settled:
+            raise RuntimeError(f"partition {self.number} has no settled window")
+        self.settled = max(self.settled, closing.window.last + 1)
+        self.closing = None
+        return closing.window

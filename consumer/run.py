@@ -1,0 +1,213 @@
+"""``dynatomic run``: puts the worker together, runs it until a signal or the end, and closes it."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+
+from consumer.counters import Counters
+from consumer.dead_letters import DeadLetters
+from consumer.decoder import Decoder
+from consumer.dry_run import NoLetters, Printer
+from consumer.errors import DynatomicError, UnavailableError
+from consumer.kafka import (
+    Watermarks,
+    consumer_config,
+    new_consumer,
+    new_producer,
+    producer_config,
+    reason,
+    reset_policy,
+    topic_partitions,
+    wait_for_kafka,
+    watermarks,
+)
+from consumer.offsets import Offsets
+from consumer.refused import ReadAgain, read_again
+from consumer.row import KeySchema, load_writer_schema
+from consumer.settings import Settings
+from consumer.signals import Signals
+from consumer.statements import Step
+from consumer.tables import describe, make_client
+from consumer.worker import Worker
+from consumer.writer import Writer
+
+log = logging.getLogger(__name__)
+
+START_S = 30.0
+"""How long servers may take to answer when the consumer starts."""
+
+LOOK_S = 1.0
+
+
+def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bool) -> int:
+    """Consume until SIGTERM or SIGINT, or with ``once`` to the end offsets found now.
+
+    Returns the exit code: 0, or 1 if the windows could not be finished within the bound. Raises
+    ConfigError or UnavailableError when it cannot start, DynatomicError when it cannot go on.
+    """
+    with Signals(settings.shutdown_timeout_ms / 1000) as signals:
+        settings.require_tables()
+        schema = load_writer_schema(settings.writer_schema) if settings.writer_schema else None
+        config = consumer_config(settings, eof=True)
+        counters = _open_tables(settings, endpoint_url, probe=not dry_run)
+        wait_for_kafka(settings, START_S)
+        decoder = Decoder(
+            counters.keys,
+            default_counter=settings.counter,
+            min_incr=settings.min_incr,
+            max_incr=settings.max_incr,
+            writer_schema=schema,
+        )
+        first = Step.UPDATE if settings.write_mode == "batch" else Step.UPDATE_ITEM
+        writer = (
+            None
+            if dry_run
+            else Writer(counters.execute, max_requests=settings.max_requests, first_step=first)
+        )
+        worker = Worker(
+            settings,
+            new_consumer,
+            config,
+            decoder,
+            writer or Printer(),
+            NoLetters() if dry_run else _dead_letters(settings),
+            _reader(settings, config),
+            Offsets(
+                settings.topic,
+                settings.group_id,
+                reset=reset_policy(settings),
+                commits=not dry_run,
+            ),
+        )
+        try:
+            return _loop(worker, settings, signals, once=once, dry_run=dry_run)
+        except KafkaException as error:
+            raise DynatomicError(f"Kafka: {reason(error)}; start it again") from None
+        finally:
+            worker.close()
+            if writer is not None:
+                writer.close()
+            log.info("stopped", extra={"fields": {"events": worker.events}})
+
+
+def _loop(
+    worker: Worker, settings: Settings, signals: Signals, *, once: bool, dry_run: bool
+) -> int:
+    ends = watermarks(worker.consumer, settings.topic)
+    drain = Drain(worker, settings, ends) if once else None
+    if dry_run:
+        worker.assign(_group_offsets(worker.consumer, settings, ends))
+    else:
+        topic_partitions(worker.consumer, settings.dead_letters)
+        worker.subscribe()
+    signals.ready()
+    log.info(
+        "started",
+        extra={"fields": {"topic": settings.topic, "group": settings.group_id, "dry_run": dry_run}},
+    )
+    while not signals.stop.is_set():
+        worker.tick()
+        if drain is not None and drain.done():
+            break
+    if worker.shut_down():
+        return 0
+    log.error(
+        "windows not finished within the bound; their events will be read again",
+        extra={"fields": {"shutdown_timeout_ms": settings.shutdown_timeout_ms}},
+    )
+    return 1
+
+
+class Drain:
+    """Tells when a group has counted a topic up to the end offsets found at the start.
+
+    Partitions of other members count as well: they are asked for by their committed offsets.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        settings: Settings,
+        ends: Mapping[int, Watermarks],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._worker = worker
+        self._settings = settings
+        self._ends = {n: marks.high for n, marks in ends.items() if marks.high > marks.low}
+        self._clock = clock
+        self._looked = float("-inf")
+
+    def done(self) -> bool:
+        """Return whether all is counted; raises DynatomicError if that cannot come to pass."""
+        others = []
+        for number, end in self._ends.items():
+            partition = self._worker.partitions.get(number)
+            if partition is None:
+                others.append(TopicPartition(self._settings.topic, number))
+                continue
+            if partition.stopped:
+                raise DynatomicError(partition.stopped)
+            write = partition.closing.write if partition.closing else None
+            if write is not None and write.refused:
+                table, cause = next(iter(write.refused.items()))
+                raise DynatomicError(f"table {table} refuses to be written: {cause}")
+            counted = partition.idle and partition.position >= end
+            if not counted or partition.committed < partition.settled:
+                return False
+        return not others or self._others_done(others)
+
+    def _others_done(self, others: list[TopicPartition]) -> bool:
+        if self._clock() - self._looked < LOOK_S:
+            return False
+        self._looked = self._clock()
+        try:
+            found = self._worker.consumer.committed(others, timeout=5.0)
+        except KafkaException:
+            return False  # asked again in a second
+        return all(place.offset >= self._ends[place.partition] for place in found)
+
+
+def _open_tables(settings: Settings, endpoint_url: str | None, *, probe: bool) -> Counters:
+    """Describe the tables and, unless nothing will be written, check that they may be written."""
+    client = make_client(endpoint_url, max_requests=settings.max_requests)
+    deadline = time.monotonic() + START_S
+    keys: dict[str, KeySchema] = {}
+    for table in settings.tables:
+        while table not in keys:
+            try:
+                found = describe(client, table)
+                if probe:
+                    Counters(client, {table: found}).check_access(table, settings.write_mode)
+                keys[table] = found
+            except UnavailableError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.2)
+    return Counters(client, keys)
+
+
+def _dead_letters(settings: Settings) -> DeadLetters:
+    producer = new_producer(producer_config(settings))
+    return DeadLetters(producer, settings.dead_letters, settings.group_id)
+
+
+def _reader(settings: Settings, config: Mapping[str, Any]) -> ReadAgain:
+    def read(partition: int, offsets: Iterable[int]) -> dict[int, Any]:
+        return read_again(lambda: new_consumer(dict(config)), settings.topic, partition, offsets)
+
+    return read
+
+
+def _group_offsets(
+    consumer: Consumer, settings: Settings, ends: Mapping[int, Watermarks]
+) -> list[TopicPartition]:
+    """Return where the group stands, without joining it."""
+    default = OFFSET_END if reset_policy(settings) == "latest" else OFFSET_BEGINNING
+    places = [TopicPartition(settings.topic, number) for number in ends]
+    found = consumer.committed(places, timeout=START_S)
+    return [
+        TopicPartition(p.topic, p.partition, p.offset if p.offset >= 0 else default) for p in found
+    ]

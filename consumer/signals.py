@@ -1,0 +1,74 @@
+"""SIGTERM and SIGINT of a process that has something to finish."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from types import TracebackType
+from typing import Any, Self
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 5.0
+
+
+class Signals:
+    """SIGTERM and SIGINT: the first asks to stop, the second ends the process at once.
+
+    A Python handler waits until the main thread is back from C, which a dead broker can delay;
+    so the signals are read by a thread, from the pipe that Python's C handler writes to. It also
+    ends the process when the shutdown takes longer than its bound.
+    """
+
+    def __init__(self, bound_s: float) -> None:
+        self.stop = threading.Event()
+        self._bound_s = bound_s
+        self._ready = False
+        self._read, self._write = socket.socketpair()
+        self._write.setblocking(False)
+        self._before: dict[int, Any] = {}
+        self._fd = -1
+
+    def __enter__(self) -> Self:
+        """Take the signals over."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, lambda *_: None)
+        self._fd = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, name="signals", daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Give them back."""
+        signal.set_wakeup_fd(self._fd)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._write.close()
+
+    def ready(self) -> None:
+        """Say that there may be something to finish; before that, one signal ends the process."""
+        self._ready = True
+
+    def _watch(self) -> None:
+        while raw := self._read.recv(1):
+            number = raw[0]
+            if number not in self._before:
+                continue
+            name = signal.Signals(number).name
+            if self.stop.is_set() or not self._ready:
+                log.warning("forced to end", extra={"fields": {"signal": name}})
+                os._exit(128 + number)
+            log.info("stopping", extra={"fields": {"signal": name, "bound_s": self._bound_s}})
+            self.stop.set()
+            late = threading.Timer(self._bound_s + GRACE_S, self._too_late)
+            late.daemon = True
+            late.start()
+
+    def _too_late(self) -> None:
+        log.error("not stopped in time; what was not committed will be read again")
+        os._exit(1)

@@ -1,0 +1,329 @@
+"""The loop: poll, window, write, commit, rebalance, shut down.
+
+It keeps this promise:
+
+1. An offset is committed only when every event below it has been added to its counter or stored
+   as a dead letter.
+2. at-least-once: no event is ever missing from a counter; after a crash, a lost partition or a
+   request with an unknown outcome, some may be counted twice.
+4. One window at a time is in flight per partition, and windows of a partition are applied in
+   order.
+5. One partition's trouble (a throttled table, a bad row) never stops another partition.
+6. A lost partition is dropped: nothing of it is written or committed any more. A revoked one is
+   finished first, within a bound.
+7. A bad row never blocks, kills or miscounts others: it goes to the dead-letter topic, with its
+   bytes and the reason, before its offset is committed.
+8. SIGTERM finishes the open windows, commits, leaves the group and exits 0 within the bound; a
+   second signal exits at once.
+9. Memory is bounded by settings, not by the backlog.
+10. When the group cannot make progress it says so: a log line with the cause, or an exit code.
+
+(The third sentence, exactly-once, is not kept yet.)
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Event
+from typing import Any
+
+from confluent_kafka import KafkaError, TopicPartition
+
+from consumer.dead_letters import Letter, Letters
+from consumer.decoder import Decoder
+from consumer.errors import ConfigError, DynatomicError
+from consumer.health import Watch
+from consumer.intake import error_of, take_in
+from consumer.kafka import AUTO_OFFSET_RESET, FATAL, PARTITION_EOF
+from consumer.logs import Every
+from consumer.offsets import Offsets
+from consumer.partition import Partition, Pending
+from consumer.refused import ReadAgain, Refused
+from consumer.settings import Settings
+from consumer.writer import Writes
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+BATCH = 10_000
+LETTERS_HELD, LETTER_BYTES_HELD = 10_000, 16 * 1024 * 1024
+
+
+class Worker:
+    """Counts the events of the partitions that the group assigns to it.
+
+    ``make_consumer`` takes librdkafka's configuration and returns a Consumer. Everything but the
+    writes and ``read_again`` happens on the thread that calls `tick`.
+    """
+
+    def __init__(  # noqa: PLR0913 - its parts, each replaced in a test
+        self,
+        settings: Settings,
+        make_consumer: Callable[[dict[str, Any]], Any],
+        config: Mapping[str, Any],
+        decoder: Decoder,
+        writer: Writes,
+        letters: Letters,
+        read_again: ReadAgain,
+        offsets: Offsets,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self.partitions: dict[int, Partition] = {}
+        self.events = 0
+        self._decoder = decoder
+        self._writer = writer
+        self._letters = letters
+        self._offsets = offsets
+        self._clock = clock
+        self._wake = Event()
+        self._refused = Refused(settings.topic, read_again, self._woken)
+        self._watch = Watch()
+        self._raised: BaseException | None = None
+        self._closing = False
+        self._may_say = Every(1.0, clock)
+        self._unsaid = 0
+        self.consumer = make_consumer({**config, "on_commit": self._guard(self._on_commit)})
+
+    def subscribe(self) -> None:
+        """Join the group."""
+        self.consumer.subscribe(
+            [self.settings.topic],
+            on_assign=self._guard(self._on_assign),
+            on_revoke=self._guard(self._on_revoke),
+            on_lost=self._guard(self._on_lost),
+        )
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        """Read partitions without joining the group, from the given offsets."""
+        self.consumer.assign(places)
+        self._on_assign(self.consumer, places)
+
+    def tick(self, timeout_s: float = POLL_S) -> None:
+        """Read once, and move every partition on. After an exception only `close` is allowed."""
+        most = min(BATCH, self._share(self.settings.window_max_events))
+        messages = self.consumer.consume(most, timeout_s)
+        self._raise_from_callbacks()
+        if messages:
+            self._take_in(messages)
+        self._advance()
+        self._hold_back()
+
+    def shut_down(self) -> bool:
+        """Finish the open windows, commit and leave the group; False if the bound was too short."""
+        deadline = self._clock() + self.settings.shutdown_timeout_ms / 1000
+        try:
+            mine = list(self.partitions.values())
+            self._pause(mine, paused=True)
+            finished = self._finish(mine, deadline)
+            while finished and any(p.settled > p.committed for p in self.partitions.values()):
+                if self._clock() >= deadline:
+                    return False
+                self.consumer.consume(1, POLL_S)  # serves the commit's answer; all is paused
+                self._raise_from_callbacks()
+                self._offsets.commit(self.consumer, self.partitions.values(), now=False)
+            return finished
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Leave the group at once; what is not settled is dropped and will be read again."""
+        self._closing = True
+        self._drop(list(self.partitions))
+        self.consumer.close()
+        self._refused.close()
+
+    def _take_in(self, messages: list[Any]) -> None:
+        errors: list[Any] = []
+        if any(map(error_of, messages)):
+            errors = [m for m in messages if m.error() is not None]
+            messages = [m for m in messages if m.error() is None]
+        self.events += take_in(messages, self.partitions, self._decoder, self._store, self._clock())
+        # An end of partition stands behind the events of the same batch, so these go first.
+        for message in errors:
+            self._on_error(message, message.error())
+
+    def _store(self, pending: Pending, item: Letter) -> None:
+        pending.letters += 1
+        self._letters.store(item, pending.stored)
+        self._unsaid += 1
+        if self._may_say():
+            log.warning("dead letter", extra={"fields": {**item.fields(), "letters": self._unsaid}})
+            self._unsaid = 0
+
+    def _on_error(self, message: Any, error: KafkaError) -> None:
+        code, partition = error.code(), self.partitions.get(message.partition())
+        if code == PARTITION_EOF:
+            if partition is not None:
+                partition.position = max(partition.position, message.offset())
+        elif code == AUTO_OFFSET_RESET:
+            if partition is not None:
+                partition.reset = True
+        elif code == FATAL or error.fatal():
+            raise DynatomicError(f"the Kafka client failed for good: {error.str()}; start it again")
+        elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+            raise ConfigError(
+                f"Kafka denies topic {self.settings.topic} or group {self.settings.group_id}: "
+                f"allow Read on both ({error.name()})"
+            )
+        else:
+            fields = {"cause": error.name(), "partition": message.partition()}
+            log.warning("Kafka error", extra={"fields": fields})
+
+    def _advance(self, finish: Sequence[Partition] = ()) -> None:
+        """Move every partition on; those in ``finish`` without waiting for their windows' end."""
+        if self._writer.failure is not None:
+            raise self._writer.failure
+        self._letters.poll(0.0)
+        now = self._clock()
+        for partition in list(self.partitions.values()):
+            self._settle(partition, now)
+            if partition.idle:
+                # Nothing is held: all below the position is settled, markers of transactions too.
+                partition.settled = max(partition.settled, partition.position)
+                if partition.committed >= partition.settled:
+                    partition.progress = now
+            elif partition.closing is None and (
+                partition in finish or self._due(partition.filling, now)
+            ):
+                closing = partition.close_window(now)
+                if closing.window.sums:
+                    closing.write = self._writer.submit(closing.window.sums, self._woken)
+                self._settle(partition, now)
+            if partition.reset and not finish:
+                self._offsets.begin(self.consumer, partition)
+        self._offsets.commit(self.consumer, self.partitions.values(), now=False)
+        self._watch.look(
+            self.partitions.values(),
+            now,
+            letters=self._letters.trouble,
+            commits=self._offsets.trouble,
+        )
+
+    def _settle(self, partition: Partition, now: float) -> None:
+        closing = partition.closing
+        if closing is None:
+            return
+        for item in self._refused.letters(partition.number, closing):
+            self._store(closing, item)
+        if closing.settled:
+            window = partition.settle()
+            partition.progress = now
+            fields = {
+                "partition": partition.number,
+                "first": window.first,
+                "last": window.last,
+                "events": len(window),
+                "counters": len(window.sums),
+                "requests": closing.write.requests if closing.write else 0,
+                "ms": round((now - closing.since) * 1000),
+            }
+            log.debug("window written", extra={"fields": fields})
+
+    def _woken(self, _done: object) -> None:
+        self._wake.set()
+
+    def _due(self, filling: Pending, now: float) -> bool:
+        aged = now - filling.since >= self.settings.window_ms / 1000
+        return bool(len(filling.window)) and (aged or self._full(filling))
+
+    def _full(self, filling: Pending) -> bool:
+        events, counters = len(filling.window), len(filling.window.sums)
+        most = self.settings
+        return events >= self._share(most.window_max_events) or counters >= self._share(
+            most.window_max_counters
+        )
+
+    def _share(self, most: int) -> int:
+        """Return a window's part of what the process may hold: two windows a partition."""
+        return max(1, most // (2 * max(1, len(self.partitions))))
+
+    def _hold_back(self) -> None:
+        """Pause what cannot take more; the loop goes on polling for all others."""
+        held = self._letters
+        crowded = held.held >= LETTERS_HELD or held.held_bytes >= LETTER_BYTES_HELD
+        waits: dict[bool, list[Partition]] = {True: [], False: []}
+        for p in self.partitions.values():
+            full = p.closing is not None and self._full(p.filling)
+            wait = full or p.stopped is not None or (crowded and p.filling.letters > 0)
+            if wait != p.paused:
+                waits[wait].append(p)
+        for paused, partitions in waits.items():
+            self._pause(partitions, paused=paused)
+
+    def _pause(self, partitions: list[Partition], *, paused: bool) -> None:
+        if not partitions:
+            return
+        places = [TopicPartition(self.settings.topic, p.number) for p in partitions]
+        (self.consumer.pause if paused else self.consumer.resume)(places)
+        for partition in partitions:
+            partition.paused = paused
+
+    def _finish(self, mine: list[Partition], deadline: float) -> bool:
+        """Write the windows of partitions that are given up; False if time ran out first."""
+        while True:
+            self._wake.clear()
+            self._advance(finish=mine)
+            if all(p.idle for p in mine):
+                return True
+            left = deadline - self._clock()
+            if left <= 0:
+                return False
+            self._wake.wait(min(left, 0.02 if self._letters.held else POLL_S))
+
+    def _drop(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            partition = self.partitions.pop(number, None)
+            closing = partition.closing if partition else None
+            if closing is not None and closing.write is not None:
+                self._writer.cancel(closing.write)
+
+    # librdkafka's callbacks. One that raises loses messages and hangs close, so what they raise
+    # is kept and raised by `tick`.
+
+    def _guard(self, callback: Callable[..., None]) -> Callable[..., None]:
+        def guarded(*args: Any) -> None:
+            try:
+                callback(*args)
+            except BaseException as error:  # noqa: BLE001 - raised by _raise_from_callbacks
+                self._raised = self._raised or error
+
+        return guarded
+
+    def _raise_from_callbacks(self) -> None:
+        if self._raised is not None:
+            raise self._raised
+
+    def _on_assign(self, _consumer: Any, places: list[TopicPartition]) -> None:
+        for place in places:
+            partition = Partition(place.partition, progress=self._clock())
+            self.partitions[place.partition] = partition
+        self._tell("assigned", places)
+
+    def _on_revoke(self, _consumer: Any, places: list[TopicPartition]) -> None:
+        numbers = [place.partition for place in places]
+        if not self._closing and self._raised is None:
+            mine = [p for n in numbers if (p := self.partitions.get(n)) is not None]
+            deadline = self._clock() + self.settings.shutdown_timeout_ms / 1000
+            if not self._finish(mine, deadline):
+                log.warning("revoked before it was written; the next owner reads it again")
+            self._offsets.commit(self.consumer, mine, now=True)
+        self._drop(numbers)
+        self._tell("revoked", places)
+
+    def _on_lost(self, _consumer: Any, places: list[TopicPartition]) -> None:
+        self._drop(place.partition for place in places)
+        self._tell("lost", places)
+
+    def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+        self._offsets.answered(error, places, self.partitions)
+
+    def _tell(self, what: str, places: list[TopicPartition]) -> None:
+        numbers = sorted(place.partition for place in places)
+        fields = {
+            "topic": self.settings.topic,
+            "partitions": numbers,
+            "owned": len(self.partitions),
+        }
+        log.log(logging.WARNING if what == "lost" else logging.INFO, what, extra={"fields": fields})
