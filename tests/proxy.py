@@ -1,0 +1,403 @@
+"""An HTTP proxy in front of a DynamoDB endpoint that misbehaves on demand, in this process.
+
+::
+
+    with FaultyProxy(endpoint_url, [DropResponse(), Throttle()]) as proxy:
+        client = make_client(proxy.endpoint_url)
+
+Faults are taken in turn, one a request; after the last one requests pass. Instead of a list a
+function may choose: it gets the `Request` and returns a fault, or None to let it pass. It may
+be called by several threads at once.
+"""
+
+import http.client
+import json
+import socket
+import sys
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Final, Self
+
+_PREFIX: Final = "com.amazonaws.dynamodb.v20120810#"
+_JSON: Final = "application/x-amz-json-1.0"
+_HOP_HEADERS: Final = ("connection", "content-length", "transfer-encoding", "date", "server")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to the client."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def sealed(self) -> "Answer":
+        """Return it with the checksum that DynamoDB sends for its body."""
+        kept = tuple((k, v) for k, v in self.headers if k.lower() != "x-amz-crc32")
+        crc = ("x-amz-crc32", str(zlib.crc32(self.body)))
+        return Answer(self.status, self.body, (*kept, crc))
+
+
+@dataclass(slots=True)
+class Request:
+    """One request as the proxy saw it."""
+
+    operation: str
+    body: dict[str, Any]
+    headers: dict[str, str]
+    number: int
+    fault: "Fault | None" = None
+    forwarded: bool = False
+    answered: bool = False
+
+    @property
+    def statements(self) -> list[dict[str, Any]]:
+        """The statements of a BatchExecuteStatement, otherwise none."""
+        found: list[dict[str, Any]] = self.body.get("Statements", [])
+        return found
+
+
+Forward = Callable[[bytes], Answer]
+
+
+class Fault:
+    """Lets the request pass; its subclasses do worse.
+
+    `apply` calls ``forward`` with a body if the endpoint shall see the request, and returns
+    the answer, or None to close the connection without one.
+    """
+
+    def apply(self, request: Request, forward: Forward) -> Answer | None:
+        """Forward and answer."""
+        return forward(json.dumps(request.body).encode())
+
+
+@dataclass(frozen=True)
+class Delay(Fault):
+    """Forwards at once and answers late."""
+
+    seconds: float
+
+    def apply(self, request: Request, forward: Forward) -> Answer | None:
+        """Forward, wait, answer."""
+        answer = super().apply(request, forward)
+        time.sleep(self.seconds)
+        return answer
+
+
+@dataclass(frozen=True)
+class DropRequest(Fault):
+    """The request is lost: the endpoint never sees it, the connection closes."""
+
+    def apply(self, request: Request, forward: Forward) -> Answer | None:
+        """Do nothing."""
+        del request, forward
+        return None
+
+
+@dataclass(frozen=True)
+class DropResponse(Fault):
+    """The response is lost: the endpoint did its work, the connection closes."""
+
+    def apply(self, request: Request, forward: Forward) -> Answer | None:
+        """Forward only."""
+        super().apply(request, forward)
+        return None
+
+
+@dataclass(frozen=True)
+class Hold(Fault):
+    """Waits for `release`, then forwards and answers: by then the client may be gone.
+
+    With ``after=True`` it forwards at once and only the answer waits.
+    """
+
+    after: bool = False
+    arrived: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def release(self) -> None:
+        """Let it go on."""
+        self.released.set()
+
+    def apply(self, request: Request, forward: Forward) -> Answer | None:
+        """Wait before or after forwarding."""
+        answer = super().apply(request, forward) if self.after else None
+        self.arrived.set()
+        self.released.wait()
+        return answer or super().apply(request, forward)
+
+
+@dataclass(frozen=True)
+class Error(Fault):
+    """Answers with a DynamoDB error, without forwarding unless ``applied``."""
+
+    code: str
+    status: int = 400
+    message: str = "made by the proxy"
+    applied: bool = False
+    prefix: str = _PREFIX
+
+    def apply(self, request: Request, forward: Forward) -> Answer | None:
+        """Answer as DynamoDB does: type and message in JSON, request id and checksum."""
+        if self.applied:
+            super().apply(request, forward)
+        body = {"__type": self.prefix + self.code, "message": self.message}
+        headers = (("Content-Type", _JSON), ("x-amzn-requestid", f"PROXY{request.number:08}"))
+        return Answer(self.status, json.dumps(body).encode(), headers).sealed()
+
+
+def throttle() -> Error:
+    """Make the refusal of a whole request."""
+    return Error("ProvisionedThroughputExceededException")
+
+
+def server_error(*, applied: bool = False) -> Error:
+    """Make a 500; the request may have been applied all the same."""
+    return Error("InternalServerError", status=500, applied=applied)
+
+
+def access_denied() -> Error:
+    """Make the refusal for a missing permission; the text is AWS's form."""
+    who = "User: arn:aws:sts::000000000000:assumed-role/r/s is not authorized to perform: "
+    what = "dynamodb:PartiQLUpdate on resource: arn:aws:dynamodb:us-east-1:000000000000:table/t"
+    return Error("AccessDeniedException", message=who + what, prefix="com.amazon.coral.service#")
+
+
+@dataclass(frozen=True)
+class Raw(Fault):
+    """Answers with any status and body, without DynamoDB's headers; forwards if ``applied``."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = _JSON
+    applied: bool = False
+
+    def apply(self, request: Request, forward: Forward) -> Answer | None:
+        """Answer so."""
+        if self.applied:
+            super().apply(request, forward)
+        return Answer(self.status, self.body, (("Content-Type", self.content_type),))
+
+
+def html() -> Raw:
+    """Make the 200 of a captive portal or a misconfigured gateway."""
+    return Raw(body=b"<html><body>It works!</body></html>", content_type="text/html")
+
+
+@dataclass(frozen=True)
+class WrongChecksum(Fault):
+    """Forwards and answers with a checksum that is not the body's."""
+
+    def apply(self, request: Request, forward: Forward) -> Answer | None:
+        """Break the checksum."""
+        answer = super().apply(request, forward)
+        if answer is None:
+            return None
+        kept = tuple((k, v) for k, v in answer.headers if k.lower() != "x-amz-crc32")
+        wrong = ("x-amz-crc32", str(zlib.crc32(answer.body) ^ 1))
+        return Answer(answer.status, answer.body, (*kept, wrong))
+
+
+@dataclass(frozen=True)
+class FailStatements(Fault):
+    """Fails these statements of a BatchExecuteStatement (index: error code); others pass.
+
+    The failed ones are not forwarded, unless ``applied``: then their work is done, and the
+    client is told that it is not.
+    """
+
+    errors: Mapping[int, str]
+    applied: bool = False
+
+    def apply(self, request: Request, forward: Forward) -> Answer | None:
+        """Forward the others and put the errors between their answers."""
+        statements = request.statements
+        sent = [s for i, s in enumerate(statements) if self.applied or i not in self.errors]
+        headers: tuple[tuple[str, str], ...] = (
+            ("Content-Type", _JSON),
+            ("x-amzn-requestid", f"PROXY{request.number:08}"),
+        )
+        responses: list[dict[str, Any]] = []
+        if sent:
+            answer = forward(json.dumps({**request.body, "Statements": sent}).encode())
+            if answer.status != http.client.OK:
+                return answer
+            headers, responses = answer.headers, json.loads(answer.body)["Responses"]
+        given = iter(responses)
+        merged = []
+        for index in range(len(statements)):
+            response = next(given, {}) if self.applied or index not in self.errors else {}
+            if index in self.errors:
+                error = {"Code": self.errors[index], "Message": "made by the proxy"}
+                response = {"Error": error}
+            merged.append(response)
+        body = json.dumps({"Responses": merged}).encode()
+        return Answer(http.client.OK, body, headers).sealed()
+
+
+Script = Iterable[Fault | None] | Callable[[Request], Fault | None]
+
+
+class FaultyProxy:
+    """Forwards to one endpoint, with faults, and remembers every request."""
+
+    def __init__(self, endpoint_url: str, script: Script = ()) -> None:
+        """Listen on a free port of 127.0.0.1."""
+        self.requests: list[Request] = []
+        self._target = endpoint_url.removeprefix("http://").rstrip("/")
+        self._lock = threading.Lock()
+        self._holds: list[Hold] = []
+        self._errors: list[BaseException] = []
+        self.script(script)
+        self._server: _Server | None = None
+        self._port = 0
+        self.accept()
+        self.endpoint_url = f"http://127.0.0.1:{self._port}"
+
+    def script(self, script: Script) -> None:
+        """Replace what is left of the faults."""
+        if callable(script):
+            self._choose = script
+        else:
+            faults = iter(list(script))
+            self._choose = lambda _: next(faults, None)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """The number of requests by operation, faulty ones too."""
+        with self._lock:
+            return Counter(request.operation for request in self.requests)
+
+    def refuse(self) -> None:
+        """Refuse connections and cut those that are open, until `accept`."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.shutdown()
+            server.server_close()
+            for connection in list(server.connections):
+                _cut(connection)
+
+    def accept(self) -> None:
+        """Listen again, on the same port."""
+        if self._server is None:
+            self._server = _Server(self, self._port)
+            self._port = self._server.server_port
+            threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        """Release what is held and stop. Raises what a fault or the endpoint raised."""
+        for hold in self._holds:
+            hold.release()
+        self.refuse()
+        if self._errors:
+            raise self._errors[0]
+
+    def failed(self, error: BaseException) -> None:
+        """Keep an error of a handler thread for `close`."""
+        self._errors.append(error)
+
+    def handle(self, operation: str, headers: dict[str, str], body: bytes) -> Answer | None:
+        """Answer one request, or None to close the connection."""
+        with self._lock:
+            number = len(self.requests)
+            request = Request(operation, json.loads(body or b"{}"), headers, number)
+            self.requests.append(request)
+            # Under the lock, so that a script sees the requests one by one, in this order.
+            request.fault = self._choose(request)
+            if isinstance(request.fault, Hold):
+                self._holds.append(request.fault)
+
+        def forward(changed: bytes) -> Answer:
+            request.forwarded = True
+            return self._forward(headers, changed)
+
+        answer = (request.fault or Fault()).apply(request, forward)
+        request.answered = answer is not None
+        return answer
+
+    def _forward(self, headers: dict[str, str], body: bytes) -> Answer:
+        connection = http.client.HTTPConnection(self._target, timeout=30)
+        kept = {k: v for k, v in headers.items() if k.lower() not in _HOP_HEADERS}
+        try:
+            connection.request("POST", "/", body, kept)
+            response = connection.getresponse()
+            given = tuple(h for h in response.getheaders() if h[0].lower() not in _HOP_HEADERS)
+            return Answer(response.status, response.read(), given)
+        finally:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        """Give this proxy to the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def __init__(self, proxy: FaultyProxy, port: int) -> None:
+        self.proxy = proxy
+        self.connections: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        error = sys.exc_info()[1]
+        # A client that gave up is what many tests are about; anything else is a fault of ours.
+        if error is not None and not isinstance(error, BrokenPipeError | ConnectionResetError):
+            self.proxy.failed(error)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.connections.discard(self.connection)
+        super().finish()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        answer = self.server.proxy.handle(operation, dict(self.headers.items()), body)
+        if answer is None:
+            self.close_connection = True
+            _cut(self.connection)
+            return
+        self.send_response(answer.status)
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Say nothing: `FaultyProxy.requests` has it all."""
+
+
+def _cut(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # the other side was faster
