@@ -10,7 +10,7 @@ from typing import Any, Self
 
 log = logging.getLogger(__name__)
 
-GRACE_S = 5.0
+GRACE_S = 1.0
 
 
 class Signals:

@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 BATCH = 10_000
+LEAVE_S = 6.0
 LETTERS_HELD, LETTER_BYTES_HELD = 10_000, 16 * 1024 * 1024
 
 
@@ -111,8 +112,13 @@ class Worker:
         self._hold_back()
 
     def shut_down(self) -> bool:
-        """Finish the open windows, commit and leave the group; False if the bound was too short."""
-        deadline = self._clock() + self.settings.shutdown_timeout_ms / 1000
+        """Finish the open windows, commit and leave the group; False if the bound was too short.
+
+        Of the bound, up to `LEAVE_S` is kept for leaving: a coordinator that is busy with a
+        rebalance answers neither commits nor the farewell, and librdkafka waits 5 s for that.
+        """
+        bound = self.settings.shutdown_timeout_ms / 1000
+        deadline = self._clock() + bound - min(LEAVE_S, bound / 2)
         try:
             mine = list(self.partitions.values())
             self._pause(mine, paused=True)

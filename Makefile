@@ -1,0 +1,47 @@
+# make demo    count events here and now; needs Python >= 3.11 and nothing else
+# make test    everything that can be tested on this machine
+# make bench   the whole way against raw consume(), on a real broker (Java 17, Maven)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+demo: $(VENV)/.installed
+	@$(BIN)/dynatomic demo
+
+test: $(VENV)/.developing lint
+	@$(BIN)/python -m pytest --cov --cov-report=term
+
+lint: $(VENV)/.developing
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/.developing
+	@$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or later is needed: make PYTHON=python3.11"; exit 1; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml
+	@echo "installing dynatomic"
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --editable '.[embedded]'
+	@touch $@
+
+$(VENV)/.developing: $(VENV)/.installed
+	@echo "installing the tools of the tests"
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --group dev
+	@touch $@
