@@ -180,8 +180,8 @@ def incr(  # noqa: PLR0913 -- one a flag
     endpoint_url: EndpointUrl = None,
 ) -> int:
     """Add to one counter at once, and print its new value."""
-    from consumer.counters import increment
-    from consumer.tables import make_client  # noqa: PLC0415 -- see the top  # noqa: PLC0415 -- see the top
+    from consumer.counters import increment  # noqa: PLC0415 -- see the top
+    from consumer.tables import make_client  # noqa: PLC0415 -- see the top
 
     client = make_client(endpoint_url)
     return _say([str(increment(table, key, range_, settings.counter, by, client=client))])

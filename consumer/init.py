@@ -1,14 +1,17 @@
 """``dynatomic init``: the topics and, when asked, the tables. What is there stays as it is."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from consumer.errors import UnavailableError
 from consumer.kafka import create_topics, wait_for_kafka
 from consumer.settings import Settings
-from consumer.tables import create_table, describe, make_client
+from consumer.tables import check_answers, create_table, describe, make_client
 
 PAUSE_S = 0.2
+
+T = TypeVar("T")
 
 
 def initialise(
@@ -20,25 +23,31 @@ def initialise(
     or UnavailableError.
     """
     deadline = time.monotonic() + (wait_s or 0.0)
+    client = make_client(endpoint_url) if settings.tables or wait_s is not None else None
     if wait_s is not None:
         wait_for_kafka(settings, wait_s)
     for topic in create_topics(settings):
         state = "created" if topic.created else "exists"
         yield f"topic {topic.name}: {state}, {topic.partitions} partitions"
-    if not settings.tables:
+    if client is None:
         return
-    client = make_client(endpoint_url)
+    if wait_s is not None:
+        until(deadline, lambda: check_answers(client))
     for table in settings.tables:
-        while True:
-            try:
-                made = create_tables and create_table(client, table)
-                keys = describe(client, table)
-                break
-            except UnavailableError:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(PAUSE_S)
+        made = create_tables and until(deadline, lambda: create_table(client, table))  # noqa: B023
+        keys = until(deadline, lambda: describe(client, table))  # noqa: B023 - called at once
         names = f"{keys.hash_name} ({keys.hash_type})"
         if keys.range_name:
             names += f", {keys.range_name} ({keys.range_type})"
         yield f"table {table}: {'created' if made else 'exists'}, keys {names}"
+
+
+def until(deadline: float, ask: Callable[[], T]) -> T:
+    """Return what ``ask`` returns, asking again while it raises UnavailableError in time."""
+    while True:
+        try:
+            return ask()
+        except UnavailableError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(PAUSE_S)

@@ -11,7 +11,8 @@ from consumer.counters import Counters
 from consumer.dead_letters import DeadLetters
 from consumer.decoder import Decoder
 from consumer.dry_run import NoLetters, Printer
-from consumer.errors import DynatomicError, UnavailableError
+from consumer.errors import DynatomicError
+from consumer.init import until
 from consumer.kafka import (
     Watermarks,
     consumer_config,
@@ -176,16 +177,11 @@ def _open_tables(settings: Settings, endpoint_url: str | None, *, probe: bool) -
     deadline = time.monotonic() + START_S
     keys: dict[str, KeySchema] = {}
     for table in settings.tables:
-        while table not in keys:
-            try:
-                found = describe(client, table)
-                if probe:
-                    Counters(client, {table: found}).check_access(table, settings.write_mode)
-                keys[table] = found
-            except UnavailableError:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.2)
+        found = until(deadline, lambda: describe(client, table))  # noqa: B023 - called at once
+        keys[table] = found
+        if probe:
+            counters = Counters(client, {table: found})
+            until(deadline, lambda: counters.check_access(table, settings.write_mode))  # noqa: B023
     return Counters(client, keys)
 
 

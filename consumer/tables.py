@@ -33,6 +33,7 @@ MISCONFIGURED = (
     ProfileNotFound,
     InvalidEndpointConfigurationError,
 )
+_SERVER_ERROR = 500
 _DENIED = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?")
 
 
@@ -70,6 +71,19 @@ def aws_chain(error: Exception) -> str:
 def arn(client: "DynamoDBClient", table: str) -> str:
     """Return the table's ARN, with ``*`` for the account, which only DynamoDB knows."""
     return f"arn:aws:dynamodb:{client.meta.region_name}:*:table/{table}"
+
+
+def check_answers(client: "DynamoDBClient") -> None:
+    """Raise UnavailableError if DynamoDB does not answer; a refusal is an answer too."""
+    try:
+        client.list_tables(Limit=1)
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_ERROR:
+            raise unavailable(client, error) from None
+    except MISCONFIGURED as error:
+        raise ConfigError(aws_chain(error)) from None
+    except BotoCoreError as error:
+        raise unavailable(client, error) from None
 
 
 def describe(client: "DynamoDBClient", table: str) -> KeySchema:

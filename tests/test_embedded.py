@@ -17,8 +17,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 
 from consumer import embedded as module
-from consumer.embedded import Embedded, MockBroker, MockTable, environment
+from consumer import mock_broker
+from consumer.embedded import Embedded, MockTable, environment
 from consumer.errors import DynatomicError, UnavailableError
+from consumer.mock_broker import MockBroker
 from consumer.row import KeySchema
 from tests.conftest import REPOSITORY, Spawn, make_client, unique
 
@@ -270,6 +272,6 @@ def test_the_wheel_has_no_librdkafka(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_wheel_has_a_librdkafka_without_mock_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(module._FUNCTIONS, "mock_of_the_future", (None, ()))
+    monkeypatch.setitem(mock_broker._FUNCTIONS, "mock_of_the_future", (None, ()))
     with pytest.raises(DynatomicError, match="no usable mock cluster"):
         MockBroker()

@@ -61,7 +61,7 @@ def run(command: str, environment: dict[str, str], folder: Path) -> list[str]:
     command = command.replace("localhost:9092", environment["DYNATOMIC_BOOTSTRAP_SERVERS"])
     command = command.replace("row-events", environment["DYNATOMIC_TOPIC"])
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command],
+        ["/bin/bash", "-o", "pipefail", "-c", command],
         env=environment,
         cwd=folder,
         capture_output=True,
@@ -73,9 +73,7 @@ def run(command: str, environment: dict[str, str], folder: Path) -> list[str]:
     return done.stdout.replace(environment["DYNATOMIC_TOPIC"], "row-events").splitlines()
 
 
-def test_the_commands_do_what_the_readme_shows(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_the_commands_do_what_the_readme_shows(environment: dict[str, str], tmp_path: Path) -> None:
     emit, fakes = blocks("python")
     emitted = False
     ran = []
