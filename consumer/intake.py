@@ -1,13 +1,21 @@
 """From consumed messages into the windows of their partitions."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from operator import methodcaller
 from typing import Any
 
+from confluent_kafka import KafkaError
+
 from consumer.dead_letters import Letter, letter
 from consumer.decoder import Decoder
+from consumer.errors import ConfigError, DynatomicError
+from consumer.kafka import AUTO_OFFSET_RESET, FATAL, PARTITION_EOF
 from consumer.partition import Partition, Pending
+from consumer.settings import Settings
+
+log = logging.getLogger(__name__)
 
 # A loop with method calls would cost ten times as much a message.
 _value, _offset, _number, error_of = map(methodcaller, ("value", "offset", "partition", "error"))
@@ -47,3 +55,29 @@ def take_in(
         partition.position = offsets[end - 1] + 1
         taken += end - start
     return taken
+
+
+def take_error(message: Any, partitions: Mapping[int, Partition], settings: Settings) -> None:
+    """Take in an error that came as a message.
+
+    Raises DynatomicError for one that the client does not survive, and ConfigError for a denied
+    topic or group; other errors of the brokers pass, so they are logged.
+    """
+    error: KafkaError = message.error()
+    code, partition = error.code(), partitions.get(message.partition())
+    if code == PARTITION_EOF:
+        if partition is not None:
+            partition.position = max(partition.position, message.offset())
+    elif code == AUTO_OFFSET_RESET:
+        if partition is not None:
+            partition.reset = True
+    elif code == FATAL or error.fatal():
+        raise DynatomicError(f"the Kafka client failed for good: {error.str()}; start it again")
+    elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+        raise ConfigError(
+            f"Kafka denies topic {settings.topic} or group {settings.group_id}: "
+            f"allow Read on both ({error.name()})"
+        )
+    else:
+        fields = {"cause": error.name(), "partition": message.partition()}
+        log.warning("Kafka error", extra={"fields": fields})

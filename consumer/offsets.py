@@ -48,7 +48,11 @@ class Offsets:
                 partition.sent = partition.committed = partition.settled
             return
         time_ = self._clock()
-        waiting = self._since is not None and time_ - self._since < LOST_S
+        if self._since is not None and time_ - self._since >= LOST_S:
+            self._since = None
+            for partition in partitions:
+                partition.sent = partition.committed
+        waiting = self._since is not None
         if not now and (waiting or time_ < self._not_before):
             return
         due = [p for p in partitions if p.settled > p.sent]
@@ -80,6 +84,7 @@ class Offsets:
             problem = place.error or error
             if problem is None:
                 partition.committed = max(partition.committed, place.offset)
+                partition.progress = self._clock()
             else:
                 partition.sent = partition.committed
                 failed = problem
@@ -134,6 +139,8 @@ class Offsets:
             f"stop the group, then kafka-consumer-groups.sh --group {self._group} --topic {place} "
             "--reset-offsets --to-earliest --execute"
         )
+        if committed < 0 <= partition.position:
+            return f"{place} no longer has the offset {partition.position}; to go on without: {fix}"
         if committed < 0:
             return f"{place} has no committed offset and auto.offset.reset is error: {fix}"
         return f"{place} no longer has the committed offset {committed}; to go on without: {fix}"

@@ -41,8 +41,8 @@ class Partition:
 
     ``position`` is the offset after the last event read, ``settled`` the one that may be
     committed, ``sent`` the one of the last commit not known to have failed, ``committed`` the one
-    of the last that succeeded; -1 where there is none. ``progress`` is when it last settled a
-    window or had nothing to do.
+    of the last that succeeded; -1 where there is none. ``progress`` is when it last committed, or
+    had nothing on its way.
     """
 
     number: int

@@ -29,13 +29,16 @@ class Signals:
         self._write.setblocking(False)
         self._before: dict[int, Any] = {}
         self._fd = -1
+        self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
+        self._late = threading.Timer(bound_s + GRACE_S, self._too_late)
+        self._late.daemon = True
 
     def __enter__(self) -> Self:
         """Take the signals over."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, lambda *_: None)
         self._fd = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
-        threading.Thread(target=self._watch, name="signals", daemon=True).start()
+        self._watcher.start()
         return self
 
     def __exit__(
@@ -48,7 +51,10 @@ class Signals:
         signal.set_wakeup_fd(self._fd)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._late.cancel()
         self._write.close()
+        self._watcher.join()
+        self._read.close()
 
     def ready(self) -> None:
         """Say that there may be something to finish; before that, one signal ends the process."""
@@ -60,14 +66,13 @@ class Signals:
             if number not in self._before:
                 continue
             name = signal.Signals(number).name
-            if self.stop.is_set() or not self._ready:
+            if self._ready and not self.stop.is_set():
+                log.info("stopping", extra={"fields": {"signal": name, "bound_s": self._bound_s}})
+                self.stop.set()
+                self._late.start()
+            else:
                 log.warning("forced to end", extra={"fields": {"signal": name}})
                 os._exit(128 + number)
-            log.info("stopping", extra={"fields": {"signal": name, "bound_s": self._bound_s}})
-            self.stop.set()
-            late = threading.Timer(self._bound_s + GRACE_S, self._too_late)
-            late.daemon = True
-            late.start()
 
     def _too_late(self) -> None:
         log.error("not stopped in time; what was not committed will be read again")

@@ -151,7 +151,7 @@ class Rejected:
 
 Answer = Applied | Next | Split | Retry | Refused | Rejected
 
-# A statement's codes and an exception's differ only by this ending.
+# Of a request the codes end in this, of a statement they do not (or in "Error").
 _SUFFIX = "Exception"
 _THROTTLED = {
     "Throttling",
@@ -191,7 +191,7 @@ def answer(  # noqa: PLR0911 - a table of answers
         return Next(Step.INSERT)
     if code == "DuplicateItem":
         return Next(Step.UPDATE)
-    if code == "Validation":
+    if code in {"Validation", "ValidationError"}:
         return _invalid(step, change, message)
     if code == "ItemCollectionSizeLimitExceeded":
         return Rejected(Reason.REFUSED, code)

@@ -31,10 +31,8 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from consumer.dead_letters import Letter, Letters
 from consumer.decoder import Decoder
-from consumer.errors import ConfigError, DynatomicError
 from consumer.health import Watch
-from consumer.intake import error_of, take_in
-from consumer.kafka import AUTO_OFFSET_RESET, FATAL, PARTITION_EOF
+from consumer.intake import error_of, take_error, take_in
 from consumer.logs import Every
 from consumer.offsets import Offsets
 from consumer.partition import Partition, Pending
@@ -103,8 +101,10 @@ class Worker:
 
     def tick(self, timeout_s: float = POLL_S) -> None:
         """Read once, and move every partition on. After an exception only `close` is allowed."""
-        most = min(BATCH, self._share(self.settings.window_max_events))
-        messages = self.consumer.consume(most, timeout_s)
+        most = min(
+            map(self._share, (self.settings.window_max_events, self.settings.window_max_counters))
+        )
+        messages = self.consumer.consume(min(most, BATCH), timeout_s)
         self._raise_from_callbacks()
         if messages:
             self._take_in(messages)
@@ -123,7 +123,8 @@ class Worker:
             mine = list(self.partitions.values())
             self._pause(mine, paused=True)
             finished = self._finish(mine, deadline)
-            while finished and any(p.settled > p.committed for p in self.partitions.values()):
+            self._offsets.commit(self.consumer, self.partitions.values(), now=True)
+            while any(p.settled > p.committed for p in self.partitions.values()):
                 if self._clock() >= deadline:
                     return False
                 self.consumer.consume(1, POLL_S)  # serves the commit's answer; all is paused
@@ -148,7 +149,7 @@ class Worker:
         self.events += take_in(messages, self.partitions, self._decoder, self._store, self._clock())
         # An end of partition stands behind the events of the same batch, so these go first.
         for message in errors:
-            self._on_error(message, message.error())
+            take_error(message, self.partitions, self.settings)
 
     def _store(self, pending: Pending, item: Letter) -> None:
         pending.letters += 1
@@ -157,25 +158,6 @@ class Worker:
         if self._may_say():
             log.warning("dead letter", extra={"fields": {**item.fields(), "letters": self._unsaid}})
             self._unsaid = 0
-
-    def _on_error(self, message: Any, error: KafkaError) -> None:
-        code, partition = error.code(), self.partitions.get(message.partition())
-        if code == PARTITION_EOF:
-            if partition is not None:
-                partition.position = max(partition.position, message.offset())
-        elif code == AUTO_OFFSET_RESET:
-            if partition is not None:
-                partition.reset = True
-        elif code == FATAL or error.fatal():
-            raise DynatomicError(f"the Kafka client failed for good: {error.str()}; start it again")
-        elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
-            raise ConfigError(
-                f"Kafka denies topic {self.settings.topic} or group {self.settings.group_id}: "
-                f"allow Read on both ({error.name()})"
-            )
-        else:
-            fields = {"cause": error.name(), "partition": message.partition()}
-            log.warning("Kafka error", extra={"fields": fields})
 
     def _advance(self, finish: Sequence[Partition] = ()) -> None:
         """Move every partition on; those in ``finish`` without waiting for their windows' end."""
@@ -188,8 +170,6 @@ class Worker:
             if partition.idle:
                 # Nothing is held: all below the position is settled, markers of transactions too.
                 partition.settled = max(partition.settled, partition.position)
-                if partition.committed >= partition.settled:
-                    partition.progress = now
             elif partition.closing is None and (
                 partition in finish or self._due(partition.filling, now)
             ):
@@ -197,6 +177,8 @@ class Worker:
                 if closing.window.sums:
                     closing.write = self._writer.submit(closing.window.sums, self._woken)
                 self._settle(partition, now)
+            if partition.closing is None and partition.committed >= partition.settled:
+                partition.progress = now
             if partition.reset and not finish:
                 self._offsets.begin(self.consumer, partition)
         self._offsets.commit(self.consumer, self.partitions.values(), now=False)
@@ -215,7 +197,6 @@ class Worker:
             self._store(closing, item)
         if closing.settled:
             window = partition.settle()
-            partition.progress = now
             fields = {
                 "partition": partition.number,
                 "first": window.first,

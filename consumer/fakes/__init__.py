@@ -1,0 +1,33 @@
+"""A DynamoDB client and a Kafka broker in memory, to test programs that use this package.
+
+::
+
+    from consumer.fakes import FakeBroker, FakeDynamoDB
+
+    broker, table = FakeBroker(), FakeDynamoDB()
+    broker.create_topic("row-events", partitions=4)
+
+They stand in for the low-level ``boto3.client("dynamodb")`` and for confluent-kafka's
+``Consumer`` and ``Producer``, as far as this package uses them. They start no threads, open no
+sockets and never sleep, and they fail on demand. One contract suite runs on them, on the
+embedded servers and on Kafka and DynamoDB Local.
+"""
+
+from consumer.fakes.batch import StatementFault
+from consumer.fakes.broker import BrokerFaults, FakeBroker
+from consumer.fakes.client import FakeConsumer
+from consumer.fakes.dynamodb import FakeDynamoDB, Faults, Request
+from consumer.fakes.producer import FakeProducer
+from consumer.fakes.responses import client_error
+
+__all__ = [
+    "BrokerFaults",
+    "FakeBroker",
+    "FakeConsumer",
+    "FakeDynamoDB",
+    "FakeProducer",
+    "Faults",
+    "Request",
+    "StatementFault",
+    "client_error",
+]

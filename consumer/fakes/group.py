@@ -1,0 +1,78 @@
+"""A consumer group: its members, who shall own what, and the committed offsets.
+
+Cooperative and sticky, as ``cooperative-sticky`` and KIP-848 are: a change moves as few
+partitions as it can, and a partition is given to its new owner only after the old one gave it up.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+Partition = tuple[str, int]
+PartitionsOf = Callable[[Iterable[str]], list[Partition]]
+
+
+@dataclass(eq=False, slots=True)
+class Member:
+    """A consumer as its group sees it.
+
+    ``owned`` is what it was told that it owns, ``target`` what it shall own. ``generation`` is
+    the last one that it took part in.
+    """
+
+    name: str
+    topics: frozenset[str] = frozenset()
+    owned: set[Partition] = field(default_factory=set)
+    target: set[Partition] = field(default_factory=set)
+    generation: int = 0
+    joined: bool = False
+    expired: bool = False
+
+
+@dataclass(slots=True)
+class Group:
+    """The members in the order in which they joined, and the committed offsets."""
+
+    members: list[Member] = field(default_factory=list)
+    offsets: dict[Partition, int] = field(default_factory=dict)
+    generation: int = 0
+
+    def join(self, member: Member, partitions_of: PartitionsOf) -> None:
+        """Add a member and share the partitions anew."""
+        member.joined, member.expired, member.target = True, False, set()
+        self.members.append(member)
+        self.rebalance(partitions_of)
+
+    def leave(self, member: Member, partitions_of: PartitionsOf) -> None:
+        """Remove a member, if it is one, and share the partitions anew."""
+        if member in self.members:
+            self.members.remove(member)
+            member.joined, member.target = False, set()
+            self.rebalance(partitions_of)
+
+    def rebalance(self, partitions_of: PartitionsOf) -> None:
+        """Share the partitions of the subscribed topics anew."""
+        before = {member.name: set(member.target) for member in self.members}
+        topics = frozenset().union(*(member.topics for member in self.members))
+        free = []
+        for member in self.members:
+            member.target = set()
+        for partition in partitions_of(topics):
+            readers = [m for m in self.members if partition[0] in m.topics]
+            keeper = next((m for m in readers if partition in before[m.name]), None)
+            if keeper and len(keeper.target) < self._quota(readers, partitions_of):
+                keeper.target.add(partition)
+            else:
+                free.append((partition, readers))
+        for partition, readers in free:
+            min(readers, key=lambda m: len(m.target)).target.add(partition)
+        self.generation += 1
+
+    @staticmethod
+    def _quota(readers: list[Member], partitions_of: PartitionsOf) -> int:
+        topics = frozenset().union(*(member.topics for member in readers))
+        return -(-len(partitions_of(topics)) // len(readers))
+
+    def gained(self, member: Member) -> list[Partition]:
+        """Return what a member shall own, does not, and nobody else does any more."""
+        others = set().union(*(m.owned for m in self.members if m is not member))
+        return sorted(member.target - member.owned - others)
