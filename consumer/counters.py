@@ -6,7 +6,6 @@ calls decides (`writer` for windows, the caller for `increment`).
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,7 @@ from consumer.statements import (
 from consumer.tables import (
     MISCONFIGURED,
     arn,
+    ask,
     aws_chain,
     code_of,
     describe,
@@ -88,9 +88,9 @@ class Counters:
 
     def _batch(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
         statements = [statement(step, self.keys[c.table], c) for c in batch]
-        answered = self.client.batch_execute_statement(Statements=statements)  # type: ignore[arg-type]
-        responses = answered.get("Responses", [])
-        if _odd(answered) or len(responses) != len(batch):
+        answered = ask(self.client.batch_execute_statement, Statements=statements)
+        responses = answered.get("Responses")
+        if _odd(answered) or not _fits(responses, len(batch)):
             return [Retry("IncompleteResponse")] * len(batch)
         return [
             answer(step, change, *_error_of(response))
@@ -99,17 +99,20 @@ class Counters:
 
     def _single(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
         (change,) = batch
-        response = self.client.update_item(**update_item(self.keys[change.table], change))
+        response = ask(self.client.update_item, **update_item(self.keys[change.table], change))
         return [Retry("IncompleteResponse") if _odd(response) else answer(step, change, None, "")]
 
     def _existing(self, change: Change) -> list[Answer]:
         keys = self.keys[change.table]
         request = update_item(keys, change)
         request["ExpressionAttributeNames"]["#key"] = keys.hash_name
-        # The usual answer is that the item is not there; then we may write.
-        with suppress(self.client.exceptions.ConditionalCheckFailedException):
-            self.client.update_item(**request, ConditionExpression="attribute_exists(#key)")
-        return [Applied()]
+        try:
+            found = ask(
+                self.client.update_item, **request, ConditionExpression="attribute_exists(#key)"
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return [Applied()]  # the usual answer: the item is not there, and we may write
+        return [Retry("IncompleteResponse") if _odd(found) else Applied()]
 
     def _answers(
         self, step: Step, batch: Sequence[Change], send: Callable[[], list[Answer]]
@@ -127,6 +130,15 @@ class Counters:
             return [Refused(f"{type(error).__name__}: {aws_chain(error)}")] * len(batch)
         except (BotoCoreError, HTTPClientError, ValueError) as error:
             return [Retry(type(error).__name__)] * len(batch)
+
+
+def _fits(responses: object, count: int) -> bool:
+    """Tell whether there is a response for each statement."""
+    return (
+        isinstance(responses, list)
+        and len(responses) == count
+        and all(isinstance(response, dict) for response in responses)
+    )
 
 
 def _odd(response: Mapping[str, Any]) -> bool:
@@ -177,7 +189,7 @@ def increment(  # noqa: PLR0913 - the five parts of a row, and where to
     range_key = None if range is None else key_value(range, keys.range_type or "S")
     request = update_item(keys, Change(table, hash_key, range_key, {counter: by}))
     try:
-        response = client.update_item(**request, ReturnValues="UPDATED_NEW")
+        response = ask(client.update_item, **request, ReturnValues="UPDATED_NEW")
         return int(response["Attributes"][counter]["N"])
     except ClientError as error:
         raise _increment_error(client, table, counter, error) from None

@@ -2,8 +2,10 @@
 
 import os
 import re
+import zlib
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -17,6 +19,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ProfileNotFound,
 )
+from botocore.parsers import ResponseParserError
 
 from consumer.errors import ConfigError, UnavailableError
 from consumer.row import KeySchema
@@ -35,6 +38,24 @@ MISCONFIGURED = (
 )
 _SERVER_ERROR = 500
 _DENIED = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?")
+
+
+class UnreadableAnswerError(BotoCoreError):
+    """An answer that DynamoDB did not write: something between us and it did."""
+
+    fmt = "the answer is not DynamoDB's ({kind})"
+
+
+def ask(operation: Callable[..., Any], **request: Any) -> Any:
+    """Call an operation of the client; raises botocore's errors only.
+
+    botocore's parsers take for granted that an answer has the shape of the service's model, and
+    trip in many ways over one that has not.
+    """
+    try:
+        return operation(**request)
+    except (AttributeError, LookupError, TypeError, ValueError, ResponseParserError) as error:
+        raise UnreadableAnswerError(kind=type(error).__name__) from error
 
 
 def make_client(
@@ -58,9 +79,19 @@ def make_client(
     try:
         # boto3 alone among the SDKs does not read AWS_REGION.
         session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
-        return session.client("dynamodb", endpoint_url=endpoint_url, config=config)
+        client = session.client("dynamodb", endpoint_url=endpoint_url, config=config)
     except (*MISCONFIGURED, ValueError) as error:
         raise ConfigError(aws_chain(error)) from None
+    # botocore compares the checksum only where it may also send the request again.
+    client.meta.events.register("response-received.dynamodb", _check_checksum)
+    return client
+
+
+def _check_checksum(response_dict: Mapping[str, Any] | None, **_: object) -> None:
+    headers = response_dict["headers"] if response_dict else {}
+    told = headers.get("x-amz-crc32")
+    if response_dict and told is not None and told != str(zlib.crc32(response_dict["body"])):
+        raise UnreadableAnswerError(kind="wrong checksum")
 
 
 def aws_chain(error: Exception) -> str:
@@ -76,7 +107,7 @@ def arn(client: "DynamoDBClient", table: str) -> str:
 def check_answers(client: "DynamoDBClient") -> None:
     """Raise UnavailableError if DynamoDB does not answer; a refusal is an answer too."""
     try:
-        client.list_tables(Limit=1)
+        ask(client.list_tables, Limit=1)
     except ClientError as error:
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_ERROR:
             raise unavailable(client, error) from None
@@ -93,7 +124,7 @@ def describe(client: "DynamoDBClient", table: str) -> KeySchema:
     DynamoDB does not answer or the table is still being made.
     """
     try:
-        found = client.describe_table(TableName=table)["Table"]
+        found = ask(client.describe_table, TableName=table)["Table"]
     except ClientError as error:
         raise _startup_error(client, table, "dynamodb:DescribeTable", error) from None
     except MISCONFIGURED as error:
@@ -112,9 +143,9 @@ def describe(client: "DynamoDBClient", table: str) -> KeySchema:
     hash_name, range_name = names["HASH"], names.get("RANGE")
     return KeySchema(
         hash_name,
-        types[hash_name],  # type: ignore[arg-type]
+        types[hash_name],
         range_name,
-        types[range_name] if range_name else None,  # type: ignore[arg-type]
+        types[range_name] if range_name else None,
     )
 
 
@@ -164,10 +195,11 @@ def create_table(client: "DynamoDBClient", table: str, *, range_key: bool = Fals
     """
     names = {"HASH": "pk"} | ({"RANGE": "rk"} if range_key else {})
     try:
-        client.create_table(
+        ask(
+            client.create_table,
             TableName=table,
             BillingMode="PAY_PER_REQUEST",
-            KeySchema=[{"AttributeName": n, "KeyType": k} for k, n in names.items()],  # type: ignore[typeddict-item]
+            KeySchema=[{"AttributeName": n, "KeyType": k} for k, n in names.items()],
             AttributeDefinitions=[
                 {"AttributeName": n, "AttributeType": "S"} for n in names.values()
             ],
