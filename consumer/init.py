@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from consumer.errors import UnavailableError
-from consumer.kafka import create_topics, wait_for_kafka
+from consumer.kafka import wait_for_kafka
 from consumer.settings import Settings
 from consumer.tables import check_answers, create_table, describe, make_client
+from consumer.topics import check_not_compacted, create_topics
 
 PAUSE_S = 0.2
 
@@ -29,6 +30,7 @@ def initialise(
     for topic in create_topics(settings):
         state = "created" if topic.created else "exists"
         yield f"topic {topic.name}: {state}, {topic.partitions} partitions"
+    check_not_compacted(settings)
     if client is None:
         return
     if wait_s is not None:

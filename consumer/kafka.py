@@ -1,4 +1,4 @@
-"""The Kafka clients, their configuration, and the topics that the product needs.
+"""The Kafka clients, their configuration, and what a topic's metadata says.
 
 The user's properties (``-X name=value``) win over the defaults here, except those that
 `consumer.properties` refuses. librdkafka's log goes to this module's logger. It is served by
@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic  # admin has it too, but its types do not say so
 
 from consumer.errors import ConfigError, DynatomicError, UnavailableError
 from consumer.properties import Kind, check_properties, for_kind
@@ -23,41 +22,17 @@ from consumer.sparse_log import Sparse
 log = logging.getLogger(__name__)
 log.addFilter(Sparse())
 
-PARTITIONS = 6
 # Dead letters hold whole bad payloads, and a compressed batch of the 1 MiB that a topic takes by
 # default may unpack to more.
 MAX_MESSAGE_BYTES = 10 * 1024 * 1024
-DEAD_LETTER_CONFIG = {
-    "cleanup.policy": "delete",
-    "retention.ms": str(90 * 24 * 3600 * 1000),
-    "max.message.bytes": str(MAX_MESSAGE_BYTES),
-}
 
-_UNSUPPORTED = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)  # noqa: SLF001
-_TIMED_OUT = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT)  # noqa: SLF001
-_DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 _LOGIN = (
     KafkaError._AUTHENTICATION,  # noqa: SLF001
     KafkaError._SSL,  # noqa: SLF001
     KafkaError.SASL_AUTHENTICATION_FAILED,
 )
-_IMPOSSIBLE = (
-    KafkaError.INVALID_REPLICATION_FACTOR,
-    KafkaError.INVALID_PARTITIONS,
-    KafkaError.INVALID_CONFIG,
-    KafkaError.POLICY_VIOLATION,
-    KafkaError.TOPIC_EXCEPTION,
-)
-
 ResetPolicy = Literal["earliest", "latest", "error"]
-
-
-class Topic(NamedTuple):
-    """A topic and whether `create_topics` has just made it."""
-
-    name: str
-    partitions: int
-    created: bool
 
 
 # librdkafka's own codes have no public names in Python.
@@ -212,53 +187,6 @@ def _unreachable(
     )
 
 
-def create_topics(
-    settings: Settings,
-    *,
-    partitions: int = PARTITIONS,
-    replication_factor: int = -1,
-    timeout_s: float = 30.0,
-) -> list[Topic]:
-    """Make the topic and its dead-letter topic where they are missing; return both.
-
-    A topic that exists is left as it is. ``replication_factor`` -1 is the brokers' default. The
-    dead-letter topic has one partition, keeps 90 days and takes messages of 10 MiB. Raises
-    ConfigError, or UnavailableError after ``timeout_s`` seconds.
-    """
-    admin = new_admin(admin_config(settings))
-    wanted = [
-        NewTopic(settings.topic, partitions, replication_factor),
-        NewTopic(settings.dead_letters, 1, replication_factor, config=DEAD_LETTER_CONFIG),
-    ]
-    found = {new.topic: _partitions(admin, new.topic, timeout_s) for new in wanted}
-    missing = [new for new in wanted if not found[new.topic]]
-    if missing:
-        made = admin.create_topics(missing, operation_timeout=timeout_s, request_timeout=timeout_s)
-        for new in missing:
-            try:
-                made[new.topic].result()
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise _not_created(new, error) from None
-                found[new.topic] = topic_partitions(admin, new.topic, timeout_s)
-    return [
-        Topic(new.topic, len(found[new.topic]) or new.num_partitions, not found[new.topic])
-        for new in wanted
-    ]
-
-
-def _not_created(new: NewTopic, error: KafkaException) -> DynatomicError:
-    code = error.args[0].code()
-    what = f"topic {new.topic!r} could not be created ({reason(error)})"
-    if code in _DENIED:
-        return ConfigError(f"{what}; allow Create on it, or have it created for you")
-    if code in _UNSUPPORTED:
-        return ConfigError(f"{what}; these brokers create no topics for clients: create it there")
-    if code in _TIMED_OUT:
-        return UnavailableError(f"{what}; the brokers did not answer in time, try again")
-    return ConfigError(what) if code in _IMPOSSIBLE else DynatomicError(what)
-
-
 def topic_partitions(
     client: Consumer | AdminClient, topic: str, timeout_s: float = 10.0
 ) -> list[int]:
@@ -267,13 +195,13 @@ def topic_partitions(
     Raises ConfigError if there is no such topic or it may not be seen, UnavailableError if no
     broker knew within ``timeout_s`` seconds.
     """
-    partitions = _partitions(client, topic, timeout_s)
+    partitions = find_partitions(client, topic, timeout_s)
     if not partitions:
         raise ConfigError(f"topic {topic!r} does not exist; create it with `dynatomic init`")
     return partitions
 
 
-def _partitions(client: Consumer | AdminClient, topic: str, timeout_s: float) -> list[int]:
+def find_partitions(client: Consumer | AdminClient, topic: str, timeout_s: float) -> list[int]:
     """Return the partition numbers, none for a topic that does not exist."""
     try:
         found = client.list_topics(topic, timeout=timeout_s).topics[topic]
@@ -286,7 +214,7 @@ def _partitions(client: Consumer | AdminClient, topic: str, timeout_s: float) ->
         return sorted(found.partitions)
     if found.error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):  # noqa: SLF001
         return []
-    if found.error.code() in _DENIED:
+    if found.error.code() in DENIED:
         raise ConfigError(f"topic {topic!r} may not be seen; allow Describe on it")
     raise UnavailableError(f"topic {topic!r}: {reason(found.error)}")
 

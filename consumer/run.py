@@ -32,6 +32,7 @@ from consumer.settings import Settings
 from consumer.signals import Signals
 from consumer.statements import Step
 from consumer.tables import describe, make_client
+from consumer.topics import check_not_compacted
 from consumer.worker import Worker
 from consumer.writer import Writer
 
@@ -55,6 +56,7 @@ def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bo
         config = consumer_config(settings, eof=True)
         counters = _open_tables(settings, endpoint_url, probe=not dry_run)
         wait_for_kafka(settings, START_S)
+        check_not_compacted(settings)
         decoder = Decoder(
             counters.keys,
             default_counter=settings.counter,

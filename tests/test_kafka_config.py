@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.cimpl import NewTopic
 
 from consumer.embedded import free_port
 from consumer.errors import ConfigError, UnavailableError
 from consumer.kafka import (
-    Topic,
     Watermarks,
     admin_config,
     consumer_config,
-    create_topics,
     new_admin,
     new_consumer,
     new_producer,
@@ -28,6 +27,7 @@ from consumer.mock_broker import MockBroker
 from consumer.properties import CONSUMER_ONLY, PRODUCER_ONLY, check_properties, for_kind
 from consumer.settings import Settings
 from consumer.sparse_log import Sparse
+from consumer.topics import Topic, check_not_compacted, create_topics
 from tests.conftest import HasBootstrapServers, unique
 
 # The kind of value that a property takes, where "1" is none of it.
@@ -399,3 +399,26 @@ def test_librdkafkas_log_goes_to_logging(caplog: pytest.LogCaptureFixture) -> No
         producer.poll(0.05)
     assert "refused" in caplog.records[0].getMessage()
     assert caplog.records[0].name == "consumer.kafka"
+
+
+def test_a_compacted_topic_is_refused(kafka_real: HasBootstrapServers) -> None:
+    settings = Settings(bootstrap_servers=kafka_real.bootstrap_servers, topic=unique("compacted"))
+    admin = new_admin(admin_config(settings))
+    new = NewTopic(settings.topic, 1, 1, config={"cleanup.policy": "compact,delete"})
+    admin.create_topics([new])[settings.topic].result()
+    with pytest.raises(ConfigError, match=r"set cleanup\.policy=delete"):
+        check_not_compacted(settings)
+
+
+def test_a_topic_that_is_not_compacted_passes(kafka_real: HasBootstrapServers) -> None:
+    settings = Settings(bootstrap_servers=kafka_real.bootstrap_servers, topic=unique("plain"))
+    create_topics(settings)
+    check_not_compacted(settings)
+
+
+def test_brokers_that_do_not_tell_are_believed() -> None:
+    broker = MockBroker()
+    try:
+        check_not_compacted(Settings(bootstrap_servers=broker.bootstrap_servers))
+    finally:
+        broker.close()

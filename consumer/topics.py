@@ -1,0 +1,110 @@
+"""The topics that the product needs: made where missing, and checked."""
+
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.cimpl import NewTopic  # admin has it too, but its types do not say so
+
+from consumer.errors import ConfigError, DynatomicError, UnavailableError
+from consumer.kafka import (
+    DENIED,
+    MAX_MESSAGE_BYTES,
+    admin_config,
+    find_partitions,
+    new_admin,
+    reason,
+    topic_partitions,
+)
+from consumer.settings import Settings
+
+PARTITIONS = 6
+DEAD_LETTER_CONFIG = {
+    "cleanup.policy": "delete",
+    "retention.ms": str(90 * 24 * 3600 * 1000),
+    "max.message.bytes": str(MAX_MESSAGE_BYTES),
+}
+
+_UNSUPPORTED = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)  # noqa: SLF001
+_TIMED_OUT = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT)  # noqa: SLF001
+_IMPOSSIBLE = (
+    KafkaError.INVALID_REPLICATION_FACTOR,
+    KafkaError.INVALID_PARTITIONS,
+    KafkaError.INVALID_CONFIG,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.TOPIC_EXCEPTION,
+)
+
+
+class Topic(NamedTuple):
+    """A topic and whether `create_topics` has just made it."""
+
+    name: str
+    partitions: int
+    created: bool
+
+
+def create_topics(
+    settings: Settings,
+    *,
+    partitions: int = PARTITIONS,
+    replication_factor: int = -1,
+    timeout_s: float = 30.0,
+) -> list[Topic]:
+    """Make the topic and its dead-letter topic where they are missing; return both.
+
+    A topic that exists is left as it is. ``replication_factor`` -1 is the brokers' default. The
+    dead-letter topic has one partition, keeps 90 days and takes messages of 10 MiB. Raises
+    ConfigError, or UnavailableError after ``timeout_s`` seconds.
+    """
+    admin = new_admin(admin_config(settings))
+    wanted = [
+        NewTopic(settings.topic, partitions, replication_factor),
+        NewTopic(settings.dead_letters, 1, replication_factor, config=DEAD_LETTER_CONFIG),
+    ]
+    found = {new.topic: find_partitions(admin, new.topic, timeout_s) for new in wanted}
+    missing = [new for new in wanted if not found[new.topic]]
+    if missing:
+        made = admin.create_topics(missing, operation_timeout=timeout_s, request_timeout=timeout_s)
+        for new in missing:
+            try:
+                made[new.topic].result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise _not_created(new, error) from None
+                found[new.topic] = topic_partitions(admin, new.topic, timeout_s)
+    return [
+        Topic(new.topic, len(found[new.topic]) or new.num_partitions, not found[new.topic])
+        for new in wanted
+    ]
+
+
+def _not_created(new: NewTopic, error: KafkaException) -> DynatomicError:
+    code = error.args[0].code()
+    what = f"topic {new.topic!r} could not be created ({reason(error)})"
+    if code in DENIED:
+        return ConfigError(f"{what}; allow Create on it, or have it created for you")
+    if code in _UNSUPPORTED:
+        return ConfigError(f"{what}; these brokers create no topics for clients: create it there")
+    if code in _TIMED_OUT:
+        return UnavailableError(f"{what}; the brokers did not answer in time, try again")
+    return ConfigError(what) if code in _IMPOSSIBLE else DynatomicError(what)
+
+
+def check_not_compacted(settings: Settings, timeout_s: float = 10.0) -> None:
+    """Raise ConfigError if the topic is compacted: of a key's events only the last would stay.
+
+    Brokers that do not tell a topic's configuration, or may not, are believed.
+    """
+    admin: AdminClient = new_admin(admin_config(settings))
+    resource = ConfigResource(ResourceType.TOPIC, settings.topic)
+    try:
+        found = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
+    except KafkaException:
+        return
+    policy = found["cleanup.policy"].value if "cleanup.policy" in found else "delete"
+    if "compact" in policy:
+        raise ConfigError(
+            f"topic {settings.topic!r} has cleanup.policy={policy}, which drops events of a key "
+            "that has newer ones: set cleanup.policy=delete"
+        )
