@@ -11,7 +11,7 @@ from consumer.counters import Counters
 from consumer.dead_letters import DeadLetters
 from consumer.decoder import Decoder
 from consumer.dry_run import NoLetters, Printer
-from consumer.errors import DynatomicError
+from consumer.errors import DynatomicError, UnavailableError
 from consumer.init import until
 from consumer.kafka import (
     Watermarks,
@@ -205,7 +205,14 @@ def _group_offsets(
     """Return where the group stands, without joining it."""
     default = OFFSET_END if reset_policy(settings) == "latest" else OFFSET_BEGINNING
     places = [TopicPartition(settings.topic, number) for number in ends]
-    found = consumer.committed(places, timeout=START_S)
+
+    def ask() -> list[TopicPartition]:
+        try:
+            return consumer.committed(places, timeout=5.0)
+        except KafkaException as error:  # the group's coordinator may be moving
+            raise UnavailableError(f"group {settings.group_id}: {reason(error)}") from None
+
+    found = until(time.monotonic() + START_S, ask)
     return [
         TopicPartition(p.topic, p.partition, p.offset if p.offset >= 0 else default) for p in found
     ]

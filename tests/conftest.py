@@ -5,6 +5,7 @@ the real server. Servers start when the first test asks for them, once a test ru
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -90,6 +91,18 @@ def _unless_missing(what: str, start: Callable[[], _Server]) -> _Server:
         pytest.skip(f"no {what}: {error}")
     _servers.append(server)
     return server
+
+
+@pytest.fixture(scope="session")
+def kcat() -> str:
+    """Find kcat, the Kafka client that knows nothing of ours."""
+    found = shutil.which("kcat")
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI=true, but no kcat", pytrace=False)
+        _missing["kcat"] = "kcat is not installed"
+        pytest.skip("no kcat")
+    return found
 
 
 # --- servers ---------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
@@ -126,11 +125,8 @@ def test_partitions_are_those_of_kafkas_java_client(mock: MockBroker) -> None:
 
 
 def test_kcat_puts_the_same_key_into_the_same_partition(
-    kafka_real: HasBootstrapServers, tmp_path: Path
+    kafka_real: HasBootstrapServers, kcat: str, tmp_path: Path
 ) -> None:
-    kcat = which("kcat")
-    if kcat is None:
-        pytest.skip("no kcat: that its rows meet those of the Emitter was not tested")
     topic = unique("kcat")
     create_kafka_topic(kafka_real.bootstrap_servers, topic, 6)
     with Emitter(kafka_real.bootstrap_servers, topic=topic) as emit:

@@ -40,12 +40,16 @@ def shape(line: str) -> str:
 
 @pytest.fixture
 def environment(
-    kafka_real: HasBootstrapServers, dynamodb_real: HasEndpointUrl
+    kafka_real: HasBootstrapServers,
+    dynamodb_real: HasEndpointUrl,
+    kcat: str,
 ) -> Iterator[dict[str, str]]:
     client = make_client(dynamodb_real.endpoint_url)
     yield {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join(
+            [str(Path(sys.executable).parent), str(Path(kcat).parent), os.environ["PATH"]]
+        ),
         "DYNATOMIC_BOOTSTRAP_SERVERS": kafka_real.bootstrap_servers,
         "DYNATOMIC_TOPIC": unique("readme"),
         "DYNATOMIC_GROUP_ID": unique("readme"),
@@ -104,7 +108,7 @@ def test_make_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     (shown,) = [output for command, output in commands() if command == "make demo"]
     done = subprocess.run(
         [sys.executable, "-m", "consumer", "demo"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -120,7 +124,7 @@ def test_make_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     assert counts[2] == 0
     assert float(figures["events per write"]) > 2
     assert float(figures["time"]) < 60
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [], "it left something behind"
 
 
 def test_the_settings_are_those_of_the_code() -> None:
