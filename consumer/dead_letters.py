@@ -28,6 +28,8 @@ HEADERS = (
 )
 RETRY_S = 1.0
 
+Stored = Callable[[], None]
+Wanted = Callable[[], bool]
 Headers = Sequence[tuple[str, bytes | None]]
 
 
@@ -102,17 +104,19 @@ class DeadLetters:
         self._topic = topic
         self._group = group
         self._clock = clock
-        self._again: deque[tuple[float, Letter, Callable[[], None]]] = deque()
-        self._failing = False
+        self._again: deque[tuple[float, Letter, Stored, Wanted]] = deque()
         self.held = 0
         self.held_bytes = 0
         self.trouble: str | None = None
 
-    def store(self, item: Letter, on_stored: Callable[[], None]) -> None:
-        """Send a letter; ``on_stored`` is called by `poll` once the topic has it."""
+    def store(self, item: Letter, on_stored: Stored, wanted: Wanted = lambda: True) -> None:
+        """Send a letter; ``on_stored`` is called by `poll` once the topic has it.
+
+        One that failed is not sent again once ``wanted`` says no: its partition has been lost.
+        """
         self.held += 1
         self.held_bytes += item.size
-        self._send(item, on_stored)
+        self._send(item, on_stored, wanted)
 
     def poll(self, timeout_s: float = 0.0) -> None:
         """Serve deliveries, and send again what failed.
@@ -121,8 +125,11 @@ class DeadLetters:
         """
         now = self._clock()
         while self._again and self._again[0][0] <= now:
-            _, item, on_stored = self._again.popleft()
-            self._send(item, on_stored)
+            _, item, on_stored, wanted = self._again.popleft()
+            if wanted():
+                self._send(item, on_stored, wanted)
+            else:
+                self._release(item)
         try:
             self._producer.poll(timeout_s)
         except (
@@ -133,17 +140,20 @@ class DeadLetters:
                 f"the producer of topic {self._topic} failed for good ({error}); start it again"
             ) from None
 
-    def _send(self, item: Letter, on_stored: Callable[[], None]) -> None:
+    def _release(self, item: Letter) -> None:
+        self.held -= 1
+        self.held_bytes -= item.size
+
+    def _send(self, item: Letter, on_stored: Stored, wanted: Wanted) -> None:
         where = (item.topic, str(item.partition), str(item.offset))
         values = (*where, item.reason, item.detail, self._group)
         own = [(name, text.encode()) for name, text in zip(HEADERS, values, strict=True)]
 
         def delivered(error: KafkaError | None, _message: Any) -> None:
             if error is not None:
-                self._failed(item, on_stored, error.name())
+                self._failed(item, on_stored, wanted, error.name())
                 return
-            self.held -= 1
-            self.held_bytes -= item.size
+            self._release(item)
             self.trouble = None
             on_stored()
 
@@ -156,18 +166,18 @@ class DeadLetters:
                 on_delivery=delivered,
             )
         except BufferError:
-            self._failed(item, on_stored, "queue full")
+            self._failed(item, on_stored, wanted, "queue full")
         except KafkaException as error:
-            self._failed(item, on_stored, error.args[0].name())
+            self._failed(item, on_stored, wanted, error.args[0].name())
 
-    def _failed(self, item: Letter, on_stored: Callable[[], None], cause: str) -> None:
+    def _failed(self, item: Letter, on_stored: Stored, wanted: Wanted, cause: str) -> None:
         if self.trouble is None:
             log.error(
                 "dead-letter topic refuses",
                 extra={"fields": {"topic": self._topic, "cause": cause, "hint": _hint(cause)}},
             )
         self.trouble = cause
-        self._again.append((self._clock() + RETRY_S, item, on_stored))
+        self._again.append((self._clock() + RETRY_S, item, on_stored, wanted))
 
 
 def _hint(cause: str) -> str:
@@ -185,7 +195,7 @@ class Letters(Protocol):
     held_bytes: int
     trouble: str | None
 
-    def store(self, item: Letter, on_stored: Callable[[], None], /) -> None:
+    def store(self, item: Letter, on_stored: Stored, wanted: Wanted, /) -> None:
         """Send a letter."""
 
     def poll(self, timeout_s: float = 0.0, /) -> None:

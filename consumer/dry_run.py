@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 
-from consumer.dead_letters import Letter
+from consumer.dead_letters import Letter, Stored, Wanted
 from consumer.row import CounterRef
 from consumer.writer import Write
 
@@ -35,7 +35,7 @@ class NoLetters:
     held_bytes: int = 0
     trouble: str | None = None
 
-    def store(self, _item: Letter, on_stored: Callable[[], None]) -> None:
+    def store(self, _item: Letter, on_stored: Stored, _wanted: Wanted) -> None:
         """Take it for stored."""
         on_stored()
 

@@ -20,9 +20,11 @@ def cause(partition: Partition, letters: str | None, commits: str | None) -> str
         return "; ".join(f"table {table}: {trouble.cause}" for table, trouble in waits.items())
     if closing is not None and closing.letters:
         return f"dead-letter topic: {letters or 'no answer yet'}"
-    if closing is not None and commits is None:
-        return "the write is on its way"
-    return f"commit: {commits or 'no answer yet'}"
+    if closing is not None and closing.write is not None and closing.write.rejected:
+        return "refused events are read from the topic again"
+    if partition.committed < partition.settled:
+        return f"commit: {commits or 'no answer yet'}"
+    return "the write is on its way"
 
 
 class Watch:

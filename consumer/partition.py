@@ -23,12 +23,17 @@ class Pending:
     write: Write | None = None
     letters: int = 0
     reread: "Future[dict[int, Any]] | None" = None
+    dropped: bool = False
 
     @property
     def settled(self) -> bool:
         """Whether every event of it is in its counter or in the dead-letter topic."""
         written = self.write is None or (self.write.settled and not self.write.rejected)
         return written and not self.letters and self.reread is None
+
+    def wanted(self) -> bool:
+        """Return whether it is still ours to finish."""
+        return not self.dropped
 
     def stored(self) -> None:
         """Take note that one dead letter is in its topic."""
@@ -78,3 +83,10 @@ class Partition:
         self.settled = max(self.settled, closing.window.last + 1)
         self.closing = None
         return closing.window
+
+    def drop(self) -> list[Pending]:
+        """Mark its windows as not ours any more, and return them."""
+        held = [self.filling] if self.closing is None else [self.closing, self.filling]
+        for pending in held:
+            pending.dropped = True
+        return held

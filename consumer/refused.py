@@ -22,6 +22,8 @@ from consumer.window import Window
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 1.0
+
 ReadAgain = Callable[[int, Iterable[int]], dict[int, Any]]
 """Takes a partition and offsets, and returns the messages there by offset."""
 
@@ -29,10 +31,18 @@ ReadAgain = Callable[[int, Iterable[int]], dict[int, Any]]
 class Refused:
     """Reads refused events again on a thread of its own, and turns them into letters."""
 
-    def __init__(self, topic: str, read: ReadAgain, on_done: Callable[[object], None]) -> None:
+    def __init__(
+        self,
+        topic: str,
+        read: ReadAgain,
+        on_done: Callable[[object], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._topic = topic
         self._read = read
         self._on_done = on_done
+        self._clock = clock
+        self._not_before = 0.0
         self._thread = ThreadPoolExecutor(1, "read-again")
 
     def letters(self, number: int, closing: Pending) -> list[Letter]:
@@ -44,6 +54,8 @@ class Refused:
         if write is None or not write.settled or not write.rejected:
             return []
         if closing.reread is None:
+            if self._clock() < self._not_before:
+                return []
             offsets = closing.window.offsets_of(write.rejected)
             closing.reread = self._thread.submit(self._read, number, offsets)
             closing.reread.add_done_callback(self._on_done)
@@ -53,6 +65,7 @@ class Refused:
         reread, closing.reread = closing.reread, None
         error = reread.exception()
         if isinstance(error, DynatomicError):
+            self._not_before = self._clock() + RETRY_S
             log.warning("refused events not read yet", extra={"fields": {"cause": str(error)}})
             return []
         if error is not None:

@@ -182,14 +182,14 @@ class Settings:
             "Most events held; each partition's windows get an equal share.",
             _between(1, 100_000_000),
         ),
-    ] = 1_000_000
+    ] = 2_000_000
     window_max_counters: Annotated[
         int,
         _About(
             "Most counters held; each partition's windows get an equal share.",
             _between(1, 10_000_000),
         ),
-    ] = 100_000
+    ] = 200_000
     group_protocol: Annotated[
         GroupProtocol,
         _About("Kafka's group protocol; 'consumer' needs brokers >= 4.0.", _one_of(GroupProtocol)),

@@ -77,7 +77,7 @@ class Worker:
         self._offsets = offsets
         self._clock = clock
         self._wake = Event()
-        self._refused = Refused(settings.topic, read_again, self._woken)
+        self._refused = Refused(settings.topic, read_again, self._woken, clock)
         self._watch = Watch()
         self._raised: BaseException | None = None
         self._closing = False
@@ -153,7 +153,7 @@ class Worker:
 
     def _store(self, pending: Pending, item: Letter) -> None:
         pending.letters += 1
-        self._letters.store(item, pending.stored)
+        self._letters.store(item, pending.stored, pending.wanted)
         self._unsaid += 1
         if self._may_say():
             log.warning("dead letter", extra={"fields": {**item.fields(), "letters": self._unsaid}})
@@ -223,8 +223,11 @@ class Worker:
         )
 
     def _share(self, most: int) -> int:
-        """Return a window's part of what the process may hold: two windows a partition."""
-        return max(1, most // (2 * max(1, len(self.partitions))))
+        """Return a window's part of what the process may hold, or what one poll may bring to it.
+
+        There are two windows a partition, and each may be one short of full when a poll comes.
+        """
+        return max(1, most // (4 * max(1, len(self.partitions))))
 
     def _hold_back(self) -> None:
         """Pause what cannot take more; the loop goes on polling for all others."""
@@ -262,9 +265,9 @@ class Worker:
     def _drop(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             partition = self.partitions.pop(number, None)
-            closing = partition.closing if partition else None
-            if closing is not None and closing.write is not None:
-                self._writer.cancel(closing.write)
+            for pending in partition.drop() if partition else ():
+                if pending.write is not None:
+                    self._writer.cancel(pending.write)
 
     # librdkafka's callbacks. One that raises loses messages and hangs close, so what they raise
     # is kept and raised by `tick`.

@@ -34,6 +34,7 @@ from consumer.writer import Writer
 TOPIC, GROUP = "row-events", "dynatomic"
 LETTERS = f"{TOPIC}.dlq"
 WRITES = {"BatchExecuteStatement", "UpdateItem"}
+WAITS = 50_000
 LIMIT_S = 20.0
 """Real seconds after which a thread that should act is taken for stuck."""
 
@@ -148,6 +149,7 @@ class Wake:
 
     def __init__(self, member: "Member") -> None:
         self._member = member
+        self._waits = 0
 
     def set(self) -> None:
         """Do nothing: `wait` looks for itself."""
@@ -157,6 +159,8 @@ class Wake:
 
     def wait(self, timeout: float) -> None:
         """Let the threads do what they can, then let the time-out pass."""
+        self._waits += 1
+        assert self._waits < WAITS, "it waits without a bound"
         self._member.quiet()
         self._member.world.clock.advance(timeout)
 

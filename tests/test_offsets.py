@@ -46,6 +46,22 @@ def test_what_is_committed_is_the_offset_after_the_last_event() -> None:
         assert commits(w)[-1] == {0: 3}
 
 
+def test_a_window_is_committed_while_the_next_one_fills() -> None:
+    # The end of the partition, which would be committed when nothing is held, says nothing here.
+    with world() as w:
+        w.worker()
+        w.emit("a", "b", "c")
+        w.gate.close("hits")
+        w.window()
+        w.emit("d")
+        w.gate.open()
+        w.turn(4)
+        assert w.committed() == 3
+        assert commits(w) == [{0: 3}]
+        w.window()
+        assert commits(w) == [{0: 3}, {0: 4}]
+
+
 def test_the_end_of_a_partition_is_committed_although_its_last_offsets_hold_no_event() -> None:
     with world() as w:
         w.worker()

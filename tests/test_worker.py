@@ -417,6 +417,17 @@ def test_promise_8_the_bound_is_kept_and_the_exit_code_tells() -> None:
         assert (w.committed(0), w.committed(1)) == (None, 1)
 
 
+def test_promise_8_a_window_that_cannot_be_written_is_not_called_finished() -> None:
+    with world() as w:
+        member = w.worker(shutdown_timeout_ms=9_000)
+        w.turn(4)
+        w.refuse = failing("ThrottlingException")
+        w.emit("a")
+        w.window()
+        assert member.worker.shut_down() is False
+        assert w.committed() == 0
+
+
 def test_promise_8_what_is_settled_is_committed_although_another_partition_cannot_be() -> None:
     # A commit is unanswered when the signal comes, as it usually is under load.
     with world(2, ["hits", "slow"]) as w:
@@ -477,6 +488,22 @@ def test_promise_9_the_events_held_are_bounded_by_a_setting_not_by_the_backlog()
         w.gate.open()
         w.until(w.all_committed)
         assert w.counts() == {"a": 6000}
+
+
+def test_promise_9_holds_when_a_window_is_one_short_of_full() -> None:
+    with world(3) as w:
+        member = w.worker(window_max_events=600)
+        w.gate.close("hits")
+        for number in range(3):
+            w.emit(*["a"] * 49, partition=number)
+            w.turn()
+        for number in range(3):
+            w.emit(*["a"] * 2000, partition=number)
+        for _ in range(60):
+            w.turn()
+            assert member.events_held <= 600
+        w.gate.open()
+        w.until(w.all_committed)
 
 
 def test_promise_9_the_counters_held_are_bounded_by_a_setting_not_by_the_backlog() -> None:
@@ -627,10 +654,10 @@ def test_a_window_ends_by_its_age() -> None:
 @pytest.mark.parametrize("setting", ["window_max_events", "window_max_counters"])
 def test_a_full_window_ends_early(setting: str) -> None:
     with world(2) as w:
-        w.worker(window_ms=60_000, **cast("Any", {setting: 40}))
+        w.worker(window_ms=60_000, **cast("Any", {setting: 80}))
         w.emit(*(f"k{i}" for i in range(9)))
         w.turn(4)
-        assert w.sent == [], "a quarter of 40 is its share: two windows a partition"
+        assert w.sent == [], "an eighth of 80 is its share: two windows a partition, and a poll"
         w.emit("k9")
         w.turn()
         assert w.sent
@@ -753,7 +780,7 @@ def test_a_revocation_never_assigns(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(first.consumer, "committed", no_answer)
         w.turn(2)  # no partition knows yet where to begin
         monkeypatch.undo()
-        w.worker()
+        w.worker().turn()  # joins, so that the next turn of the first one is a revocation
         w.emit("a", partition=0)
         w.emit("a", partition=1)
         w.until(w.all_committed, step_s=1)

@@ -95,7 +95,7 @@ class Membership:
         member, group = self.member, self._broker.group(self.group_id)
         if member.expired:
             reason = "Application maximum poll interval exceeded"
-            self.events.append(event(KafkaError._MAX_POLL_EXCEEDED, reason, None, None))
+            self.events.append(event(KafkaError._MAX_POLL_EXCEEDED, reason, None, 0))
             self._give_up("lost", sorted(member.owned))
         with self._broker.lock:
             if not member.joined:
