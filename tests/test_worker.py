@@ -503,7 +503,7 @@ def test_promise_9_holds_when_a_window_is_one_short_of_full() -> None:
             w.turn()
             assert member.events_held <= 600
         w.gate.open()
-        w.until(w.all_committed)
+        w.until(w.all_committed, step_s=1)
 
 
 def test_promise_9_the_counters_held_are_bounded_by_a_setting_not_by_the_backlog() -> None:

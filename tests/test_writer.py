@@ -25,7 +25,7 @@ from consumer.statements import (
 )
 from consumer.writer import FIRST_PAUSE_S, LONGEST_PAUSE_S, REFUSED_PAUSE_S, Write, Writer
 
-SECONDS = 20
+SECONDS = 10
 """How long a test waits for what must happen; only a failing one waits that long."""
 
 Script = Callable[[Step, Change], Answer]
