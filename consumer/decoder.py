@@ -155,7 +155,7 @@ class Decoder(dict[bytes, Increment]):
             row = Row(**fastavro.schemaless_reader(source, self._schema, None))  # type: ignore[arg-type]
             tail = zigzag(row.incr)
             if source.tell() == len(payload):
-                if payload.endswith(tail):
+                if payload.endswith(tail) and payload[-len(tail) - 1] < _CONTINUES:
                     return row, tail
                 reason = (Reason.UNDECODABLE, "the increment is not a minimal varint")
             else:
@@ -166,9 +166,10 @@ class Decoder(dict[bytes, Increment]):
         if self._writer_schema is not None:
             try:
                 source = io.BytesIO(payload)
-                fields = fastavro.schemaless_reader(source, self._writer_schema, self._schema)
+                # Read as written: a reader's schema makes fastavro skip fields without a look.
+                fields: Any = fastavro.schemaless_reader(source, self._writer_schema, None)
                 if source.tell() == len(payload):
-                    return Row(**fields), b""  # type: ignore[arg-type]
+                    return Row(*map(fields.__getitem__, Row._fields)), b""
             except _UNDECODABLE:
                 pass  # the reason above stands: neither schema reads it
         raise RowError(*reason)

@@ -23,6 +23,13 @@ MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_KEY_BYTES = 2048
 MAX_RANGE_BYTES = 1024
 
+# What fastavro and json raise for a file that holds no schema.
+_NO_SCHEMA = (
+    *(OSError, ValueError, TypeError, LookupError, RecursionError),
+    fastavro.schema.SchemaParseException,
+)
+_SIMPLE = {"null", "boolean", "int", "long", "float", "double", "bytes", "string", "enum"}
+
 KeyType = Literal["S", "N"]
 
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
@@ -76,7 +83,7 @@ class Row(NamedTuple):
         if not isinstance(fields, dict):
             raise RowError(Reason.UNDECODABLE, "not a JSON object")
         if unknown := sorted(fields.keys() - set(cls._fields)):
-            raise RowError(Reason.UNDECODABLE, f"no such field: {', '.join(unknown)}")
+            raise RowError(Reason.UNDECODABLE, f"no such field: {', '.join(map(ascii, unknown))}")
         if missing := sorted({"table", "key"} - fields.keys()):
             raise RowError(Reason.UNDECODABLE, f"field missing: {', '.join(missing)}")
         return check(cls(**fields))
@@ -197,19 +204,32 @@ def load_writer_schema(path: Path) -> Any:
     """
     try:
         raw = json.loads(path.read_text())
-        parsed = fastavro.parse_schema(raw)
-    except (OSError, ValueError, fastavro.schema.SchemaParseException) as error:
+        fastavro.parse_schema(raw)
+    except _NO_SCHEMA as error:
         raise ConfigError(f"writer schema {path}: {error}") from None
     fields = raw.get("fields", []) if isinstance(raw, dict) else []
     ours = [(f["name"], f["type"]) for f in schema()["fields"]]
     if [(f.get("name"), f.get("type")) for f in fields[: len(ours)]] != ours:
         raise ConfigError(f"writer schema {path}: its first fields must be those of row.avsc")
-    simple = {"null", "boolean", "int", "long", "float", "double", "bytes", "string"}
+    if len({field["name"] for field in fields}) < len(fields):
+        raise ConfigError(f"writer schema {path}: two fields have one name")
     for field in fields[len(ours) :]:
         kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
-        kinds = [k.get("type") if isinstance(k, dict) else k for k in kinds]
-        if not all(isinstance(k, str) and k in simple | {"enum"} for k in kinds):
+        if not all(_is_simple(kind) for kind in kinds):
             raise ConfigError(
                 f"writer schema {path}: field {field['name']!r} may only be of a simple type"
             )
-    return parsed
+    return fastavro.parse_schema(raw)
+
+
+def _is_simple(kind: Any) -> bool:
+    """Tell a type that holds one small thing, and drop its logical type.
+
+    Nobody here reads the field, and a value that its logical type cannot hold (a time after the
+    year 9999) would make the whole row undecodable.
+    """
+    if isinstance(kind, dict):
+        if kind.pop("logicalType", None) == "decimal":
+            return False
+        kind = kind.get("type")
+    return isinstance(kind, str) and kind in _SIMPLE

@@ -177,9 +177,12 @@ class FakeBroker:
         """Let the group drop a consumer as if it had not polled for too long.
 
         Its commits are refused with UNKNOWN_MEMBER_ID until its next ``consume()``, which yields a
-        ``_MAX_POLL_EXCEEDED`` message, calls ``on_lost`` and joins the group again.
+        ``_MAX_POLL_EXCEEDED`` message, calls ``on_lost`` and joins the group again. What the group
+        had asked back before comes as revoked, late, though it may have another owner by then.
         """
         with self.lock:
+            if not consumer.member.expired:
+                consumer.member.asked = consumer.member.owned - consumer.member.target
             consumer.member.expired = True
             self.group(consumer.group_id).leave(consumer.member, self.partitions_of)
 

@@ -15,14 +15,16 @@ PartitionsOf = Callable[[Iterable[str]], list[Partition]]
 class Member:
     """A consumer as its group sees it.
 
-    ``owned`` is what it was told that it owns, ``target`` what it shall own. ``generation`` is
-    the last one that it took part in.
+    ``owned`` is what it was told that it owns, ``target`` what it shall own, ``asked`` what the
+    group had asked back when it expelled the member. ``generation`` is the last one that it took
+    part in.
     """
 
     name: str
     topics: frozenset[str] = frozenset()
     owned: set[Partition] = field(default_factory=set)
     target: set[Partition] = field(default_factory=set)
+    asked: set[Partition] = field(default_factory=set)
     generation: int = 0
     joined: bool = False
     expired: bool = False

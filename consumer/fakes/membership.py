@@ -96,6 +96,7 @@ class Membership:
         if member.expired:
             reason = "Application maximum poll interval exceeded"
             self.events.append(event(KafkaError._MAX_POLL_EXCEEDED, reason, None, 0))
+            self._give_up("revoke", sorted(member.asked))
             self._give_up("lost", sorted(member.owned))
         with self._broker.lock:
             if not member.joined:
