@@ -1,0 +1,424 @@
+"""The compose file and the image: read and checked everywhere, run where a Docker engine is."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+import uuid
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from cyclopts import CycloptsError
+
+from consumer.cli import app
+from consumer.produce import samples
+from consumer.settings import SETTINGS, Settings
+from consumer.signals import GRACE_S
+from tests.conftest import make_client
+from tests.test_embedded import wait_until
+
+ROOT = Path(__file__).parents[1]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ("init", "consumer", "demo")
+
+# The image drops its defaults when one KAFKA_ variable is set: these make a node without them.
+KAFKA_NEEDED = {
+    "CLUSTER_ID",
+    "KAFKA_ADVERTISED_LISTENERS",
+    "KAFKA_CONTROLLER_LISTENER_NAMES",
+    "KAFKA_CONTROLLER_QUORUM_VOTERS",
+    "KAFKA_INTER_BROKER_LISTENER_NAME",
+    "KAFKA_LISTENERS",
+    "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP",
+    "KAFKA_LOG_DIRS",
+    "KAFKA_NODE_ID",
+    "KAFKA_PROCESS_ROLES",
+}
+# Kafka's default is 3 or 2, and there is one broker.
+KAFKA_ONE = {
+    "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR",
+    "KAFKA_SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR",
+    "KAFKA_SHARE_COORDINATOR_STATE_TOPIC_REPLICATION_FACTOR",
+    "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR",
+    "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR",
+}
+AWS_NEEDED = {
+    "AWS_ACCESS_KEY_ID",
+    "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+}
+
+
+# --- the compose file ------------------------------------------------------------------------
+
+
+def kafka(name: str) -> str:
+    return str(SERVICES["kafka"]["environment"][f"KAFKA_{name}"])
+
+
+def addresses(name: str) -> dict[str, str]:
+    """Return what ``KAFKA_LISTENERS`` and its like give for each listener."""
+    separator = ":" if name.endswith("MAP") else "://"
+    pairs = (part.partition(separator) for part in kafka(name).split(","))
+    return {listener: address for listener, _, address in pairs}
+
+
+def parsed(service: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, Any]]:
+    """Return the command of a service and its arguments, as `dynatomic` itself reads them."""
+    for name, value in SERVICES[service]["environment"].items():
+        monkeypatch.setenv(name, value)
+    command = SERVICES[service]["command"]
+    _, bound, unknown = app.parse_args(command, exit_on_error=False, print_error=False)[:3]
+    assert not unknown
+    return command[0], dict(bound.arguments)
+
+
+def test_the_services_and_their_images() -> None:
+    assert {name: service["image"] for name, service in SERVICES.items()} == {
+        "kafka": "apache/kafka:4.4.0",
+        "dynamodb": "amazon/dynamodb-local:3.3.1",
+        **dict.fromkeys(OURS, "dynatomic:local"),
+    }
+
+
+def test_only_the_demo_waits_for_its_profile() -> None:
+    profiles = {
+        name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service
+    }
+    assert profiles == {"demo": ["demo"]}
+
+
+def test_the_image_is_built_by_one_service_and_fetched_by_none() -> None:
+    assert SERVICES["init"]["build"] == {"context": ".", "dockerfile": "deploy/Dockerfile"}
+    for name in ("consumer", "demo"):
+        assert "build" not in SERVICES[name]
+        assert SERVICES[name]["pull_policy"] == "never"
+
+
+def test_nothing_is_reached_from_other_machines() -> None:
+    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert ports == {"kafka": ["127.0.0.1:9092:9092"], "dynamodb": ["127.0.0.1:8000:8000"]}
+
+
+def test_a_service_can_be_scaled() -> None:
+    for name, service in SERVICES.items():
+        assert "container_name" not in service, name
+        assert "hostname" not in service, name
+    assert not {"ports", "expose", "network_mode"} & SERVICES["consumer"].keys()
+
+
+@pytest.mark.parametrize("name", ["consumer", "demo"])
+def test_init_is_the_gate(name: str) -> None:
+    assert SERVICES["init"]["depends_on"] == ["kafka", "dynamodb"]
+    assert SERVICES[name]["depends_on"]["init"] == {"condition": "service_completed_successfully"}
+
+
+def test_only_what_stays_up_is_restarted() -> None:
+    # An init or a demo that is restarted never ends. DynamoDB would come back without its tables.
+    restarted = {name for name, service in SERVICES.items() if "restart" in service}
+    assert restarted == {"kafka", "consumer"}
+
+
+def test_a_consumer_has_the_time_to_finish() -> None:
+    grace = re.fullmatch(r"(\d+)s", SERVICES["consumer"]["stop_grace_period"])
+    assert grace
+    assert int(grace[1]) > Settings().shutdown_timeout_ms / 1000 + GRACE_S
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_can_do_no_more_than_they_must(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"cap_add", "privileged", "user", "volumes"} & service.keys()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_variable_is_one_that_is_read(name: str) -> None:
+    variables = set(SERVICES[name]["environment"])
+    ours = {variable for variable in variables if variable.startswith("DYNATOMIC_")}
+    assert ours <= {setting.env for setting in SETTINGS}
+    assert variables - ours == AWS_NEEDED
+
+
+def test_the_commands_are_what_dynatomic_understands(monkeypatch: pytest.MonkeyPatch) -> None:
+    servers = {"bootstrap_servers": "kafka:19092", "tables": ("usage",)}
+    assert parsed("init", monkeypatch) == ("init", {"wait": 60, "create_tables": True, **servers})
+    assert parsed("consumer", monkeypatch) == ("run", servers)
+    assert parsed("demo", monkeypatch) == ("produce", {"count": 100_000, "rows": 1000, **servers})
+
+
+def test_a_command_with_an_unknown_flag_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SERVICES["consumer"], "command", ["run", "--tables", "usage"])
+    with pytest.raises(CycloptsError, match="--tables"):
+        parsed("consumer", monkeypatch)
+
+
+def test_kafka_has_the_full_set() -> None:
+    environment = SERVICES["kafka"]["environment"]
+    assert environment.keys() >= KAFKA_NEEDED | KAFKA_ONE
+    assert {environment[name] for name in KAFKA_ONE} == {1}
+    assert kafka("AUTO_CREATE_TOPICS_ENABLE") == "false"
+
+
+def test_kafka_is_one_node_and_its_own_controller() -> None:
+    assert kafka("PROCESS_ROLES") == "broker,controller"
+    node, _, address = kafka("CONTROLLER_QUORUM_VOTERS").partition("@")
+    assert node == kafka("NODE_ID")
+    assert addresses("LISTENERS")[kafka("CONTROLLER_LISTENER_NAMES")] == address
+
+
+def test_kafka_says_where_it_is_reached_from_inside_and_from_this_machine() -> None:
+    listeners, told = addresses("LISTENERS"), addresses("ADVERTISED_LISTENERS")
+    inside, controller = kafka("INTER_BROKER_LISTENER_NAME"), kafka("CONTROLLER_LISTENER_NAMES")
+    assert listeners.keys() == addresses("LISTENER_SECURITY_PROTOCOL_MAP").keys()
+    assert listeners.keys() - {controller} == told.keys() == {inside, "HOST"}
+    assert told[inside] == SERVICES["consumer"]["environment"]["DYNATOMIC_BOOTSTRAP_SERVERS"]
+    assert told[inside].endswith(listeners[inside])
+    published = f"{told['HOST']}{listeners['HOST']}"
+    assert [published] == SERVICES["kafka"]["ports"]
+
+
+def test_kafka_keeps_its_data_in_a_volume_and_not_for_ever() -> None:
+    (volume,) = SERVICES["kafka"]["volumes"]
+    name, _, folder = volume.partition(":")
+    assert name in COMPOSE["volumes"]
+    assert folder == kafka("LOG_DIRS")
+    assert 1 <= int(kafka("LOG_RETENTION_HOURS")) <= 7 * 24
+    assert int(kafka("LOG_SEGMENT_BYTES")) < int(kafka("LOG_RETENTION_BYTES")) <= 2**30
+
+
+def test_dynamodb_has_one_database_for_all_keys_and_regions() -> None:
+    assert SERVICES["dynamodb"]["command"][:2] == ["-jar", "DynamoDBLocal.jar"]
+    assert set(SERVICES["dynamodb"]["command"][2:]) == {"-sharedDb", "-inMemory"}
+    endpoint = SERVICES["consumer"]["environment"]["AWS_ENDPOINT_URL_DYNAMODB"]
+    assert endpoint == "http://dynamodb:8000"
+
+
+# --- the image -------------------------------------------------------------------------------
+
+
+class Instruction(NamedTuple):
+    name: str
+    text: str
+
+
+def stages() -> list[list[Instruction]]:
+    """Return the instructions of each stage of the Dockerfile, its FROM first."""
+    text = (ROOT / "deploy" / "Dockerfile").read_text()
+    text = re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+    found: list[list[Instruction]] = []
+    for line in filter(None, text.splitlines()):
+        name, _, rest = line.partition(" ")
+        if name == "FROM":
+            found.append([])
+        found[-1].append(Instruction(name, rest.strip()))
+    return found
+
+
+def of(stage: list[Instruction], name: str) -> list[str]:
+    return [each.text for each in stage if each.name == name]
+
+
+def test_the_image_is_made_in_two_stages_from_one_base() -> None:
+    build, final = stages()
+    assert of(build, "FROM") == ["python:3.13-slim AS build"]
+    assert of(final, "FROM") == ["python:3.13-slim"]
+
+
+def test_the_image_holds_no_more_than_the_installed_wheel() -> None:
+    _, final = stages()
+    assert of(final, "COPY") == ["--from=build /opt/dynatomic /opt/dynatomic"]
+    assert not of(final, "ADD")
+    for command in of(final, "RUN"):
+        assert not re.search(r"\b(pip|apt|apt-get|gcc|curl|wget|git)\b", command)
+
+
+def test_nothing_is_left_of_the_downloads() -> None:
+    build, _ = stages()
+    pips = [part for run in of(build, "RUN") for part in run.split("&&") if "pip " in part]
+    pips = [part for part in pips if "--without-pip" not in part]
+    assert len(pips) == 3
+    assert all("--no-cache-dir" in part for part in pips)
+
+
+def test_the_image_does_not_run_as_root() -> None:
+    _, final = stages()
+    (user,) = of(final, "USER")
+    number, _, group = user.partition(":")
+    assert int(number) > 0
+    assert int(group) > 0
+    assert any(f"--uid {number}" in command for command in of(final, "RUN"))
+
+
+def test_the_command_is_process_1() -> None:
+    _, final = stages()
+    (entrypoint,) = of(final, "ENTRYPOINT")
+    assert json.loads(entrypoint) == ["dynatomic"]
+    (command,) = of(final, "CMD")
+    assert json.loads(command) == ["run"]
+    # SIGTERM is what it handles, and what a container is stopped with unless told otherwise.
+    assert not of(final, "STOPSIGNAL")
+    assert not of(final, "SHELL")
+
+
+def test_the_image_says_what_it_is_and_logs_at_once() -> None:
+    _, final = stages()
+    variables = dict(
+        item.split("=", 1) for item in shlex.split(" ".join(map(str, of(final, "ENV"))))
+    )
+    assert variables["PYTHONUNBUFFERED"] == "1"
+    assert variables["PATH"].startswith("/opt/dynatomic/bin:")
+    labels = dict(
+        item.split("=", 1) for item in shlex.split(" ".join(map(str, of(final, "LABEL"))))
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert labels["org.opencontainers.image.title"] == project["name"]
+    assert labels["org.opencontainers.image.licenses"] == project["license"]
+    assert labels["org.opencontainers.image.description"]
+
+
+def test_the_build_gets_what_the_wheel_is_made_of_and_nothing_else() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = config["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {
+        "pyproject.toml",
+        config["project"]["readme"],
+        *config["project"]["license-files"],
+        *wheel["packages"],
+        *wheel["force-include"],
+    }
+    assert rules[0] == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == needed
+
+
+def test_the_wheel_holds_the_schema_and_the_command(tmp_path: Path) -> None:
+    options = ["--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-deps"]
+    built = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", str(tmp_path), str(ROOT)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    unfetched = "No matching distribution found for hatchling" in built.stderr
+    if unfetched and os.environ.get("CI") != "true":
+        pytest.skip("hatchling cannot be had, so no wheel was built")
+    assert built.returncode == 0, built.stderr
+    (path,) = tmp_path.glob("dynatomic-*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        names = wheel.namelist()
+        assert wheel.read("consumer/schemas/row.avsc") == (ROOT / "schemas/row.avsc").read_bytes()
+        (commands,) = (name for name in names if name.endswith("/entry_points.txt"))
+        assert "dynatomic = consumer.cli:main" in wheel.read(commands).decode()
+    assert "consumer/py.typed" in names
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"consumer", "dynatomic"}
+
+
+# --- the real thing --------------------------------------------------------------------------
+
+# A project, an image and ports of its own beside whatever the engine runs already.
+OVERRIDE = """
+services:
+  kafka: {ports: !reset []}
+  dynamodb: {ports: !override ["127.0.0.1::8000"]}
+  init: {image: IMAGE, build: {network: host}}
+  consumer: {image: IMAGE}
+  demo: {image: IMAGE}
+"""
+
+
+class Stack:
+    """The compose file's services, under a name of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.project = f"dynatomic-{uuid.uuid4().hex[:8]}"
+        self.image = f"{self.project}:test"
+        self._override = folder / "override.yml"
+        self._override.write_text(OVERRIDE.replace("IMAGE", self.image))
+
+    def __call__(self, *args: str) -> str:
+        """Run a compose command and return what it printed."""
+        files = ["-f", str(ROOT / "docker-compose.yml"), "-f", str(self._override)]
+        return docker("compose", "-p", self.project, *files, "--profile", "demo", *args)
+
+    def states(self, service: str) -> list[dict[str, Any]]:
+        return [
+            json.loads(docker("inspect", "--format", "{{json .State}}", container))
+            for container in self("ps", "--all", "--quiet", service).split()
+        ]
+
+    def counts(self) -> dict[str, int]:
+        address = self("port", "dynamodb", "8000").strip()
+        pages = make_client(f"http://{address}").get_paginator("scan").paginate(TableName="usage")
+        items = [item for page in pages for item in page["Items"]]
+        return {item["pk"]["S"]: int(item["count"]["N"]) for item in items}
+
+    def owners(self) -> Counter[str]:
+        """Return how many partitions each member of the group has."""
+        script, servers = "/opt/kafka/bin/kafka-consumer-groups.sh", "kafka:19092"
+        describe = ["--bootstrap-server", servers, "--describe", "--group", Settings().group_id]
+        lines = self("exec", "-T", "kafka", script, *describe).splitlines()
+        rows = [line.split() for line in lines if f" {Settings().topic} " in line]
+        return Counter(row[6] for row in rows)
+
+
+def docker(*args: str) -> str:
+    done = subprocess.run(
+        ["docker", *args],  # noqa: S607 - wherever it is
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, f"docker {shlex.join(args)}: {done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    made = Stack(tmp_path)
+    try:
+        docker("info")
+        docker("compose", "version")
+    except (AssertionError, FileNotFoundError):
+        pytest.skip("no Docker engine with compose: docker-compose.yml was parsed, not run")
+    yield made
+    try:
+        made("down", "--volumes", "--remove-orphans", "--timeout", "5")
+        mine = f"label=com.docker.compose.project={made.project}"
+        for kind in ("container", "volume", "network"):
+            left = docker(kind, "ls", *["--all"][: kind == "container"], "-q", "--filter", mine)
+            assert not left, f"a {kind} is left"
+    finally:
+        docker("image", "rm", "--force", made.image)
+
+
+@pytest.mark.timeout(900)  # the first time, images are fetched
+def test_three_containers_count_the_demo_and_stop_at_once(stack: Stack) -> None:
+    stack("up", "--detach", "--scale", "consumer=3")
+    assert [state["ExitCode"] for state in stack.states("init")] == [0]
+    expected = Counter(row.key for row in samples(table="usage", count=100_000, rows=1000))
+    wait_until(lambda: stack.counts() == expected, "counted, each event once", seconds=60)
+    assert [state["ExitCode"] for state in stack.states("demo")] == [0]
+    wait_until(lambda: sorted(stack.owners().values()) == [2, 2, 2], "shared by three", seconds=30)
+    told = stack("exec", "consumer", "grep", "-E", "^(Uid|CapEff)", "/proc/1/status")
+    status = dict(line.split(":\t") for line in told.strip().splitlines())
+    assert status["Uid"].split() == ["10001"] * 4
+    assert int(status["CapEff"], 16) == 0, "it has capabilities"
+    stack("stop", "consumer")
+    states = stack.states("consumer")
+    assert [(state["Status"], state["ExitCode"]) for state in states] == [("exited", 0)] * 3
+    assert stack.counts() == expected
