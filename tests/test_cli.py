@@ -24,7 +24,7 @@ COMMANDS = (["init"], ["run"], ["produce"], ["incr"], ["demo"], ["config", "show
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("DYNATOMIC_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(logs, "setup", lambda: None)
+    monkeypatch.setattr(logs, "setup", lambda *_: None)
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -81,6 +81,7 @@ ORIGINS: dict[str, tuple[list[str], str, str, Any, Any, Any]] = {
     "max_incr": (["--max-incr", "1"], "2", "3", 1, 2, 3),
     "writer_schema": (["--writer-schema", "a b"], "c:d", "'e'", "a b", "c:d", "e"),
     "shutdown_timeout_ms": (["--shutdown-timeout-ms", "100"], "200", "300", 100, 200, 300),
+    "log_level": (["--log-level", "debug"], "warning", "'error'", "debug", "warning", "error"),
     "librdkafka": (
         ["-X", "a=b=c", "-X", "d= e,f "],
         "a=1,d=2",
@@ -370,7 +371,7 @@ def test_init_prints_what_it_did(
     assert cli.main(["init", "--wait", "1.5", "--create-tables", "--dead-letter-topic", "d"]) == 0
     assert capsys.readouterr().out == "topic made\ntable made\n"
     cli.main(["init"])
-    assert [args for _, args, _ in calls] == [
+    assert [args + (options["create_tables"],) for _, args, options in calls] == [
         (Settings(dead_letter_topic="d"), None, 1.5, True),
         (Settings(), None, None, False),
     ]
@@ -393,7 +394,8 @@ def test_incr_prints_the_new_value(
     stub: Callable[..., Any],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    calls = stub("consumer.counters", 42, increment=None, make_client=lambda url: ("client", url))
+    stub("consumer.tables", make_client=lambda url: ("client", url))
+    calls = stub("consumer.counters", 42, increment=None)
     assert (
         cli.main(
             ["incr", *argv, "--endpoint-url", "http://x"]
@@ -409,7 +411,8 @@ def test_incr_prints_the_new_value(
 def test_incr_takes_its_counter_from_the_environment(
     stub: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = stub("consumer.counters", 1, increment=None, make_client=lambda _: None)
+    stub("consumer.tables", make_client=lambda _: None)
+    calls = stub("consumer.counters", 1, increment=None)
     monkeypatch.setenv("DYNATOMIC_COUNTER", "views")
     assert cli.main(["incr", "hits", "k"]) == 0
     assert calls[0][1][3] == "views"

@@ -102,7 +102,7 @@ GOOD = '{"table": "page-views", "key": "home"}'
         ('{"table": "page-views", "key": "k", "incr": "1"}', "incr cannot be of type str"),
         ('{"table": "page-views", "key": "k", "incr": 9223372036854775808}', "not an int64"),
         ('{"table": "page-views", "key": 7}', "key cannot be of type int"),
-        ('{"table": "page-views", "key": "k", "count": 1}', "no such field: count"),
+        ('{"table": "page-views", "key": "k", "count": 1}', "no such field: 'count'"),
         ('{"table": "page-views", "key": ""}', "the key is empty"),
         ('{"table": "x", "key": "k"}', "not a table name"),
         ('{"table": "page-views", "key": "\\ud800"}', "not Unicode"),
