@@ -371,7 +371,7 @@ def test_init_prints_what_it_did(
     assert cli.main(["init", "--wait", "1.5", "--create-tables", "--dead-letter-topic", "d"]) == 0
     assert capsys.readouterr().out == "topic made\ntable made\n"
     cli.main(["init"])
-    assert [args + (options["create_tables"],) for _, args, options in calls] == [
+    assert [(*args, options["create_tables"]) for _, args, options in calls] == [
         (Settings(dead_letter_topic="d"), None, 1.5, True),
         (Settings(), None, None, False),
     ]

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tomllib
@@ -317,14 +318,56 @@ def test_the_wheel_holds_the_schema_and_the_command(tmp_path: Path) -> None:
     if unfetched and os.environ.get("CI") != "true":
         pytest.skip("hatchling cannot be had, so no wheel was built")
     assert built.returncode == 0, built.stderr
+    script = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["dynatomic"]
     (path,) = tmp_path.glob("dynatomic-*.whl")
     with zipfile.ZipFile(path) as wheel:
         names = wheel.namelist()
         assert wheel.read("consumer/schemas/row.avsc") == (ROOT / "schemas/row.avsc").read_bytes()
         (commands,) = (name for name in names if name.endswith("/entry_points.txt"))
-        assert "dynatomic = consumer.cli:main" in wheel.read(commands).decode()
+        assert f"dynatomic = {script}" in wheel.read(commands).decode()
     assert "consumer/py.typed" in names
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"consumer", "dynatomic"}
+
+
+# --- process 1 -------------------------------------------------------------------------------
+
+NEW_PIDS = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
+
+
+def handles(pid: int, number: signal.Signals) -> bool:
+    """Tell whether a process has a handler for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = re.search(r"^SigCgt:\s+([0-9a-f]+)$", status, flags=re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["init", "--wait", "60"], ["run", "--table", "usage", "--endpoint-url", "http://127.0.0.1:1"]],
+    ids=["init", "run"],
+)
+def test_process_1_ends_at_once_on_sigterm_while_it_waits_for_servers(command: list[str]) -> None:
+    # To the first process of a container the kernel brings no signal that it does not handle.
+    try:
+        subprocess.run([*NEW_PIDS, "true"], capture_output=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("this system lets nobody make a process 1")
+    variables = {name: "x" for name in AWS_NEEDED if "URL" not in name}
+    with subprocess.Popen(
+        [*NEW_PIDS, sys.executable, "-m", "consumer", *command, "-b", "127.0.0.1:1"],
+        stderr=subprocess.DEVNULL,
+        env=os.environ | variables,
+        cwd=ROOT,
+    ) as outer:
+        try:
+            children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
+            wait_until(lambda: bool(children.read_text()), "started")
+            pid = int(children.read_text())
+            wait_until(lambda: handles(pid, signal.SIGTERM), "handling SIGTERM", seconds=5)
+            os.kill(pid, signal.SIGTERM)
+            assert outer.wait(10) == 128 + signal.SIGTERM
+        finally:
+            outer.kill()
 
 
 # --- the real thing --------------------------------------------------------------------------

@@ -1,0 +1,299 @@
+"""A Kafka and a DynamoDB for real consumer processes, and an independent log of what went in.
+
+Nothing of the product is used to produce, to read the tables or to read the dead letters.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from consumer.embedded import environment
+from tests.conftest import Child, Spawn, unique
+from tests.test_embedded import wait_until
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+WINDOW_MS = 150
+
+
+class Event(NamedTuple):
+    """One row event, as this suite understands it."""
+
+    table: str
+    key: str
+    range: str | None = None
+    counter: str | None = None
+    incr: int = 1
+
+
+Ref = tuple[str, str, str | None, str]
+Log = Counter[Ref]
+"""What every counter must hold: (table, key, range, attribute) to sum."""
+
+
+def ref(event: Event) -> Ref:
+    return event.table, event.key, event.range, event.counter or "count"
+
+
+def avro(event: Event) -> bytes:
+    """Encode by hand: the product's own encoder could be wrong in the same way as its decoder."""
+
+    def long(number: int) -> bytes:
+        rest, out = (number << 1) ^ (number >> 63), bytearray()
+        while rest > 0x7F:
+            out.append(rest & 0x7F | 0x80)
+            rest >>= 7
+        return bytes([*out, rest])
+
+    def text(value: str) -> bytes:
+        raw = value.encode()
+        return long(len(raw)) + raw
+
+    def optional(value: str | None) -> bytes:
+        return long(0) if value is None else long(1) + text(value)
+
+    fields = text(event.table) + text(event.key) + optional(event.range)
+    return fields + optional(event.counter) + long(event.incr)
+
+
+@dataclass
+class Stack:
+    """One Kafka and one DynamoDB endpoint."""
+
+    name: str
+    bootstrap_servers: str
+    endpoint_url: str
+    client: "DynamoDBClient"
+    create: Callable[[str, int], None]
+    spawn: Spawn
+    session_ms: int = 6000
+    topics: list[str] = field(default_factory=list)
+
+    def topic(self, partitions: int = 1) -> str:
+        """Make a topic and its dead-letter topic."""
+        name = unique("events")
+        for each, count in ((name, partitions), (f"{name}.dlq", 1)):
+            self.create(each, count)
+            self.topics.append(each)
+        return name
+
+    def env(self) -> dict[str, str]:
+        """Return the whole environment of a child."""
+        return environment(self.bootstrap_servers, self.endpoint_url)
+
+    def run(
+        self,
+        topic: str,
+        tables: Sequence[str],
+        *arguments: str,
+        endpoint_url: str | None = None,
+        group: str | None = None,
+    ) -> Child:
+        """Start ``dynatomic run`` on the topic, in the topic's group."""
+        command = ["run", "-t", topic, "-g", group or topic, "-X", "fetch.wait.max.ms=50"]
+        for table in tables:
+            command += ["--table", table]
+        if "--window-ms" not in arguments:
+            command += ["--window-ms", str(WINDOW_MS)]
+        if "consumer" not in arguments:  # with that group protocol the broker decides
+            command += ["-X", f"session.timeout.ms={self.session_ms}"]
+            command += ["-X", "heartbeat.interval.ms=300"]
+        if endpoint_url:
+            command += ["--endpoint-url", endpoint_url]
+        return self.spawn(*command, *arguments, env=self.env())
+
+    def drain(self, topic: str, tables: Sequence[str], *arguments: str, seconds: float = 60) -> str:
+        """Run to the end of the topic; return the log."""
+        child = self.run(topic, tables, "--once", *arguments)
+        assert child.wait(seconds) == 0, child.logs()
+        return child.stderr
+
+    def produce(self, topic: str, events: Iterable[Event], partition: int = -1) -> Log:
+        """Store events; return what they add."""
+        log: Log = Counter()
+        messages = []
+        for event in events:
+            log[ref(event)] += event.incr
+            messages.append({"value": avro(event), "key": event.key.encode()})
+        self.produce_raw(topic, messages, partition)
+        return log
+
+    def produce_raw(
+        self, topic: str, messages: Iterable[dict[str, Any]], partition: int = -1
+    ) -> None:
+        """Store messages as they are."""
+        producer = Producer({"bootstrap.servers": self.bootstrap_servers, "acks": "all"})
+        failed: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                failed.append(error)
+
+        for message in messages:
+            producer.produce(topic, partition=partition, on_delivery=delivered, **message)
+        assert producer.flush(20) == 0
+        assert not failed
+
+    def counters(self, *tables: str) -> Log:
+        """Return every number attribute of every item."""
+        found: Log = Counter()
+        for table in tables:
+            for page in self.client.get_paginator("scan").paginate(
+                TableName=table, ConsistentRead=True
+            ):
+                for item in page["Items"]:
+                    key, range_ = (
+                        next(iter(item.pop(n, {"": None}).values())) for n in ("pk", "rk")
+                    )
+                    for name, value in item.items():
+                        if "N" in value:
+                            found[table, str(key), range_, name] += int(value["N"])  # type: ignore[index]
+        return found
+
+    def wait_counted(self, log: Log, *tables: str, seconds: float = 30) -> None:
+        """Wait until no counter is lower than the log says."""
+        wait_until(lambda: self.counters(*tables) >= log, "all is counted", seconds)
+
+    def wait_more(self, table: str) -> None:
+        """Wait until more is counted in this table than now."""
+        before = self.counters(table).total()
+        wait_until(lambda: self.counters(table).total() > before, "more is counted")
+
+    def committed(self, topic: str, group: str | None = None) -> dict[int, int]:
+        """Return the group's committed offsets by partition; none where nothing is committed."""
+        config = {"bootstrap.servers": self.bootstrap_servers, "group.id": group or topic}
+        consumer = Consumer(config)
+        try:
+            count = len(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+            places = [TopicPartition(topic, number) for number in range(count)]
+            found = consumer.committed(places, timeout=10)
+        finally:
+            consumer.close()
+        return {place.partition: place.offset for place in found if place.offset >= 0}
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Return the end offsets of the partitions that hold something."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": "ends"})
+        try:
+            count = len(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+            marks = {
+                n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)
+                for n in range(count)
+            }
+        finally:
+            consumer.close()
+        return {number: high for number, (low, high) in marks.items() if high > low}
+
+    def headers(self, letter: Message) -> list[tuple[str, bytes | None]]:
+        """Return a letter's headers in their order."""
+        return cast("list[tuple[str, bytes | None]]", letter.headers() or [])
+
+    def letters(self, topic: str) -> list[Message]:
+        """Return all dead letters of a topic."""
+        place = TopicPartition(f"{topic}.dlq", 0, 0)
+        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": "letters"})
+        found: list[Message] = []
+        try:
+            _, high = consumer.get_watermark_offsets(place, timeout=10)
+            consumer.assign([place])
+            deadline = time.monotonic() + 20
+            while not found or (found[-1].offset() or 0) + 1 < high:
+                if not high:
+                    break
+                assert time.monotonic() < deadline, f"{len(found)} of {high} letters read"
+                found.extend(m for m in consumer.consume(1000, 0.2) if m.error() is None)
+        finally:
+            consumer.close()
+        return found
+
+    def close(self) -> None:
+        """Delete the topics of a real Kafka."""
+        if self.topics and self.name == "real":
+            admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+            for deleted in admin.delete_topics(self.topics).values():
+                deleted.result(30)
+
+
+class Load:
+    """Produces events to all partitions, some hundred a second, until the block ends.
+
+    ``log`` holds what the broker confirmed; read it after the block.
+    """
+
+    def __init__(self, stack: Stack, topic: str, table: str, partitions: int) -> None:
+        self.log: Log = Counter()
+        self.failed: list[str] = []
+        self._topic, self._table, self._partitions = topic, table, partitions
+        self._producer = Producer(
+            {
+                "bootstrap.servers": stack.bootstrap_servers,
+                "acks": "all",
+                "enable.idempotence": "true",
+                "linger.ms": "2",
+                "log_level": "0",
+            }
+        )
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        number = 0
+        while not self._stop.wait(0.02):
+            for _ in range(4 * self._partitions):
+                number += 1
+                partition = number % self._partitions
+                key = f"{partition}-{number // self._partitions % 10}"
+                event = Event(self._table, key, incr=1 + number % 3)
+                self._producer.produce(
+                    self._topic,
+                    avro(event),
+                    partition=partition,
+                    on_delivery=partial(self._delivered, event),
+                )
+            self._producer.poll(0)
+
+    def _delivered(self, event: Event, error: KafkaError | None, _message: Message) -> None:
+        if error is None:
+            self.log[ref(event)] += event.incr
+        else:
+            self.failed.append(error.name())
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        left = self._producer.flush(30)
+        assert left == 0, f"{left} events of the load were not stored"
+        assert not self.failed, self.failed[:3]
+
+
+def same(stack: Stack, log: Log, found: Log, protocol: str) -> None:
+    """Check that each counter is equal, after rebalances and shutdowns in order.
+
+    The mock cluster refuses every commit while a member joins a classic group, which Kafka does
+    not: there, what was written and could not be committed is counted again.
+    """
+    assert not lower(log, found)
+    if stack.name == "real" or protocol == "consumer":
+        assert found == log
+
+
+def lower(log: Log, found: Log) -> dict[Ref, tuple[int, int]]:
+    """Return the counters that miss something: expected and found."""
+    return {r: (n, found[r]) for r, n in log.items() if found[r] < n}
+
+
+def higher(log: Log, found: Log) -> dict[Ref, tuple[int, int]]:
+    """Return the counters that hold too much: expected and found."""
+    return {r: (log[r], n) for r, n in found.items() if n > log[r]}

@@ -1,0 +1,102 @@
+"""Brokers that go away, and a dead-letter topic that takes nothing."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import KafkaError
+
+from consumer.embedded import Embedded
+from consumer.mock_broker import MockBroker
+from tests.conftest import MakeTable, Spawn, make_client
+from tests.e2e.conftest import real_stack
+from tests.e2e.stack import Event, Load, Stack, lower
+from tests.servers import KafkaServer
+from tests.test_embedded import wait_until
+
+PRODUCE = 0
+PARTITIONS = 3
+
+
+@pytest.fixture
+def mock(embedded: Embedded, spawn: Spawn) -> Iterator[tuple[MockBroker, Stack]]:
+    """Return a mock cluster of the test's own, and the embedded table."""
+    broker, client = MockBroker(), make_client(embedded.endpoint_url)
+    stack = Stack(
+        "embedded",
+        broker.bootstrap_servers,
+        embedded.endpoint_url,
+        client,
+        broker.create_topic,
+        spawn,
+        2000,
+    )
+    yield broker, stack
+    for child in spawn.children:
+        child.kill()
+    broker.close()
+
+
+def test_nothing_is_committed_while_the_dead_letter_topic_refuses(
+    mock: tuple[MockBroker, Stack], make_table: MakeTable
+) -> None:
+    broker, stack = mock
+    topic, name = stack.topic(2), make_table(stack.client)
+    log = stack.produce(topic, [Event(name, "good")] * 5, partition=0)
+    stack.produce_raw(topic, [{"value": b"bad"}], partition=0)
+    log.update(stack.produce(topic, [Event(name, "other")] * 5, partition=1))
+    broker.push_errors(PRODUCE, [KafkaError.TOPIC_AUTHORIZATION_FAILED] * 1000)
+    child = stack.run(topic, [name])
+    child.wait_for("dead-letter topic refuses")
+    child.wait_for("allow Write on the dead-letter topic")
+    stack.wait_counted(log, name)
+    wait_until(lambda: stack.committed(topic) == {1: 5}, "the other partition committed")
+    broker.clear_errors(PRODUCE)
+    wait_until(lambda: stack.committed(topic) == {0: 6, 1: 5}, "all committed")
+    assert [letter.value() for letter in stack.letters(topic)] == [b"bad"]
+    child.signal(15)
+    assert child.wait() == 0, child.logs()
+    assert stack.counters(name) == log
+
+
+def test_the_mock_cluster_goes_down_and_comes_back(
+    mock: tuple[MockBroker, Stack], make_table: MakeTable
+) -> None:
+    broker, stack = mock
+    topic, name = stack.topic(PARTITIONS), make_table(stack.client)
+    child = stack.run(topic, [name])
+    with Load(stack, topic, name, PARTITIONS) as load:
+        for _ in range(2):
+            stack.wait_more(name)
+            broker.set_broker_down()
+            threading.Event().wait(1)  # how long it is away
+            broker.set_broker_up()
+    stack.wait_counted(load.log, name)
+    child.signal(15)
+    assert child.wait() == 0, child.logs()
+    stack.drain(topic, [name])
+    assert not lower(load.log, stack.counters(name))
+    assert stack.committed(topic) == stack.ends(topic)
+
+
+def test_a_real_broker_restarts_under_load(
+    request: pytest.FixtureRequest,
+    kafka_private: KafkaServer,
+    spawn: Spawn,
+    make_table: MakeTable,
+) -> None:
+    stack = real_stack(request, kafka_private, spawn)
+    topic, name = stack.topic(PARTITIONS), make_table(stack.client)
+    child = stack.run(topic, [name])
+    with Load(stack, topic, name, PARTITIONS) as load:
+        stack.wait_more(name)
+        for kill in (False, True):
+            kafka_private.stop(kill=kill)
+            kafka_private.start()
+            stack.wait_more(name)
+    stack.wait_counted(load.log, name)
+    child.signal(15)
+    assert child.wait() == 0, child.logs()
+    stack.drain(topic, [name])
+    assert not lower(load.log, stack.counters(name))
+    assert stack.committed(topic) == stack.ends(topic)
