@@ -10,6 +10,7 @@ from typing import Any, Self
 
 log = logging.getLogger(__name__)
 
+NUMBERS = (signal.SIGTERM, signal.SIGINT)
 GRACE_S = 1.0
 
 
@@ -35,10 +36,11 @@ class Signals:
 
     def __enter__(self) -> Self:
         """Take the signals over."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, lambda *_: None)
+        # Somebody must listen before the handlers, which do nothing, take the defaults' place.
         self._fd = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
         self._watcher.start()
+        for number in NUMBERS:
+            self._before[number] = signal.signal(number, lambda *_: None)
         return self
 
     def __exit__(
@@ -63,7 +65,7 @@ class Signals:
     def _watch(self) -> None:
         while raw := self._read.recv(1):
             number = raw[0]
-            if number not in self._before:
+            if number not in NUMBERS:
                 continue
             name = signal.Signals(number).name
             if self._ready and not self.stop.is_set():
