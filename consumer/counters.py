@@ -47,6 +47,15 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
+# A client that has to refresh its credentials raises their service's errors from its own calls.
+_FOR_CREDENTIALS = {
+    "AssumeRole",
+    "AssumeRoleWithSAML",
+    "AssumeRoleWithWebIdentity",
+    "GetRoleCredentials",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Counters:
     """Writes changes of the given tables, one blocking request a call; safe from any thread."""
@@ -57,11 +66,11 @@ class Counters:
     def check_access(self, table: str, write_mode: str) -> None:
         """Raise ConfigError if the table may not be written, UnavailableError if unknown.
 
-        It sends the smallest write that changes nothing: an update of an item that is not there,
-        which would add zero.
+        It sends a write that changes nothing: an update, which would add zero, of an item that is
+        not there. The permission to insert shows only when the first new counter is written.
         """
         keys = self.keys[table]
-        value = {"S": "dynatomic-access-check", "N": "0"}
+        value = {"S": "dynatomic-access-check", "N": "-1E+100"}
         range_ = value[keys.range_type or "S"] if keys.range_name else None
         change = Change(table, value[keys.hash_type], range_, {"dynatomic-access-check": 0})
         if write_mode == "batch":
@@ -123,12 +132,14 @@ class Counters:
         except ClientError as error:
             message = str(error.response.get("Error", {}).get("Message", ""))
             code = code_of(error)
+            if error.operation_name in _FOR_CREDENTIALS:
+                return [Refused(f"{code}: no credentials by {error.operation_name}")] * len(batch)
             if code.isdigit():  # an error page of something between us has no code of its own
                 return [Retry(f"HTTP {code}")] * len(batch)
             return [answer(step, change, code, message) for change in batch]
         except MISCONFIGURED as error:
             return [Refused(f"{type(error).__name__}: {aws_chain(error)}")] * len(batch)
-        except (BotoCoreError, HTTPClientError, ValueError) as error:
+        except (BotoCoreError, HTTPClientError, RuntimeError, ValueError) as error:
             return [Retry(type(error).__name__)] * len(batch)
 
 
@@ -149,7 +160,11 @@ def _odd(response: Mapping[str, Any]) -> bool:
 
 def _error_of(response: Mapping[str, Any]) -> tuple[str | None, str]:
     error = response.get("Error")
-    return (error.get("Code", "Unknown"), error.get("Message", "")) if error else (None, "")
+    if error is None:
+        return None, ""
+    if not isinstance(error, dict):
+        return "Unknown", ""
+    return error.get("Code") or "Unknown", error.get("Message") or ""
 
 
 @lru_cache(maxsize=1)

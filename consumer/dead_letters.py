@@ -64,13 +64,18 @@ class Letter:
 
 def letter(message: Any, reason: str, detail: str) -> Letter:
     """Return the letter of a consumed message."""
+    try:
+        headers: Headers = tuple(message.headers() or ())
+    except (SystemError, UnicodeError):  # the client cannot give names that are not UTF-8
+        headers = ()
+        detail += "; the names of its headers are not UTF-8, they are left out"
     return Letter(
         message.topic(),
         message.partition(),
         message.offset(),
         message.key(),
         message.value(),
-        tuple(message.headers() or ()),
+        headers,
         reason,
         detail,
     )

@@ -10,11 +10,15 @@ log = logging.getLogger(__name__)
 STUCK_S = 30.0
 
 
-def cause(partition: Partition, letters: str | None, commits: str | None) -> str:
+def cause(  # noqa: PLR0911 - a table of causes
+    partition: Partition, letters: str | None, commits: str | None
+) -> str:
     """Return what a partition waits for, given the trouble of dead letters and of commits."""
     closing = partition.closing
     if partition.stopped:
         return partition.stopped
+    if partition.position < 0:
+        return "nothing was read, not even its end: no leader, or no offset to begin at"
     if closing is not None and closing.write is not None and closing.write.trouble:
         waits = dict(closing.write.trouble)
         return "; ".join(f"table {table}: {trouble.cause}" for table, trouble in waits.items())

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
 LOST_S = 60.0
-LOOK_UP_S = 5.0
+LOOK_UP_S = 1.0
 
 
 class Offsets:
@@ -39,6 +39,7 @@ class Offsets:
         self._clock = clock
         self._since: float | None = None
         self._not_before = 0.0
+        self._no_look_before = 0.0
         self.trouble: str | None = None
 
     def commit(self, consumer: Any, partitions: Collection[Partition], *, now: bool) -> None:
@@ -105,6 +106,8 @@ class Offsets:
         librdkafka tells both by one error. A topic that lost the committed offset lost events
         with it: to go on silently would count too little, so a person decides.
         """
+        if self._clock() < self._no_look_before:
+            return
         place = TopicPartition(self._topic, partition.number)
         try:
             (found,) = consumer.committed([place], timeout=LOOK_UP_S)
@@ -115,6 +118,7 @@ class Offsets:
         except KafkaException as error:
             problem = error.args[0]
         if problem is not None:
+            self._no_look_before = self._clock() + RETRY_S
             fields = {"partition": partition.number, "cause": problem.name()}
             log.warning("committed offset unknown, trying again", extra={"fields": fields})
             return

@@ -67,6 +67,14 @@ class Partition:
         """Whether it holds no event."""
         return self.closing is None and not len(self.filling.window)
 
+    @property
+    def waits(self) -> bool:
+        """Whether something is on its way, or nothing was read yet.
+
+        A partition that can be read gives an event or its end before long.
+        """
+        return self.closing is not None or self.committed < self.settled or self.position < 0
+
     def close_window(self, now: float) -> Pending:
         """Begin a new window and return the full one; one at a time is on its way out."""
         if self.closing is not None:

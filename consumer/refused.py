@@ -7,7 +7,8 @@ what an event adds, not its bytes. So the few refused ones are read from the top
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from threading import Thread
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -43,7 +44,6 @@ class Refused:
         self._on_done = on_done
         self._clock = clock
         self._not_before = 0.0
-        self._thread = ThreadPoolExecutor(1, "read-again")
 
     def letters(self, number: int, closing: Pending) -> list[Letter]:
         """Return the letters of a written window once its refused events are read, else none.
@@ -57,8 +57,7 @@ class Refused:
             if self._clock() < self._not_before:
                 return []
             offsets = closing.window.offsets_of(write.rejected)
-            closing.reread = self._thread.submit(self._read, number, offsets)
-            closing.reread.add_done_callback(self._on_done)
+            closing.reread = self._start(number, offsets)
             return []
         if not closing.reread.done():
             return []
@@ -74,9 +73,19 @@ class Refused:
         write.rejected.clear()
         return list(refused_letters(self._topic, number, closing.window, rejected, found))
 
-    def close(self) -> None:
-        """Read nothing more."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+    def _start(self, number: int, offsets: Iterable[int]) -> "Future[dict[int, Any]]":
+        # A thread of its own, that does not outlive the process: an executor's would.
+        future: Future[dict[int, Any]] = Future()
+        future.add_done_callback(self._on_done)
+
+        def read() -> None:
+            try:
+                future.set_result(self._read(number, offsets))
+            except BaseException as error:  # noqa: BLE001 - `letters` raises it
+                future.set_exception(error)
+
+        Thread(target=read, name="read-again", daemon=True).start()
+        return future
 
 
 def refused_letters(
@@ -147,6 +156,7 @@ def read_again(  # noqa: PLR0913 - two are for tests
             for message in reader.consume(1000, timeout=0.2):
                 error = message.error()
                 if error is None:
+                    deadline = clock() + timeout_s  # it bounds a standstill, not a long range
                     position = message.offset()
                     if position in wanted:
                         found[position] = message

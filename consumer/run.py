@@ -105,7 +105,8 @@ def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bo
 def _loop(
     worker: Worker, settings: Settings, signals: Signals, *, once: bool, dry_run: bool
 ) -> int:
-    ends = watermarks(worker.consumer, settings.topic)
+    topic_partitions(worker.consumer, settings.topic)
+    ends = watermarks(worker.consumer, settings.topic) if once or dry_run else {}
     drain = Drain(worker, settings, ends) if once else None
     if dry_run:
         worker.assign(_group_offsets(worker.consumer, settings, ends))

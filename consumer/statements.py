@@ -162,6 +162,7 @@ _THROTTLED = {
     "LimitExceeded",
     "ReplicatedWriteConflict",
 }
+_TELLING = {"AccessDenied", "ResourceNotFound"}
 _REFUSED = {
     "AccessDenied",
     "ResourceNotFound",
@@ -184,9 +185,9 @@ def answer(  # noqa: PLR0911 - a table of answers
     step: Step, change: Change, code: str | None, message: str
 ) -> Answer:
     """Return what to do after one statement was answered with an error code, or with none."""
-    code = (code or "").removesuffix(_SUFFIX)
-    if not code:
+    if code is None:
         return Applied()
+    code = code.removesuffix(_SUFFIX) or "Unknown"
     if code == "ConditionalCheckFailed" and step is Step.UPDATE:
         return Next(Step.INSERT)
     if code == "DuplicateItem":
@@ -198,7 +199,9 @@ def answer(  # noqa: PLR0911 - a table of answers
     if code in _THROTTLED:
         return Retry(code)
     if code in _REFUSED:
-        return Refused(f"{code}: {' '.join(message.split())}")
+        # Of a bad signature AWS's message shows the request, with the session's token.
+        told = f": {' '.join(message.split())}" if code in _TELLING else ""
+        return Refused(code + told)
     return Retry(code)
 
 

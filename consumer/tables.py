@@ -185,7 +185,7 @@ def unavailable(client: "DynamoDBClient", error: Exception) -> UnavailableError:
 
 def code_of(error: ClientError) -> str:
     """Return the error code that the service gave."""
-    return str(error.response.get("Error", {}).get("Code", "Unknown"))
+    return str(error.response.get("Error", {}).get("Code") or "Unknown")
 
 
 def create_table(client: "DynamoDBClient", table: str, *, range_key: bool = False) -> bool:

@@ -139,7 +139,6 @@ class Worker:
         self._closing = True
         self._drop(list(self.partitions))
         self.consumer.close()
-        self._refused.close()
 
     def _take_in(self, messages: list[Any]) -> None:
         errors: list[Any] = []
@@ -177,7 +176,7 @@ class Worker:
                 if closing.window.sums:
                     closing.write = self._writer.submit(closing.window.sums, self._woken)
                 self._settle(partition, now)
-            if partition.closing is None and partition.committed >= partition.settled:
+            if not partition.waits:
                 partition.progress = now
             if partition.reset and not finish:
                 self._offsets.begin(self.consumer, partition)
@@ -287,7 +286,8 @@ class Worker:
 
     def _on_assign(self, _consumer: Any, places: list[TopicPartition]) -> None:
         for place in places:
-            partition = Partition(place.partition, progress=self._clock())
+            # librdkafka keeps a pause over assignments: taken for paused, so that it is resumed.
+            partition = Partition(place.partition, paused=True, progress=self._clock())
             self.partitions[place.partition] = partition
         self._tell("assigned", places)
 

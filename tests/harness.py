@@ -111,7 +111,9 @@ class Recorder(FakeConsumer):
         super().pause(partitions)
 
     def resume(self, partitions: list[TopicPartition]) -> None:
-        self.world.asked.append(("resume", sorted(p.partition for p in partitions)))
+        held = sorted(p.partition for p in partitions if (p.topic, p.partition) in self._pauses)
+        if held:
+            self.world.asked.append(("resume", held))
         super().resume(partitions)
 
     def commit(

@@ -1,13 +1,13 @@
 """Bad rows and refused rows on their way to the dead-letter topic."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.dead_letters import HEADERS, RETRY_S, DeadLetters, Letter
+from consumer.dead_letters import HEADERS, RETRY_S, DeadLetters, Letter, letter
 from consumer.errors import DynatomicError, UnavailableError
 from consumer.fakes import FakeBroker, FakeConsumer
 from consumer.refused import read_again
@@ -435,3 +435,19 @@ class Broken(Refusing):
 
     def poll(self, _timeout: float) -> int:
         raise KafkaException(KafkaError(KafkaError._FATAL))
+
+
+def test_header_names_that_are_not_utf8_are_left_out_and_the_row_is_a_letter_all_the_same() -> None:
+    class Odd:
+        """What the client gives for such a message."""
+
+        def headers(self) -> None:
+            raise SystemError("returned a result with an exception set")
+
+        def __getattr__(self, _name: str) -> Callable[[], bytes]:
+            return lambda: b"v"
+
+    made = letter(Odd(), "undecodable", "EOFError")
+    assert made.headers == ()
+    assert made.value == b"v"
+    assert made.detail.startswith("EOFError; the names of its headers are not UTF-8")

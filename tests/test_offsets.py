@@ -418,8 +418,9 @@ def test_a_look_up_that_fails_is_made_again(
 
         monkeypatch.setattr(member.consumer, "committed", committed)
         w.emit("a")
-        w.window()
-        w.window()
+        w.turn(3)
+        assert len(failures) == 2, "it asks again at once, and blocks the loop each time"
+        w.until(w.all_committed, step_s=0.5)
         assert w.counts() == {"a": 1}
         tries = logged(caplog, "committed offset unknown, trying again")
         assert tries == [{"partition": 0, "cause": "_TIMED_OUT"}] * 3

@@ -663,6 +663,27 @@ def test_a_full_window_ends_early(setting: str) -> None:
         assert w.sent
 
 
+def test_a_partition_that_was_paused_is_read_when_it_is_given_back() -> None:
+    with world(2) as w:
+        first = w.worker(window_max_events=40)
+        w.gate.close("hits")
+        w.emit(*["a"] * 60, partition=0)
+        w.emit(*["b"] * 60, partition=1)
+        w.window()
+        w.turn(5)
+        assert [entry for entry in w.asked if entry[0] == "pause"] == [
+            ("pause", [0]),
+            ("pause", [1]),
+        ]
+        second = w.worker(window_max_events=40)
+        w.until(lambda: len(first.owned) == len(second.owned) == 1, step_s=1)
+        second.kill()
+        w.broker.expire(second.consumer)
+        w.gate.open()
+        w.until(w.all_committed, step_s=1)
+        assert all(n >= 60 for n in w.counts().values())
+
+
 def test_only_the_partition_that_waits_is_paused_and_it_is_resumed() -> None:
     with world(3, ["hits", "slow"]) as w:
         w.worker(window_max_events=60)

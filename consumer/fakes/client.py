@@ -38,6 +38,7 @@ class FakeConsumer(Membership):
         self.closed = False
         self._conf = conf
         self._fetches: dict[Partition, Fetch] = {}
+        self._pauses: set[Partition] = set()
         self._turn = 0
         self._has_assigned = False
         self._is_fatal = False
@@ -81,7 +82,7 @@ class FakeConsumer(Membership):
         if self.member.topics:
             reason = "Failed to set assignment: use incremental_assign() in a cooperative group"
             raise failure(KafkaError._STATE, reason)
-        self._fetches = {place(p): Fetch(*place(p), p.offset) for p in partitions}
+        self._fetches = {place(p): self._new_fetch(place(p), p.offset) for p in partitions}
 
     def incremental_assign(self, partitions: Places) -> None:
         """Add partitions from their offsets: in ``on_assign``, or after `incremental_unassign`."""
@@ -90,7 +91,7 @@ class FakeConsumer(Membership):
             if place(partition) in self._fetches:
                 reason = f"{partition.topic} [{partition.partition}] is already part of the current"
                 raise failure(KafkaError._CONFLICT, f"{reason} assignment")
-        self._fetches |= {place(p): Fetch(*place(p), p.offset) for p in partitions}
+        self._fetches |= {place(p): self._new_fetch(place(p), p.offset) for p in partitions}
         self._has_assigned = True
 
     def incremental_unassign(self, partitions: Places) -> None:
@@ -221,7 +222,7 @@ class FakeConsumer(Membership):
     def take(self, partitions: list[Partition]) -> None:
         """Read these from the committed offsets, unless ``on_assign`` chose where to start."""
         if not self._has_assigned:
-            self._fetches |= {(t, p): Fetch(t, p, OFFSET_STORED) for t, p in partitions}
+            self._fetches |= {p: self._new_fetch(p, OFFSET_STORED) for p in partitions}
 
     def drop(self, partitions: list[Partition]) -> None:
         """Read these no more."""
@@ -265,8 +266,13 @@ class FakeConsumer(Membership):
         self._said_down = down
         return down
 
+    def _new_fetch(self, partition: Partition, start: int) -> Fetch:
+        return Fetch(*partition, start, paused=partition in self._pauses)
+
     def _set_paused(self, partitions: Places, *, paused: bool) -> None:
         self._open()
         for partition in partitions:
             if fetch := self._fetches.get(place(partition)):
                 fetch.paused = paused
+                # As in librdkafka, a pause outlives the assignment.
+                (self._pauses.add if paused else self._pauses.discard)(place(partition))

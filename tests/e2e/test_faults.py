@@ -3,7 +3,6 @@
 import re
 import threading
 from collections.abc import Callable, Iterable
-from itertools import count
 
 import pytest
 
@@ -27,8 +26,7 @@ from tests.proxy import (
 )
 from tests.test_embedded import wait_until
 
-FIRST = 3  # requests that meet the fault
-COUNTERS = 60  # three batches of UPDATE, three of INSERT
+COUNTERS = 60  # three batches of UPDATE; for every second item it is an INSERT in the end
 
 NOT_APPLIED: dict[str, Callable[[], Fault]] = {
     "throttled": throttle,
@@ -58,10 +56,18 @@ MAYBE_APPLIED: dict[str, Callable[[], Fault]] = {
 ALSO_SINGLE = ("throttled", "server error", "request lost", "html", "empty object", "response lost")
 
 
-def first(fault: Callable[[], Fault], times: int = FIRST) -> Callable[[Request], Fault | None]:
-    """Return a script: the first writes meet the fault, whatever else is asked passes."""
-    numbers = count()
-    return lambda r: fault() if writes(r) and next(numbers) < times else None
+def first(fault: Callable[[], Fault]) -> Callable[[Request], Fault | None]:
+    """Return a script: the first writes of each kind meet the fault, all else passes."""
+    left = {"UPDATE": 3, "INSERT": 1, "ITEM": 3}
+
+    def choose(request: Request) -> Fault | None:
+        kind = request.statements[0]["Statement"][:6] if request.statements else "ITEM"
+        if not writes(request) or not left[kind]:
+            return None
+        left[kind] -= 1
+        return fault()
+
+    return choose
 
 
 @pytest.mark.parametrize("mode", ["batch", "single"])
@@ -73,6 +79,10 @@ def test_faults_are_survived(stack: Stack, table: Table, mode: str) -> None:
             continue
         topic, name = stack.topic(1), table()
         log = stack.produce(topic, [Event(name, f"k{n % COUNTERS}", incr=n) for n in range(300)])
+        for number in range(0, COUNTERS, 2):
+            there = {"pk": {"S": f"k{number}"}, "count": {"N": "1000"}}
+            stack.client.put_item(TableName=name, Item=there)
+            log[name, f"k{number}", None, "count"] += 1000
         proxy = FaultyProxy(stack.endpoint_url, first(fault))
         proxies.append(proxy)
         arguments = ("--once", "--write-mode", mode)
