@@ -80,10 +80,12 @@ class Offsets:
         failed = None
         for place in places:
             partition = partitions.get(place.partition)
-            if partition is None:
-                continue
             problem = place.error or error
-            if problem is None:
+            if partition is None:
+                if problem is not None:
+                    fields = {"partition": place.partition, "cause": problem.name()}
+                    log.warning("commit after a revocation failed", extra={"fields": fields})
+            elif problem is None:
                 partition.committed = max(partition.committed, place.offset)
                 partition.progress = self._clock()
             else:

@@ -55,6 +55,7 @@ def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bo
         settings.require_tables()
         schema = load_writer_schema(settings.writer_schema) if settings.writer_schema else None
         config = consumer_config(settings, eof=True)
+        new_consumer(dict(config)).close()  # a wrong property is told before any server is asked
         counters = _open_tables(settings, endpoint_url, probe=not dry_run)
         wait_for_kafka(settings, START_S)
         check_not_compacted(settings)
