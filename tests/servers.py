@@ -290,7 +290,8 @@ class KafkaServer:
         return self._process.tail()
 
     def _format(self) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # One in 64 would begin with a dash, and be taken for an option.
+        cluster = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
         tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._config)]
         run = subprocess.run([*self._java, *tool], capture_output=True, text=True, check=False)
         if run.returncode != 0:
