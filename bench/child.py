@@ -163,7 +163,7 @@ def run(plan: Plan) -> Seen:
         code = product.run(_settings(plan), None, once=False, dry_run=False)
     if code:
         raise RuntimeError("dynatomic run did not finish its windows")
-    return made[0].seen()
+    return made[-1].seen()
 
 
 def write(plan: Plan) -> Seen:
