@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import fastavro
 
 from consumer.errors import ConfigError, RowError
+from consumer.settings import COUNTER_NAME, TABLE_NAME
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 MAX_PAYLOAD_BYTES = 64 * 1024
@@ -32,10 +33,6 @@ _SIMPLE = {"null", "boolean", "int", "long", "float", "double", "bytes", "string
 
 KeyType = Literal["S", "N"]
 
-_TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
-# Attribute names stand in statements, quoted: no quote, no "#" (DynamoDB Local), nothing to escape.
-_ATTRIBUTE = re.compile(r"[A-Za-z0-9_.-]{1,255}")
-_FENCE = re.compile(r"fence_[0-9a-f]{8}_[0-9]+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 _DIGITS_38 = Context(prec=38)
 
@@ -110,7 +107,7 @@ class KeySchema:
 
 def check_table_name(name: str) -> str:
     """Return the name; raises ConfigError if it is not a DynamoDB table name (an ARN is none)."""
-    if not _TABLE.fullmatch(name):
+    if not TABLE_NAME.fullmatch(name):
         hint = (
             "give the name, not the ARN" if name.startswith("arn:") else "3 to 255 of A-Za-z0-9_.-"
         )
@@ -119,8 +116,11 @@ def check_table_name(name: str) -> str:
 
 
 def check_counter_name(name: str) -> str:
-    """Return the name; raises RowError if it cannot name a counter."""
-    if not _ATTRIBUTE.fullmatch(name) or _FENCE.fullmatch(name):
+    """Return the name; raises RowError if it cannot name a counter.
+
+    It stands in statements, quoted: no quote, no ``#`` (DynamoDB Local), and not a fence's name.
+    """
+    if not COUNTER_NAME.fullmatch(name):
         raise RowError(Reason.COUNTER_NAME, "1 to 255 of A-Za-z0-9_.-, and not a fence's name")
     return name
 
@@ -137,7 +137,7 @@ def check(row: Row) -> Row:
 
 def check_limits(row: Row) -> Row:
     """Return the row, whose fields have the right types; raises RowError as `check` does."""
-    if not _TABLE.fullmatch(row.table):
+    if not TABLE_NAME.fullmatch(row.table):
         raise RowError(Reason.TABLE, "not a table name (3 to 255 of A-Za-z0-9_.-, no ARN)")
     _sized(row.key, MAX_KEY_BYTES, "key")
     if row.range is not None:

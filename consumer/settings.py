@@ -26,9 +26,9 @@ _HOUR_MS = 3_600_000
 _MOST_SHOWN = 80  # characters of a wrong value in a message
 _SERVER = re.compile(r"([A-Z_]+://)?(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+)(:\d{1,5})?", re.IGNORECASE)
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
-_TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
+TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _GROUP = re.compile(r"[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]{0,253}[^\s\x00-\x1f\x7f])?")
-_ATTRIBUTE = re.compile(r"(?!fence_[0-9a-f]{8}_[0-9]+$)[A-Za-z0-9_.-]{1,255}")
+COUNTER_NAME = re.compile(r"(?!fence_[0-9a-f]{8}_[0-9]+$)[A-Za-z0-9_.-]{1,255}")
 _PROPERTY = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
 
 
@@ -82,10 +82,10 @@ _topic = _matching(
     _TOPIC, "is not a topic name: use 1 to 249 letters, digits, '.', '_' or '-', not '.' or '..'"
 )
 _attribute = _matching(
-    _ATTRIBUTE,
+    COUNTER_NAME,
     "is not a counter: use 1 to 255 letters, digits, '_', '.' or '-', not a fence's name",
 )
-_table = _matching(_TABLE, "is not a table name: use 3 to 255 letters, digits, '_', '.' or '-'")
+_table = _matching(TABLE_NAME, "is not a table name: use 3 to 255 letters, digits, '_', '.' or '-'")
 
 
 def _servers(value: object) -> str | None:
