@@ -18,19 +18,10 @@ from botocore.exceptions import (
     HTTPClientError,
 )
 
+from consumer.answers import Answer, Applied, Item, Refused, Retry, answer
 from consumer.errors import ConfigError, IncrementError, RowError, UnavailableError
 from consumer.row import KeySchema, Reason, Row, check, key_value
-from consumer.statements import (
-    Answer,
-    Applied,
-    Change,
-    Refused,
-    Retry,
-    Step,
-    answer,
-    statement,
-    update_item,
-)
+from consumer.statements import Change, Step, statement, update_item
 from consumer.tables import (
     MISCONFIGURED,
     arn,
@@ -90,9 +81,9 @@ class Counters:
     def execute(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
         """Send one request; return an answer for each change. Never raises for what servers do.
 
-        UPDATE and INSERT take up to 25 changes of different items; UPDATE_ITEM takes one.
+        A batch holds up to 25 changes of different items; a step that goes alone takes one.
         """
-        send = self._single if step is Step.UPDATE_ITEM else self._batch
+        send = self._single if step.alone else self._batch
         return self._answers(step, batch, lambda: send(step, batch))
 
     def _batch(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
@@ -108,7 +99,8 @@ class Counters:
 
     def _single(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
         (change,) = batch
-        response = ask(self.client.update_item, **update_item(self.keys[change.table], change))
+        request = update_item(self.keys[change.table], change, step)
+        response = ask(self.client.update_item, **request)
         return [Retry("IncompleteResponse") if _odd(response) else answer(step, change, None, "")]
 
     def _existing(self, change: Change) -> list[Answer]:
@@ -136,7 +128,8 @@ class Counters:
                 return [Refused(f"{code}: no credentials by {error.operation_name}")] * len(batch)
             if code.isdigit():  # an error page of something between us has no code of its own
                 return [Retry(f"HTTP {code}")] * len(batch)
-            return [answer(step, change, code, message) for change in batch]
+            item = error.response.get("Item")
+            return [answer(step, change, code, message, item) for change in batch]  # type: ignore[arg-type]
         except MISCONFIGURED as error:
             return [Refused(f"{type(error).__name__}: {aws_chain(error)}")] * len(batch)
         except (BotoCoreError, HTTPClientError, RuntimeError, ValueError) as error:
@@ -158,13 +151,13 @@ def _odd(response: Mapping[str, Any]) -> bool:
     return "x-amzn-requestid" not in headers
 
 
-def _error_of(response: Mapping[str, Any]) -> tuple[str | None, str]:
+def _error_of(response: Mapping[str, Any]) -> tuple[str | None, str, Item | None]:
     error = response.get("Error")
     if error is None:
-        return None, ""
+        return None, "", None
     if not isinstance(error, dict):
-        return "Unknown", ""
-    return error.get("Code") or "Unknown", error.get("Message") or ""
+        return "Unknown", "", None
+    return error.get("Code") or "Unknown", error.get("Message") or "", error.get("Item")
 
 
 @lru_cache(maxsize=1)

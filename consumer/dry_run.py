@@ -2,11 +2,11 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from consumer.dead_letters import Letter, Stored, Wanted
-from consumer.row import CounterRef
-from consumer.writer import Write
+from consumer.window import Window
+from consumer.write import Write
 
 
 class Printer:
@@ -14,15 +14,23 @@ class Printer:
 
     failure: BaseException | None = None
 
-    def submit(self, sums: Mapping[CounterRef, int], on_settled: Callable[[Write], None]) -> Write:
+    def submit(
+        self,
+        window: Window,
+        on_settled: Callable[[Write], None],
+        fence: str | None = None,  # noqa: ARG002 - nothing is written
+    ) -> Write:
         """Print the sums."""
-        for ref, total in sums.items():
+        for ref, total in window.sums.items():
             fields = {"table": ref.table, "key": ref.key, "range": ref.range}
             sys.stdout.write(json.dumps(fields | {"counter": ref.name, "incr": total}) + "\n")
         sys.stdout.flush()
-        write = Write(on_settled)
+        write = Write(window, on_settled)
         on_settled(write)
         return write
+
+    def proceed(self, write: Write) -> None:
+        """Do nothing: nothing was held back."""
 
     def cancel(self, write: Write) -> None:
         """Do nothing: it is printed already."""

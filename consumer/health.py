@@ -11,7 +11,7 @@ STUCK_S = 30.0
 
 
 def cause(  # noqa: PLR0911 - a table of causes
-    partition: Partition, letters: str | None, commits: str | None
+    partition: Partition, letters: str | None, commits: str | None, identity: str | None
 ) -> str:
     """Return what a partition waits for, given the trouble of dead letters and of commits."""
     closing = partition.closing
@@ -19,6 +19,10 @@ def cause(  # noqa: PLR0911 - a table of causes
         return partition.stopped
     if partition.position < 0:
         return "nothing was read, not even its end: no leader, or no offset to begin at"
+    if not partition.known:
+        return "its committed offset is not known yet: no answer from the group's coordinator"
+    if closing is not None and closing.unwritten:
+        return f"the topic's id: {identity or 'no answer yet'}"
     if closing is not None and closing.write is not None and closing.write.trouble:
         waits = dict(closing.write.trouble)
         return "; ".join(f"table {table}: {trouble.cause}" for table, trouble in waits.items())
@@ -44,6 +48,7 @@ class Watch:
         *,
         letters: str | None,
         commits: str | None,
+        identity: str | None,
     ) -> None:
         """Log what is stuck, if it is time to."""
         if self._said is None:
@@ -60,6 +65,6 @@ class Watch:
                 stuck: dict[str, str | int] = {
                     "partition": partition.number,
                     "seconds": round(now - partition.progress),
-                    "cause": cause(partition, letters, commits),
+                    "cause": cause(partition, letters, commits, identity),
                 }
                 log.error("no progress", extra={"fields": stuck})

@@ -5,6 +5,7 @@ never arrives makes events be read twice.
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -18,22 +19,29 @@ log = logging.getLogger(__name__)
 RETRY_S = 0.5
 LOST_S = 60.0
 LOOK_UP_S = 1.0
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Offsets:
-    """Commits what partitions have settled, one request at a time, without waiting for it."""
+    """Commits what partitions have settled, one request at a time, without waiting for it.
 
-    def __init__(
+    Each commit carries the topic's id as its metadata: when the topic is deleted and made again,
+    the offsets of the old one are not taken for the new one's.
+    """
+
+    def __init__(  # noqa: PLR0913 - the last four have defaults
         self,
         topic: str,
         group: str,
         *,
+        topic_id: str | None = None,
         reset: str = "earliest",
         commits: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topic = topic
         self._group = group
+        self._topic_id = topic_id
         self._reset = reset
         self._commits = commits
         self._clock = clock
@@ -59,7 +67,8 @@ class Offsets:
         due = [p for p in partitions if p.settled > p.sent]
         if not due:
             return
-        places = [TopicPartition(self._topic, p.number, p.settled) for p in due]
+        about = self._topic_id or ""
+        places = [TopicPartition(self._topic, p.number, p.settled, about) for p in due]
         try:
             consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
@@ -102,6 +111,37 @@ class Offsets:
         self.trouble = error.name()
         self._not_before = self._clock() + RETRY_S
 
+    def know(self, consumer: Any, partitions: Collection[Partition]) -> None:
+        """Find out whether the committed offsets are of this topic, and stop what is not.
+
+        A commit without an id, such as that of Kafka's own tools, is believed.
+        """
+        asked = [p for p in partitions if not p.known and p.stopped is None]
+        if not asked or self._clock() < self._no_look_before:
+            return
+        mine = {p.number: p for p in asked}
+        for place in self._look_up(consumer, asked):
+            partition, about = mine[place.partition], place.metadata or ""
+            foreign = self._topic_id and _ID.fullmatch(about) and about != self._topic_id
+            if foreign and place.offset > 0:
+                partition.forget()
+                self._stop(partition, self._stale(partition, place.offset, about))
+            else:
+                partition.known = True
+
+    def _look_up(self, consumer: Any, asked: Collection[Partition]) -> list[Any]:
+        places = [TopicPartition(self._topic, p.number) for p in asked]
+        try:
+            found = consumer.committed(places, timeout=LOOK_UP_S)
+            problem = next((place.error for place in found if place.error is not None), None)
+        except KafkaException as error:
+            found, problem = [], error.args[0]
+        if problem is not None:
+            self._no_look_before = self._clock() + RETRY_S
+            fields = {"partitions": [p.number for p in asked], "cause": problem.name()}
+            log.warning("committed offset unknown, trying again", extra={"fields": fields})
+        return [place for place in found if place.error is None]
+
     def begin(self, consumer: Any, partition: Partition) -> None:
         """Begin a partition that has no offset, or stop one whose offset the topic no longer has.
 
@@ -110,23 +150,15 @@ class Offsets:
         """
         if self._clock() < self._no_look_before:
             return
-        place = TopicPartition(self._topic, partition.number)
-        try:
-            (found,) = consumer.committed([place], timeout=LOOK_UP_S)
-            problem = found.error
-            fresh = problem is None and found.offset < 0 and partition.position < 0
-            if fresh and self._begin_anew(consumer, partition):
-                return
-        except KafkaException as error:
-            problem = error.args[0]
-        if problem is not None:
-            self._no_look_before = self._clock() + RETRY_S
-            fields = {"partition": partition.number, "cause": problem.name()}
-            log.warning("committed offset unknown, trying again", extra={"fields": fields})
-            return
-        partition.reset = False
-        partition.stopped = self._why(partition, found.offset)
-        fields = {"topic": self._topic, "partition": partition.number, "cause": partition.stopped}
+        for found in self._look_up(consumer, [partition]):
+            fresh = found.offset < 0 and partition.position < 0
+            if not (fresh and self._begin_anew(consumer, partition)):
+                partition.reset = False
+                self._stop(partition, self._why(partition, found.offset))
+
+    def _stop(self, partition: Partition, why: str) -> None:
+        partition.stopped = why
+        fields = {"topic": self._topic, "partition": partition.number, "cause": why}
         log.error("partition stopped", extra={"fields": fields})
 
     def _begin_anew(self, consumer: Any, partition: Partition) -> bool:
@@ -140,13 +172,24 @@ class Offsets:
         return True
 
     def _why(self, partition: Partition, committed: int) -> str:
-        place = f"{self._topic}:{partition.number}"
-        fix = (
-            f"stop the group, then kafka-consumer-groups.sh --group {self._group} --topic {place} "
-            "--reset-offsets --to-earliest --execute"
-        )
+        place, fix = self._fix(partition)
         if committed < 0 <= partition.position:
             return f"{place} no longer has the offset {partition.position}; to go on without: {fix}"
         if committed < 0:
             return f"{place} has no committed offset and auto.offset.reset is error: {fix}"
         return f"{place} no longer has the committed offset {committed}; to go on without: {fix}"
+
+    def _stale(self, partition: Partition, committed: int, topic_id: str) -> str:
+        place, fix = self._fix(partition)
+        return (
+            f"{place} has the committed offset {committed} of a topic with the id {topic_id}, and "
+            f"this one's is {self._topic_id}: it was deleted and made again, or is on another "
+            f"cluster; to count it from its beginning: {fix}"
+        )
+
+    def _fix(self, partition: Partition) -> tuple[str, str]:
+        place = f"{self._topic}:{partition.number}"
+        return place, (
+            f"stop the group, then kafka-consumer-groups.sh --group {self._group} --topic {place} "
+            "--reset-offsets --to-earliest --execute"
+        )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from consumer.window import Window
-from consumer.writer import Write
+from consumer.write import Write
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -15,11 +15,13 @@ class Pending:
     """A window, and what must end before its offsets may be committed.
 
     ``letters`` are dead letters not yet known to be stored; ``reread`` reads the events again
-    that the table refused. ``since`` is when its first event came, then when it was closed.
+    that the table refused. ``since`` is when its first event came, then when it was closed;
+    ``ticket`` asks whether the topic was still the same after that.
     """
 
     window: Window = field(default_factory=Window)
     since: float = 0.0
+    ticket: int = 0
     write: Write | None = None
     letters: int = 0
     reread: "Future[dict[int, Any]] | None" = None
@@ -28,8 +30,19 @@ class Pending:
     @property
     def settled(self) -> bool:
         """Whether every event of it is in its counter or in the dead-letter topic."""
-        written = self.write is None or (self.write.settled and not self.write.rejected)
-        return written and not self.letters and self.reread is None
+        return not self.unwritten and not self.halfway and not (self.write and self.write.held)
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether it has sums that nobody writes yet."""
+        return self.write is None and bool(self.window.sums)
+
+    @property
+    def halfway(self) -> bool:
+        """Whether a write, a dead letter or what becomes one is on its way."""
+        write = self.write
+        writing = write is not None and (not write.settled or bool(write.rejected))
+        return writing or self.letters > 0 or self.reread is not None
 
     def wanted(self) -> bool:
         """Return whether it is still ours to finish."""
@@ -46,8 +59,9 @@ class Partition:
 
     ``position`` is the offset after the last event read, ``settled`` the one that may be
     committed, ``sent`` the one of the last commit not known to have failed, ``committed`` the one
-    of the last that succeeded; -1 where there is none. ``progress`` is when it last committed, or
-    had nothing on its way.
+    of the last that succeeded; -1 where there is none. ``known`` says that the offset at which it
+    began is of this topic, not of a deleted one of its name. ``progress`` is when it last
+    committed, or had nothing on its way.
     """
 
     number: int
@@ -56,6 +70,7 @@ class Partition:
     paused: bool = False
     stopped: str | None = None
     reset: bool = False
+    known: bool = False
     position: int = -1
     settled: int = -1
     sent: int = -1
@@ -98,3 +113,9 @@ class Partition:
         for pending in held:
             pending.dropped = True
         return held
+
+    def forget(self) -> None:
+        """Drop what was read, none of which is on its way to a table yet."""
+        self.drop()
+        self.filling, self.closing = Pending(), None
+        self.position = -1

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaException, TopicPartition
 
+from consumer.answers import Rejected
 from consumer.dead_letters import Letter, letter
 from consumer.errors import DynatomicError, UnavailableError
 from consumer.kafka import PARTITION_EOF
 from consumer.partition import Pending
 from consumer.row import CounterRef, Row, encode
-from consumer.statements import Rejected
 from consumer.window import Window
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Refused:
         if closing.reread is None:
             if self._clock() < self._not_before:
                 return []
-            offsets = closing.window.offsets_of(write.rejected)
+            offsets = closing.window.offsets_of(_from(write.rejected))
             closing.reread = self._start(number, offsets)
             return []
         if not closing.reread.done():
@@ -100,7 +100,7 @@ def refused_letters(
     ``messages`` are those read again, by offset. Where the topic no longer has one, the letter
     holds the row written anew, without the key and the headers that the message had.
     """
-    for offset, (ref, incr) in window.offsets_of(rejected).items():
+    for offset, (ref, incr) in window.offsets_of(_from(rejected)).items():
         why = rejected[ref]
         if (message := messages.get(offset)) is not None:
             yield letter(message, why.reason, why.detail)
@@ -108,6 +108,10 @@ def refused_letters(
             value = encode(Row(ref.table, ref.key, ref.range, ref.name, incr))
             detail = f"{why.detail}; the topic no longer has the message, this is the row anew"
             yield Letter(topic, partition, offset, None, value, (), why.reason, detail)
+
+
+def _from(rejected: Mapping[CounterRef, Rejected]) -> dict[CounterRef, int]:
+    return {ref: why.first for ref, why in rejected.items()}
 
 
 class Reader(Protocol):

@@ -16,8 +16,8 @@ from typing import Any, Literal, NamedTuple
 
 import fastavro
 
+from consumer.checks import COUNTER_NAME, TABLE_NAME
 from consumer.errors import ConfigError, RowError
-from consumer.settings import COUNTER_NAME, TABLE_NAME
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 MAX_PAYLOAD_BYTES = 64 * 1024

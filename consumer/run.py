@@ -12,11 +12,14 @@ from consumer.counters import Counters
 from consumer.dead_letters import DeadLetters
 from consumer.decoder import Decoder
 from consumer.dry_run import NoLetters, Printer
-from consumer.errors import DynatomicError, UnavailableError
+from consumer.errors import ConfigError, DynatomicError, UnavailableError
+from consumer.identity import Identity, asker
 from consumer.init import until
 from consumer.kafka import (
     Watermarks,
+    admin_config,
     consumer_config,
+    new_admin,
     new_consumer,
     new_producer,
     producer_config,
@@ -33,7 +36,7 @@ from consumer.settings import Settings
 from consumer.signals import Signals
 from consumer.statements import Step
 from consumer.tables import describe, make_client
-from consumer.topics import check_not_compacted
+from consumer.topics import check_not_compacted, topic_id
 from consumer.worker import Worker
 from consumer.writer import Writer
 
@@ -59,6 +62,7 @@ def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bo
         counters = _open_tables(settings, endpoint_url, probe=not dry_run)
         wait_for_kafka(settings, START_S)
         check_not_compacted(settings)
+        identity = _identity(settings)
         decoder = Decoder(
             counters.keys,
             default_counter=settings.counter,
@@ -83,9 +87,11 @@ def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bo
             Offsets(
                 settings.topic,
                 settings.group_id,
+                topic_id=identity.topic_id,
                 reset=reset_policy(settings),
                 commits=not dry_run,
             ),
+            identity,
         )
         # Windows hold millions of small tuples and no cycles: to look for cycles in them was the
         # largest cost found (CPU an event 2.5 us instead of 2.1, 4.5 instead of 2.8 where
@@ -100,7 +106,7 @@ def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bo
             worker.close()
             if writer is not None:
                 writer.close()
-            log.info("stopped", extra={"fields": {"events": worker.events}})
+            log.info("stopped", extra={"fields": _counts(worker)})
 
 
 def _loop(
@@ -193,6 +199,22 @@ def _open_tables(settings: Settings, endpoint_url: str | None, *, probe: bool) -
             counters = Counters(client, {table: found})
             until(deadline, lambda: counters.check_access(table, settings.write_mode))  # noqa: B023
     return Counters(client, keys)
+
+
+def _counts(worker: Worker) -> dict[str, int]:
+    counts = {"events": worker.events}
+    return counts | ({"suppressed": worker.suppressed} if worker.settings.exactly_once else {})
+
+
+def _identity(settings: Settings) -> Identity:
+    admin = new_admin(admin_config(settings))
+    found = topic_id(admin, settings.topic)
+    if found is None and settings.exactly_once:
+        raise ConfigError(
+            "processing_guarantee: exactly-once needs topics with an id: Kafka from 2.8, KRaft or "
+            "inter.broker.protocol.version from 2.8"
+        )
+    return Identity(settings.topic, found, asker(admin, settings.topic))
 
 
 def _dead_letters(settings: Settings) -> DeadLetters:

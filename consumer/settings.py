@@ -6,126 +6,23 @@ writes ``Settings(tables=("hits",))``. Whatever its origin, a value that cannot 
 `ConfigError` with the setting's name, the value, and what it must be.
 """
 
-import re
-from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
+from consumer import checks
 from consumer.errors import ConfigError
 
 GroupProtocol = Literal["classic", "consumer"]
 WriteMode = Literal["batch", "single"]
+ProcessingGuarantee = Literal["at-least-once", "exactly-once"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-
-# A check returns what is wrong with a value, the value included, or None.
-Check = Callable[[Any], str | None]
-
-_INT64 = 2**63
-_HOUR_MS = 3_600_000
-_MOST_SHOWN = 80  # characters of a wrong value in a message
-_SERVER = re.compile(r"([A-Z_]+://)?(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+)(:\d{1,5})?", re.IGNORECASE)
-_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
-TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
-_GROUP = re.compile(r"[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]{0,253}[^\s\x00-\x1f\x7f])?")
-COUNTER_NAME = re.compile(r"(?!fence_[0-9a-f]{8}_[0-9]+$)[A-Za-z0-9_.-]{1,255}")
-_PROPERTY = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
-
-
-def shown(value: object) -> str:
-    """Return a wrong value as a message shows it."""
-    text = repr(value)
-    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."
-
-
-def _between(low: int, high: int) -> Check:
-    def check(value: object) -> str | None:
-        # A bool is an int to Python, and nobody means one by it.
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if whole and low <= value <= high:  # type: ignore[operator]
-            return None
-        return f"{shown(value)} is not a whole number from {low} to {high}"
-
-    return check
-
-
-def _matching(pattern: re.Pattern[str], rule: str) -> Check:
-    def check(value: object) -> str | None:
-        if isinstance(value, str) and pattern.fullmatch(value) and _is_unicode(value):
-            return None
-        return f"{shown(value)} {rule}"
-
-    return check
-
-
-def _is_unicode(text: str) -> bool:
-    # Bytes of the environment that are not UTF-8 arrive as lone surrogates.
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _one_of(literal: object) -> Check:
-    choices = get_args(literal)
-
-    def check(value: object) -> str | None:
-        known = isinstance(value, str) and value in choices
-        return None if known else f"{shown(value)} is not one of {', '.join(choices)}"
-
-    return check
-
-
-def _or_none(check: Check) -> Check:
-    return lambda value: None if value is None else check(value)
-
-
-_int64 = _between(-_INT64, _INT64 - 1)
-_topic = _matching(
-    _TOPIC, "is not a topic name: use 1 to 249 letters, digits, '.', '_' or '-', not '.' or '..'"
-)
-_attribute = _matching(
-    COUNTER_NAME,
-    "is not a counter: use 1 to 255 letters, digits, '_', '.' or '-', not a fence's name",
-)
-_table = _matching(TABLE_NAME, "is not a table name: use 3 to 255 letters, digits, '_', '.' or '-'")
-
-
-def _servers(value: object) -> str | None:
-    parts = value.split(",") if isinstance(value, str) else [""]
-    if all(_SERVER.fullmatch(part.strip()) for part in parts):
-        return None
-    return f"{shown(value)} is not a list of brokers: give host:port, separated by commas"
-
-
-def _tables(value: object) -> str | None:
-    if not isinstance(value, tuple):
-        return f"{shown(value)} is not a list of table names"
-    for name in value:
-        if isinstance(name, str) and name.startswith("arn:"):
-            return f"{shown(name)} is an ARN: give the table's plain name"
-        if problem := _table(name):
-            return problem
-    return None
-
-
-def _path(value: object) -> str | None:
-    return None if isinstance(value, Path) else f"{shown(value)} is not the path of a file"
-
-
-def _properties(value: object) -> str | None:
-    if not isinstance(value, dict):
-        return f"{shown(value)} is not a table of properties and their values"
-    for name, text in value.items():
-        if not (isinstance(name, str) and _PROPERTY.fullmatch(name)):
-            return f"{shown(name)} is not a property's name"
-        if not (isinstance(text, str) and _is_unicode(text)):
-            # The value may be a password, so it is not shown.
-            return f"the value of {shown(name)} is not text"
-    return None
 
 
 @dataclass(frozen=True, slots=True)
 class _About:
     help: str
-    check: Check
+    check: checks.Check
     flag: str = ""  # where it is not the name with dashes
     short: str = ""
     metavar: str = ""
@@ -141,14 +38,18 @@ class Settings:
 
     bootstrap_servers: Annotated[
         str,
-        _About("Kafka brokers, separated by commas.", _servers, short="-b", metavar="HOST:PORT"),
+        _About(
+            "Kafka brokers, separated by commas.", checks.servers, short="-b", metavar="HOST:PORT"
+        ),
     ] = "localhost:9092"
-    topic: Annotated[str, _About("Topic of the row events.", _topic, short="-t")] = "row-events"
+    topic: Annotated[str, _About("Topic of the row events.", checks.topic, short="-t")] = (
+        "row-events"
+    )
     group_id: Annotated[
         str,
         _About(
             "Consumer group.",
-            _matching(_GROUP, "is not a group: use 1 to 255 printable characters"),
+            checks.matching(checks.GROUP, "is not a group: use 1 to 255 printable characters"),
             short="-g",
         ),
     ] = "dynatomic"
@@ -156,73 +57,97 @@ class Settings:
         tuple[str, ...],
         _About(
             "Tables that events may name; repeatable. All others are dead letters.",
-            _tables,
+            checks.tables,
             flag="--table",
             metavar="NAME",
         ),
     ] = ()
     dead_letter_topic: Annotated[
         str | None,
-        _About("Topic for events that cannot be counted.", _or_none(_topic), unset="<topic>.dlq"),
+        _About(
+            "Topic for events that cannot be counted.",
+            checks.or_none(checks.topic),
+            unset="<topic>.dlq",
+        ),
     ] = None
     counter: Annotated[
         str,
         _About(
             "Attribute to add to, where an event names no other.",
-            _attribute,
+            checks.attribute,
             metavar="NAME",
         ),
     ] = "count"
+    processing_guarantee: Annotated[
+        ProcessingGuarantee,
+        _About(
+            "Kafka's word; change it with the group stopped.", checks.one_of(ProcessingGuarantee)
+        ),
+    ] = "at-least-once"
     window_ms: Annotated[
-        int, _About("Milliseconds of events to sum before a write.", _between(10, _HOUR_MS))
+        int,
+        _About("Milliseconds of events to sum before a write.", checks.between(10, checks.HOUR_MS)),
     ] = 1_000
     window_max_events: Annotated[
         int,
         _About(
             "Most events held; each partition's windows get an equal share.",
-            _between(1, 100_000_000),
+            checks.between(1, 100_000_000),
         ),
     ] = 2_000_000
     window_max_counters: Annotated[
         int,
         _About(
             "Most counters held; each partition's windows get an equal share.",
-            _between(1, 10_000_000),
+            checks.between(1, 10_000_000),
         ),
     ] = 200_000
     group_protocol: Annotated[
         GroupProtocol,
-        _About("Kafka's group protocol; 'consumer' needs brokers >= 4.0.", _one_of(GroupProtocol)),
+        _About(
+            "Kafka's group protocol; 'consumer' needs brokers >= 4.0.", checks.one_of(GroupProtocol)
+        ),
     ] = "classic"
     write_mode: Annotated[
         WriteMode,
         _About(
             "'batch': 25 counters a request; 'single': one, for endpoints without PartiQL.",
-            _one_of(WriteMode),
+            checks.one_of(WriteMode),
         ),
     ] = "batch"
-    max_requests: Annotated[int, _About("Requests to DynamoDB at once.", _between(1, 256))] = 8
+    max_requests: Annotated[
+        int, _About("Requests to DynamoDB at once.", checks.between(1, 256))
+    ] = 8
     min_incr: Annotated[
         int,
-        _About("Smallest increment of an event; 0 forbids negatives.", _int64),
-    ] = -_INT64
-    max_incr: Annotated[int, _About("Largest increment of an event.", _int64)] = _INT64 - 1
+        _About("Smallest increment of an event; 0 forbids negatives.", checks.int64),
+    ] = -checks.INT64
+    max_incr: Annotated[int, _About("Largest increment of an event.", checks.int64)] = (
+        checks.INT64 - 1
+    )
     writer_schema: Annotated[
         Path | None,
-        _About("Avro schema that events were written with.", _or_none(_path), unset="built in"),
+        _About(
+            "Avro schema that events were written with.",
+            checks.or_none(checks.path),
+            unset="built in",
+        ),
     ] = None
     shutdown_timeout_ms: Annotated[
         int,
-        _About("Milliseconds to finish open windows after SIGTERM.", _between(100, _HOUR_MS)),
+        _About(
+            "Milliseconds to finish open windows after SIGTERM.",
+            checks.between(100, checks.HOUR_MS),
+        ),
     ] = 25_000
     log_level: Annotated[
-        LogLevel, _About("Least level of the log lines on stderr.", _one_of(LogLevel))
+        LogLevel, _About("Least level of the log lines on stderr.", checks.one_of(LogLevel))
     ] = "info"
     librdkafka: Annotated[
         dict[str, str],
         _About(
             "Property for the Kafka client; repeatable. Origins merge, name by name.",
-            _properties,
+            checks.properties,
             flag="-X",
             metavar="NAME=VALUE",
         ),
@@ -240,7 +165,7 @@ class Settings:
                 f"min_incr: {self.min_incr} is more than max_incr, which is {self.max_incr}; "
                 "lower the one or raise the other"
             )
-        if problem := _topic(self.dead_letters):
+        if problem := checks.topic(self.dead_letters):
             raise ConfigError(f"dead_letter_topic: {problem}; name another one")
         if self.dead_letters == self.topic:
             raise ConfigError(
@@ -251,6 +176,11 @@ class Settings:
     def dead_letters(self) -> str:
         """The topic for dead letters: `dead_letter_topic`, or the topic's name with ``.dlq``."""
         return self.dead_letter_topic or f"{self.topic}.dlq"
+
+    @property
+    def exactly_once(self) -> bool:
+        """Whether items remember what was added to them."""
+        return self.processing_guarantee == "exactly-once"
 
     def require_tables(self) -> tuple[str, ...]:
         """Return `tables`; raise `ConfigError` if none is listed: then nothing may be written."""
@@ -274,7 +204,7 @@ class Setting:
     env: str
     metavar: str
     shown_default: str
-    check: Check
+    check: checks.Check
 
     def validate(self, value: object, origin: str = "") -> None:
         """Raise `ConfigError` if the value, which came from ``origin``, cannot work."""

@@ -16,8 +16,9 @@ from typing import Annotated, Any, get_type_hints
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter, Token
 from cyclopts.argument import Argument
 
+from consumer.checks import shown
 from consumer.errors import ConfigError
-from consumer.settings import SETTINGS, Setting, shown
+from consumer.settings import SETTINGS, Setting
 
 CONFIG_ENV = "DYNATOMIC_CONFIG"
 COMMAND_LINE = "command line"

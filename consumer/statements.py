@@ -1,10 +1,9 @@
-"""How a sum is added to an item: PartiQL statements, and what each answer means. Pure.
+"""How a sum is added to an item: PartiQL statements and the arguments of UpdateItem. Pure.
 
 Table and attribute names stand in the statements, quoted; they come from the allow-list, from
 DescribeTable and from `row.check_counter_name`. Values are parameters only.
 
-Sources: AWS, *PartiQL for DynamoDB* (UPDATE, INSERT, BatchExecuteStatement) and
-*Error handling with DynamoDB*.
+Source: AWS, *PartiQL for DynamoDB* (UPDATE, INSERT, BatchExecuteStatement).
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,8 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
-from consumer.row import CounterRef, KeySchema, Reason
+from consumer.fence import Fence
+from consumer.row import CounterRef, KeySchema
 
 BATCH = 25
 """Statements that one BatchExecuteStatement takes."""
@@ -22,21 +22,38 @@ AttributeValue = dict[str, Any]
 
 
 class Step(Enum):
-    """One way to write a change. A change starts with UPDATE and moves on by the answers."""
+    """One way to write a change. A change starts with UPDATE and moves on by the answers.
+
+    UPDATE adds to an item that has the counters, and the fence where there is one. FIRST adds to
+    an item that has no fence of this partition yet. INSERT makes the item. UPDATE_ITEM makes
+    whatever is missing. LOOK asks an item that refused all of them what it holds: it is an
+    UPDATE_ITEM of a missing item, so it is answered with the one that is there.
+    """
 
     UPDATE = "update"
+    FIRST = "first"
     INSERT = "insert"
     UPDATE_ITEM = "update-item"
+    LOOK = "look"
+
+    @property
+    def alone(self) -> bool:
+        """Whether a request of this step takes one change, not a batch."""
+        return self in {Step.UPDATE_ITEM, Step.LOOK}
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a window adds to one item: a sum for each of its counters."""
+    """What a window adds to one item: a sum for each of its counters.
+
+    With a ``fence`` the item takes it only once, all its counters together.
+    """
 
     table: str
     key: str
     range: str | None
     sums: Mapping[str, int]
+    fence: Fence | None = None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -47,12 +64,15 @@ class Change:
         """Return the counters of this change."""
         return [CounterRef(self.table, self.key, self.range, name) for name in self.names]
 
-    def split(self) -> "list[Change]":
-        """Return one change a counter, so that one bad attribute does not refuse the others."""
-        return [Change(self.table, self.key, self.range, {n: s}) for n, s in self.sums.items()]
+    def only(self, sums: Mapping[str, int], first: int | None = None) -> "Change":
+        """Return the same change with other sums, of the events from offset ``first`` on."""
+        fence = self.fence
+        if fence is not None and first is not None:
+            fence = Fence(fence.name, first, fence.last)
+        return Change(self.table, self.key, self.range, sums, fence)
 
 
-def changes(sums: Mapping[CounterRef, int]) -> dict[str, list[Change]]:
+def changes(sums: Mapping[CounterRef, int], fence: Fence | None = None) -> dict[str, list[Change]]:
     """Group sums by item and table: an item may stand only once in a batch.
 
     A sum of zero is written too: it makes the counter visible.
@@ -63,7 +83,7 @@ def changes(sums: Mapping[CounterRef, int]) -> dict[str, list[Change]]:
         counters[name] = counters.get(name, 0) + total
     grouped: dict[str, list[Change]] = {}
     for (table, key, range_), counters in items.items():
-        grouped.setdefault(table, []).append(Change(table, key, range_, counters))
+        grouped.setdefault(table, []).append(Change(table, key, range_, counters, fence))
     return grouped
 
 
@@ -78,17 +98,27 @@ def key_attributes(keys: KeySchema, key: str, range_: str | None) -> dict[str, A
 def statement(step: Step, keys: KeySchema, change: Change) -> dict[str, Any]:
     """Return the PartiQL statement of a change, for ExecuteStatement or a batch of them."""
     where = key_attributes(keys, change.key, change.range)
-    numbers = [{"N": str(change.sums[name])} for name in change.names]
+    fence = change.fence
+    numbers = [_number(change.sums[name]) for name in change.names]
+    names = list(change.names)
+    last = [_number(fence.last)] if fence else []
     if step is Step.INSERT:
-        names = [*where, *change.names]
+        names = [*where, *names, *([fence.name] if fence else ())]
         pairs = ", ".join(f"'{name}': ?" for name in names)
         text = f'INSERT INTO "{change.table}" VALUE {{{pairs}}}'
-        parameters = [*where.values(), *numbers]
+        parameters = [*where.values(), *numbers, *last]
     else:
-        sets = " ".join(f'SET "{name}"="{name}"+?' for name in change.names)
+        sets = " ".join(f'SET "{name}"="{name}"+?' for name in names)
         condition = " AND ".join(f'"{name}"=?' for name in where)
+        parameters = [*numbers, *last, *where.values()]
+        if fence:
+            sets += f' SET "{fence.name}"=?'
+            if step is Step.FIRST:
+                condition += f' AND "{fence.name}" IS MISSING'
+            else:
+                condition += f' AND "{fence.name}"<?'
+                parameters.append(_number(fence.first))
         text = f'UPDATE "{change.table}" {sets} WHERE {condition}'
-        parameters = [*numbers, *where.values()]
     return {
         "Statement": text,
         "Parameters": parameters,
@@ -96,123 +126,38 @@ def statement(step: Step, keys: KeySchema, change: Change) -> dict[str, Any]:
     }
 
 
-def update_item(keys: KeySchema, change: Change) -> dict[str, Any]:
+def update_item(keys: KeySchema, change: Change, step: Step = Step.UPDATE_ITEM) -> dict[str, Any]:
     """Return the arguments of an UpdateItem that makes the item or the counter where missing."""
+    fence = change.fence
     names = {f"#{i}": name for i, name in enumerate(change.names)}
-    values = {f":{i}": {"N": str(change.sums[name])} for i, name in enumerate(change.names)}
-    adds = ", ".join(f"#{i} :{i}" for i in range(len(names)))
-    return {
+    values = {f":{i}": _number(change.sums[name]) for i, name in enumerate(change.names)}
+    update = "ADD " + ", ".join(f"#{i} :{i}" for i in range(len(names)))
+    condition = ""
+    if fence:
+        update += " SET #f = :last"
+        names["#f"] = fence.name
+        values[":last"] = _number(fence.last)
+    if step is Step.LOOK:
+        condition = "attribute_not_exists(#key)"
+        names["#key"] = keys.hash_name
+    elif fence:
+        condition = "attribute_not_exists(#f) OR #f < :first"
+        values[":first"] = _number(fence.first)
+    request = {
         "TableName": change.table,
         "Key": key_attributes(keys, change.key, change.range),
-        "UpdateExpression": f"ADD {adds}",
+        "UpdateExpression": update,
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,
     }
+    if condition:
+        request["ConditionExpression"] = condition
+        request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    return request
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """The change is in the table."""
-
-
-@dataclass(frozen=True, slots=True)
-class Next:
-    """The change is not in the table; another step can add it."""
-
-    step: Step
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """The item refused its counters together; each goes alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Not applied, or unknown: the same again, after a pause and with fewer at once."""
-
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Retrying cannot help until somebody mends the table, its name or the permissions."""
-
-    cause: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The item can never take this: the events become dead letters."""
-
-    reason: Reason
-    detail: str
-
-
-Answer = Applied | Next | Split | Retry | Refused | Rejected
-
-# Of a request the codes end in this, of a statement they do not (or in "Error").
-_SUFFIX = "Exception"
-_THROTTLED = {
-    "Throttling",
-    "ThrottlingError",
-    "ProvisionedThroughputExceeded",
-    "RequestLimitExceeded",
-    "TransactionConflict",
-    "LimitExceeded",
-    "ReplicatedWriteConflict",
-}
-_TELLING = {"AccessDenied", "ResourceNotFound"}
-_REFUSED = {
-    "AccessDenied",
-    "ResourceNotFound",
-    "UnrecognizedClient",
-    "InvalidSignature",
-    "IncompleteSignature",
-    "MissingAuthenticationToken",
-    "ExpiredToken",
-    "InvalidAction",
-    "UnknownOperation",
-    "NotImplemented",
-    "OptInRequired",
-    "KMSAccessDenied",
-    "KMSDisabled",
-    "KMSNotFound",
-}
-
-
-def answer(  # noqa: PLR0911 - a table of answers
-    step: Step, change: Change, code: str | None, message: str
-) -> Answer:
-    """Return what to do after one statement was answered with an error code, or with none."""
-    if code is None:
-        return Applied()
-    code = code.removesuffix(_SUFFIX) or "Unknown"
-    if code == "ConditionalCheckFailed" and step is Step.UPDATE:
-        return Next(Step.INSERT)
-    if code == "DuplicateItem":
-        return Next(Step.UPDATE)
-    if code in {"Validation", "ValidationError"}:
-        return _invalid(step, change, message)
-    if code == "ItemCollectionSizeLimitExceeded":
-        return Rejected(Reason.REFUSED, code)
-    if code in _THROTTLED:
-        return Retry(code)
-    if code in _REFUSED:
-        # Of a bad signature AWS's message shows the request, with the session's token.
-        told = f": {' '.join(message.split())}" if code in _TELLING else ""
-        return Refused(code + told)
-    return Retry(code)
-
-
-def _invalid(step: Step, change: Change, message: str) -> Answer:
-    if step is not Step.UPDATE_ITEM:
-        return Next(Step.UPDATE_ITEM)
-    if len(change.sums) > 1:
-        return Split()
-    if "data type" in message or "operand" in message.lower():
-        return Rejected(Reason.COUNTER_NOT_A_NUMBER, "the counter's attribute is no number")
-    return Rejected(Reason.REFUSED, "DynamoDB finds the update invalid")
+def _number(value: int) -> AttributeValue:
+    return {"N": str(value)}
 
 
 def next_batches(items: Iterable[Change]) -> list[tuple[Change, ...]]:

@@ -21,9 +21,10 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from consumer.answers import Refused, answer
 from consumer.errors import ConfigError, UnavailableError
 from consumer.row import KeySchema
-from consumer.statements import Change, Refused, Step, answer
+from consumer.statements import Change, Step
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -1,8 +1,8 @@
 """The topics that the product needs: made where missing, and checked."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic  # admin has it too, but its types do not say so
 
@@ -89,6 +89,30 @@ def _not_created(new: NewTopic, error: KafkaException) -> DynatomicError:
     if code in _TIMED_OUT:
         return UnavailableError(f"{what}; the brokers did not answer in time, try again")
     return ConfigError(what) if code in _IMPOSSIBLE else DynatomicError(what)
+
+
+def topic_id(admin: AdminClient, topic: str, timeout_s: float = 10.0) -> str | None:
+    """Return the topic's id in 32 hex digits, None if the brokers give topics none.
+
+    A topic that is deleted and made again has another one (KIP-516, brokers from 2.8). Raises
+    ConfigError if there is no such topic or it may not be seen, UnavailableError if no broker knew
+    within ``timeout_s`` seconds.
+    """
+    topic_partitions(admin, topic, timeout_s)
+    future = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)[topic]
+    try:
+        return hex_id(future.result())
+    except KafkaException as error:
+        raise UnavailableError(
+            f"topic {topic!r}: its id is not known ({reason(error)}); try again"
+        ) from None
+
+
+def hex_id(found: Any) -> str | None:
+    """Return the id of a described topic; printed by librdkafka it has ``/`` and ``+``."""
+    high = found.topic_id.get_most_significant_bits() % 2**64
+    low = found.topic_id.get_least_significant_bits() % 2**64
+    return f"{high:016x}{low:016x}" if high or low else None
 
 
 def check_not_compacted(settings: Settings, timeout_s: float = 10.0) -> None:

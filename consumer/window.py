@@ -1,7 +1,8 @@
 """The sums of one partition between two offsets. Pure: no clock, no I/O, no Kafka."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 
 from consumer.decoder import Increment
@@ -16,7 +17,7 @@ class Window:
     offset. That is 16 bytes an event, and the increments are shared where payloads repeat.
     """
 
-    __slots__ = ("_increments", "_offsets", "first", "last", "rejected", "sums")
+    __slots__ = ("_increments", "_offsets", "_places", "first", "last", "rejected", "sums")
 
     def __init__(self) -> None:
         self.first = -1
@@ -25,6 +26,7 @@ class Window:
         self.sums: dict[CounterRef, int] = {}
         self._offsets = array("q")
         self._increments: list[Increment] = []
+        self._places: dict[CounterRef, array[int]] | None = None
 
     def __len__(self) -> int:
         """Return how many events it holds, rejected ones among them."""
@@ -54,10 +56,35 @@ class Window:
             self.first = first
         self.last = max(self.last, last)
 
-    def offsets_of(self, refs: Iterable[CounterRef]) -> dict[int, Increment]:
-        """Return, by offset, the increments of the given counters."""
-        wanted = set(refs)
+    def offsets_of(self, wanted: Mapping[CounterRef, int]) -> dict[int, Increment]:
+        """Return, by offset, the increments of some counters, each from the given offset on."""
         hits = [ref in wanted for ref, _ in self._increments]
-        return dict(
-            zip(compress(self._offsets, hits), compress(self._increments, hits), strict=True)
-        )
+        found = zip(compress(self._offsets, hits), compress(self._increments, hits), strict=True)
+        return {offset: (ref, incr) for offset, (ref, incr) in found if offset >= wanted[ref]}
+
+    def above(self, refs: Iterable[CounterRef], offset: int) -> tuple[dict[CounterRef, int], int]:
+        """Return what the events of some counters above an offset add, and how many are not above.
+
+        A counter without such an event is left out. For a full window: it must not grow any more.
+        """
+        if self._places is None:
+            self._places = self._indexed()
+        sums, below = {}, 0
+        for ref in refs:
+            places = self._places.get(ref, ())
+            start = bisect_right(places, offset, key=self._offsets.__getitem__)
+            below += start
+            if start < len(places):
+                sums[ref] = sum(self._increments[place][1] for place in places[start:])
+        return sums, below
+
+    def _indexed(self) -> "dict[CounterRef, array[int]]":
+        # Most windows meet no fence, so this is made for the first that does. Request threads may
+        # make it at the same time: they make the same.
+        places: dict[CounterRef, array[int]] = {}
+        for place, (ref, _) in enumerate(self._increments):
+            if ref in places:
+                places[ref].append(place)
+            else:
+                places[ref] = array("q", (place,))
+        return places

@@ -6,6 +6,8 @@ It keeps this promise:
    as a dead letter.
 2. at-least-once: no event is ever missing from a counter; after a crash, a lost partition or a
    request with an unknown outcome, some may be counted twice.
+3. exactly-once: every event is in its counter once, whatever is killed, retried, replayed,
+   rewound or answered late.
 4. One window at a time is in flight per partition, and windows of a partition are applied in
    order.
 5. One partition's trouble (a throttled table, a bad row) never stops another partition.
@@ -17,8 +19,6 @@ It keeps this promise:
    second signal exits at once.
 9. Memory is bounded by settings, not by the backlog.
 10. When the group cannot make progress it says so: a log line with the cause, or an exit code.
-
-(The third sentence, exactly-once, is not kept yet.)
 """
 
 import logging
@@ -29,20 +29,21 @@ from typing import Any
 
 from confluent_kafka import KafkaError, TopicPartition
 
-from consumer.dead_letters import Letter, Letters
+from consumer.dead_letters import Letters
 from consumer.decoder import Decoder
 from consumer.health import Watch
+from consumer.identity import Identity
 from consumer.intake import error_of, take_error, take_in
-from consumer.logs import Every
 from consumer.offsets import Offsets
 from consumer.partition import Partition, Pending
 from consumer.refused import ReadAgain, Refused
 from consumer.settings import Settings
+from consumer.settlement import Settlement
 from consumer.writer import Writes
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.1
+POLL_S, SOON_S = 0.1, 0.005
 BATCH = 10_000
 LEAVE_S = 6.0
 LETTERS_HELD, LETTER_BYTES_HELD = 10_000, 16 * 1024 * 1024
@@ -65,6 +66,7 @@ class Worker:
         letters: Letters,
         read_again: ReadAgain,
         offsets: Offsets,
+        identity: Identity,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,15 +77,24 @@ class Worker:
         self._writer = writer
         self._letters = letters
         self._offsets = offsets
+        self._identity = identity
         self._clock = clock
         self._wake = Event()
-        self._refused = Refused(settings.topic, read_again, self._woken, clock)
+        refused = Refused(settings.topic, read_again, self._woken, clock)
+        topic_id = identity.topic_id if settings.exactly_once else None
+        self._settlement = Settlement(
+            writer, letters, refused, identity, self._woken, topic_id, clock
+        )
         self._watch = Watch()
         self._raised: BaseException | None = None
         self._closing = False
-        self._may_say = Every(1.0, clock)
-        self._unsaid = 0
+        self._keyed = not settings.exactly_once
         self.consumer = make_consumer({**config, "on_commit": self._guard(self._on_commit)})
+
+    @property
+    def suppressed(self) -> int:
+        """How many events fences kept from being counted twice."""
+        return self._settlement.suppressed
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -104,6 +115,8 @@ class Worker:
         most = min(
             map(self._share, (self.settings.window_max_events, self.settings.window_max_counters))
         )
+        if self._identity.waits:
+            timeout_s = min(timeout_s, SOON_S)
         messages = self.consumer.consume(min(most, BATCH), timeout_s)
         self._raise_from_callbacks()
         if messages:
@@ -145,18 +158,18 @@ class Worker:
         if any(map(error_of, messages)):
             errors = [m for m in messages if m.error() is not None]
             messages = [m for m in messages if m.error() is None]
-        self.events += take_in(messages, self.partitions, self._decoder, self._store, self._clock())
+        if not self._keyed and messages and messages[0].key() is None:
+            self._keyed = True
+            log.warning(
+                "events without a key: an item gets a fence for each partition that names it, so "
+                "key them by table and item (as `dynatomic produce` does), or have few partitions"
+            )
+        self.events += take_in(
+            messages, self.partitions, self._decoder, self._settlement.store, self._clock()
+        )
         # An end of partition stands behind the events of the same batch, so these go first.
         for message in errors:
             take_error(message, self.partitions, self.settings)
-
-    def _store(self, pending: Pending, item: Letter) -> None:
-        pending.letters += 1
-        self._letters.store(item, pending.stored, pending.wanted)
-        self._unsaid += 1
-        if self._may_say():
-            log.warning("dead letter", extra={"fields": {**item.fields(), "letters": self._unsaid}})
-            self._unsaid = 0
 
     def _advance(self, finish: Sequence[Partition] = ()) -> None:
         """Move every partition on; those in ``finish`` without waiting for their windows' end."""
@@ -164,48 +177,32 @@ class Worker:
             raise self._writer.failure
         self._letters.poll(0.0)
         now = self._clock()
+        self._offsets.know(self.consumer, self.partitions.values())
         for partition in list(self.partitions.values()):
-            self._settle(partition, now)
+            self._settlement.settle(partition, now)
             if partition.idle:
                 # Nothing is held: all below the position is settled, markers of transactions too.
-                partition.settled = max(partition.settled, partition.position)
+                if partition.known:
+                    partition.settled = max(partition.settled, partition.position)
             elif partition.closing is None and (
                 partition in finish or self._due(partition.filling, now)
             ):
-                closing = partition.close_window(now)
-                if closing.window.sums:
-                    closing.write = self._writer.submit(closing.window.sums, self._woken)
-                self._settle(partition, now)
+                partition.close_window(now).ticket = self._identity.ticket()
+            if partition.reset and partition.stopped is None and not finish:
+                self._offsets.begin(self.consumer, partition)
+        self._identity.look(self._woken)
+        for partition in self.partitions.values():
+            self._settlement.settle(partition, now)
             if not partition.waits:
                 partition.progress = now
-            if partition.reset and not finish:
-                self._offsets.begin(self.consumer, partition)
         self._offsets.commit(self.consumer, self.partitions.values(), now=False)
         self._watch.look(
             self.partitions.values(),
             now,
             letters=self._letters.trouble,
             commits=self._offsets.trouble,
+            identity=self._identity.trouble,
         )
-
-    def _settle(self, partition: Partition, now: float) -> None:
-        closing = partition.closing
-        if closing is None:
-            return
-        for item in self._refused.letters(partition.number, closing):
-            self._store(closing, item)
-        if closing.settled:
-            window = partition.settle()
-            fields = {
-                "partition": partition.number,
-                "first": window.first,
-                "last": window.last,
-                "events": len(window),
-                "counters": len(window.sums),
-                "requests": closing.write.requests if closing.write else 0,
-                "ms": round((now - closing.since) * 1000),
-            }
-            log.debug("window written", extra={"fields": fields})
 
     def _woken(self, _done: object) -> None:
         self._wake.set()

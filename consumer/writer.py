@@ -11,25 +11,16 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from consumer.answers import Answer, Applied, Fenced, Next, Partly, Refused, Rejected, Retry
+from consumer.fence import Fence
 from consumer.logs import Every
-from consumer.row import CounterRef
-from consumer.statements import (
-    Answer,
-    Applied,
-    Change,
-    Next,
-    Refused,
-    Rejected,
-    Retry,
-    Split,
-    Step,
-    changes,
-    next_batches,
-)
+from consumer.statements import Change, Step, changes, next_batches
+from consumer.window import Window
+from consumer.write import Rest, Write
 
 log = logging.getLogger(__name__)
 
@@ -43,33 +34,6 @@ class Execute(Protocol):
 
     def __call__(self, step: Step, batch: Sequence[Change], /) -> list[Answer]:
         """Send one request."""
-
-
-@dataclass(slots=True, eq=False)
-class Write:
-    """One window on its way into the tables.
-
-    When `settled` is true every counter of it is either applied or in ``rejected``.
-    ``trouble`` names what it waits for, per table, and is empty while all goes well.
-    """
-
-    on_settled: Callable[["Write"], None]
-    rejected: dict[CounterRef, Rejected] = field(default_factory=dict)
-    trouble: dict[str, Retry | Refused] = field(default_factory=dict)
-    requests: int = 0
-    cancelled: bool = False
-    open: int = 0
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing of it is left to write."""
-        return self.open == 0
-
-    @property
-    def refused(self) -> dict[str, str]:
-        """The tables that refuse it until somebody mends them, and why."""
-        waits = dict(self.trouble)
-        return {table: c.cause for table, c in waits.items() if isinstance(c, Refused)}
 
 
 @dataclass(slots=True)
@@ -122,10 +86,16 @@ class Writer:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, sums: Mapping[CounterRef, int], on_settled: Callable[[Write], None]) -> Write:
-        """Start to write the sums of a window."""
-        write = Write(on_settled)
-        grouped = changes(sums)
+    def submit(
+        self, window: Window, on_settled: Callable[[Write], None], fence: str | None = None
+    ) -> Write:
+        """Start to write the sums of a window that is full.
+
+        ``fence`` is the attribute that makes each item take them only once.
+        """
+        write = Write(window, on_settled)
+        condition = Fence(fence, window.first, window.last) if fence else None
+        grouped = changes(window.sums, condition)
         with self._changed:
             for table, items in grouped.items():
                 self._add(write, table, self._first, items)
@@ -133,6 +103,14 @@ class Writer:
         if not grouped:
             on_settled(write)
         return write
+
+    def proceed(self, write: Write) -> None:
+        """Write what a settled window held back until its rejected events were stored."""
+        with self._changed:
+            held, write.held = write.held, []
+            for change in held:
+                self._add(write, change.table, Step.UPDATE_ITEM, [change])
+            self._changed.notify_all()
 
     def cancel(self, write: Write) -> None:
         """Send nothing more of a window; a request already on its way cannot be called back."""
@@ -148,8 +126,7 @@ class Writer:
             thread.join()
 
     def _add(self, write: Write, table: str, step: Step, items: Sequence[Change]) -> None:
-        size = 1 if step is Step.UPDATE_ITEM else None
-        for batch in [(c,) for c in items] if size else next_batches(items):
+        for batch in [(c,) for c in items] if step.alone else next_batches(items):
             write.open += 1
             self._table(table).ready.append(_Task(write, table, step, batch))
 
@@ -161,7 +138,14 @@ class Writer:
     def _run(self) -> None:
         try:
             while (task := self._take()) is not None:
-                answers = self._execute(task.step, task.batch)
+                answers = [
+                    task.write.without_what_is_in(change, found.offset)
+                    if isinstance(found, Fenced)
+                    else found
+                    for change, found in zip(
+                        task.batch, self._execute(task.step, task.batch), strict=True
+                    )
+                ]
                 with self._changed:
                     settled = self._answered(task, answers)
                     self._changed.notify_all()
@@ -194,7 +178,7 @@ class Writer:
                 return task
         return None
 
-    def _answered(self, task: _Task, answers: list[Answer]) -> bool:
+    def _answered(self, task: _Task, answers: Sequence[Answer | Rest]) -> bool:
         """Take the answers in; return whether the window is settled by them."""
         write, table = task.write, self._table(task.table)
         table.running -= 1
@@ -208,13 +192,13 @@ class Writer:
                     pass
                 case Next(step):
                     follow.setdefault(step, []).append(change)
-                case Split():
-                    follow.setdefault(Step.UPDATE_ITEM, []).extend(change.split())
-                case Rejected():
-                    write.rejected.update(dict.fromkeys(change.refs(), answered))
+                case Rest(rest) if rest is not None:
+                    follow.setdefault(self._first, []).append(rest)
                 case Retry() | Refused():
                     again.append(change)
                     cause = answered
+                case Rejected() | Partly():
+                    write.reject(change, answered)
         for step, items in follow.items():
             self._add(write, task.table, step, items)
         if again and cause:
@@ -252,9 +236,12 @@ class Writes(Protocol):
     failure: BaseException | None
 
     def submit(
-        self, sums: Mapping[CounterRef, int], on_settled: Callable[[Write], None], /
+        self, window: Window, on_settled: Callable[[Write], None], /, fence: str | None
     ) -> Write:
         """Start to write."""
+
+    def proceed(self, write: Write, /) -> None:
+        """Write what was held back."""
 
     def cancel(self, write: Write, /) -> None:
         """Send nothing more of it."""

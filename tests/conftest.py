@@ -24,6 +24,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from consumer.embedded import REGION, Embedded, environment
 from consumer.fakes import FakeBroker, FakeDynamoDB
+from consumer.row import CounterRef
+from consumer.window import Window
 from tests.servers import (
     BOOTSTRAP_VARIABLE,
     ENDPOINT_VARIABLE,
@@ -48,6 +50,13 @@ _servers: list[KafkaServer | DynamoDBLocal] = []
 def unique(prefix: str) -> str:
     """Make a name that no other test, and no other run on the same server, has."""
     return f"{prefix}-{uuid.uuid4().hex[:12]}"
+
+
+def window_of(sums: Mapping[CounterRef, int]) -> Window:
+    """Make a window of one event a counter."""
+    window = Window()
+    window.add(range(len(sums)), list(sums.items()))
+    return window
 
 
 # --- pytest itself ---------------------------------------------------------------------------

@@ -8,19 +8,20 @@ worker commits is checked at that moment against all that was emitted (`World.ch
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Condition
 from typing import Any, cast
 
 from botocore.exceptions import ReadTimeoutError
-from confluent_kafka import KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from consumer.counters import Counters
 from consumer.dead_letters import DeadLetters
 from consumer.decoder import Decoder
 from consumer.fakes import FakeBroker, FakeConsumer, FakeDynamoDB, FakeProducer, Request
+from consumer.identity import Identity
 from consumer.kafka import consumer_config
 from consumer.offsets import Offsets
 from consumer.refused import read_again
@@ -127,7 +128,7 @@ class Recorder(FakeConsumer):
             raise self.world.commit_raises
         offered = {p.partition: p.offset for p in offsets or ()}
         self.world.asked.append(("commit", offered))
-        self.world.check_committed(offered)
+        self.world.check_committed(offered, {p.partition: p.metadata for p in offsets or ()})
         return super().commit(message, offsets, asynchronous=asynchronous)
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
@@ -263,6 +264,10 @@ class World:
     refuse: Callable[[Request], Exception | None] | None = None
     commit_raises: KafkaException | None = None
     deliveries_held: bool = False
+    topic_id_held: bool = False
+    asked_topic_id: int = 0
+    make_writer: Callable[..., Writer] = Writer
+    make_member: Callable[..., Member] = Member
 
     def __post_init__(self) -> None:
         self.broker = FakeBroker(sleep=self.clock.advance, clock=self.clock)
@@ -283,7 +288,7 @@ class World:
         config = consumer_config(told, eof=True)
         client = cast("Any", self.dynamodb)
         keys = {table: describe(client, table) for table in told.tables}
-        writer = Writer(
+        writer = self.make_writer(
             Counters(client, keys).execute,
             max_requests=told.max_requests,
             first_step=Step.UPDATE if told.write_mode == "batch" else Step.UPDATE_ITEM,
@@ -292,7 +297,10 @@ class World:
         sender = Sender(self.broker, {})
         sender.world = self
         letters = DeadLetters(sender, told.dead_letters, GROUP, self.clock)
-        offsets = Offsets(TOPIC, GROUP, reset=reset, commits=commits, clock=self.clock)
+        topic_id = self.broker.topic_ids[TOPIC]
+        offsets = Offsets(
+            TOPIC, GROUP, topic_id=topic_id, reset=reset, commits=commits, clock=self.clock
+        )
         decoder = Decoder(
             keys, default_counter=told.counter, min_incr=told.min_incr, max_incr=told.max_incr
         )
@@ -305,15 +313,26 @@ class World:
             letters,
             reread or (lambda number, wanted: self.read_again(config, number, wanted)),
             offsets,
+            Identity(TOPIC, topic_id, self.ask_topic_id, self.clock),
             clock=self.clock,
         )
-        member = Member(self, worker, writer, letters, offsets)
+        member = self.make_member(self, worker, writer, letters, offsets)
         worker._wake = cast("Any", Wake(member))
         self.clock.watchers.append(lambda: _notify(writer))
         self.members.append(member)
         if join:
             worker.subscribe()
         return member
+
+    def ask_topic_id(self) -> "Future[str | None]":
+        """Answer at once what the topic's id is, or that no broker is there."""
+        self.asked_topic_id += 1
+        answer: Future[str | None] = Future()
+        if self.broker.faults.down or self.topic_id_held:
+            answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+        else:
+            answer.set_result(self.broker.topic_ids[TOPIC])
+        return answer
 
     def read_again(
         self, config: Mapping[str, Any], number: int, wanted: Iterable[int]
@@ -355,10 +374,17 @@ class World:
         item = {"pk": {"S": key}, "count": {"S": "many"}}
         self.dynamodb.put_item(TableName=table, Item=item)
 
-    def emit(self, *keys: str, partition: int = 0, table: str = "hits", incr: int = 1) -> None:
+    def emit(
+        self,
+        *keys: str,
+        partition: int = 0,
+        table: str = "hits",
+        counter: str | None = None,
+        incr: int = 1,
+    ) -> None:
         """Put an event for each key into a partition."""
         for key in keys:
-            row = Row(table, key, incr=incr)
+            row = Row(table, key, counter=counter, incr=incr)
             self.put(encode(row), partition=partition, row=row)
 
     def put(
@@ -433,20 +459,23 @@ class World:
         """Return the sums of the emitted events, or of those below an offset a partition."""
         sums: Counter[tuple[str, str]] = Counter()
         for (number, offset), row in self.emitted.items():
-            if row is not None and (below is None or offset < below.get(number, 0)):
+            counted = row is not None and row.counter is None  # the others a test looks at itself
+            if row and counted and (below is None or offset < below.get(number, 0)):
                 sums[row.table, row.key] += row.incr
         return sums
 
-    def check_committed(self, offered: Mapping[int, int]) -> None:
+    def check_committed(self, offered: Mapping[int, int], _ids: Mapping[int, str]) -> None:
         """Fail if a commit covers an event that is neither in its counter nor a dead letter."""
-        offered = {n: self.committed(n) or 0 for n, _ in self.emitted} | dict(offered)
+        about = self.broker.group(GROUP).metadata
+        ours = [n for n, _ in self.emitted if about.get((TOPIC, n)) == self.broker.topic_ids[TOPIC]]
+        offered = {n: self.committed(n) or 0 for n in ours} | dict(offered)
         letters = self.letters()
         stored: Counter[tuple[str, str]] = Counter()
         for (number, offset), row in self.emitted.items():
             if offset < offered.get(number, 0):
                 kept = (number, offset) in letters
                 assert kept or row is not None, f"bad event {number}:{offset} is no dead letter"
-                if kept and row is not None:
+                if kept and row is not None and row.counter is None:
                     stored[row.table, row.key] += row.incr
         counts = {table: self.counts(table) for table in self.tables}
         for (table, key), total in self.expected(offered).items():
@@ -474,7 +503,8 @@ def written(request: Request) -> tuple[str, dict[str, int]]:
         return params["TableName"], {params["Key"]["pk"]["S"]: value}
     adds = {}
     for statement in params["Statements"]:
-        kinds = {kind: text for p in statement["Parameters"] for kind, text in p.items()}
+        # Of the numbers the first is the sum, the others are the fence's.
+        kinds = {kind: text for p in reversed(statement["Parameters"]) for kind, text in p.items()}
         adds[kinds["S"]] = int(kinds["N"])
     return params["Statements"][0]["Statement"].split('"')[1], adds
 

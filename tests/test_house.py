@@ -15,34 +15,37 @@ LINES = 320
 
 # Each may import only from those before it; `consumer` itself, the front door, from all.
 ORDER = [
-    *["errors", "fakes", "logs", "progress", "signals", "sparse_log"],
-    *["properties", "settings", "row", "decoder", "window"],
-    *["statements", "tables", "counters", "writer"],
+    *["errors", "fakes", "fence", "logs", "progress", "signals", "sparse_log"],
+    *["checks", "properties", "settings", "row", "decoder", "window"],
+    *["statements", "answers", "tables", "items", "counters", "write", "writer"],
     *["partition", "health"],
     *[
         "kafka",
         "topics",
+        "identity",
         "offsets",
         "dead_letters",
         "intake",
         "refused",
+        "settlement",
         "worker",
         "dry_run",
         "init",
         "run",
     ],
+    *["baseline", "group", "recount", "verdict", "comparison", "verify"],
     *["emit", "produce", "mock_broker", "embedded", "demo"],
-    *["config", "sources", "cli", "__main__"],
+    *["config", "sources", "flags", "cli", "__main__"],
 ]
 
 # Who may know a library; no others do. Its types go no further either.
 CLIENTS = {
     "boto3": {"tables"},
-    "botocore": {"counters", "tables", "fakes"},
-    "mypy_boto3_dynamodb": {"counters", "tables"},
+    "botocore": {"counters", "items", "tables", "fakes"},
+    "mypy_boto3_dynamodb": {"counters", "items", "tables"},
     "confluent_kafka": {*ORDER[ORDER.index("kafka") :], "fakes"},
     "fastavro": {"row", "decoder"},
-    "cyclopts": {"sources", "cli"},
+    "cyclopts": {"sources", "flags", "cli"},
     "rich": {"progress"},
 }
 

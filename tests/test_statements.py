@@ -1,22 +1,27 @@
 """The text of each statement, and what each answer means."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from consumer.row import CounterRef, KeySchema, Reason
-from consumer.statements import (
-    BATCH,
+from consumer.answers import (
     Answer,
     Applied,
-    Change,
+    Fenced,
     Next,
+    Partly,
     Refused,
     Rejected,
     Retry,
-    Split,
-    Step,
     answer,
+)
+from consumer.fence import Fence
+from consumer.row import CounterRef, KeySchema, Reason
+from consumer.statements import (
+    BATCH,
+    Change,
+    Step,
     changes,
     key_attributes,
     next_batches,
@@ -29,6 +34,8 @@ NUMBER = KeySchema("id", "N")
 RANGED = KeySchema("pk", "S", "rk", "N")
 ONE = Change("tab", "k", None, {"count": 5})
 TWO = Change("tab", "k", None, {"hits": -1, "bytes": 10**30})
+FENCE = Fence("fence_0123abcd_7", 10, 19)
+ONE_FENCED, TWO_FENCED = replace(ONE, fence=FENCE), replace(TWO, fence=FENCE)
 
 
 # --- statements ------------------------------------------------------------------------------
@@ -78,6 +85,33 @@ TWO = Change("tab", "k", None, {"hits": -1, "bytes": 10**30})
             Change("tab", "k", "2", {"hits": 1, "a.b": 2}),
             "INSERT INTO \"tab\" VALUE {'pk': ?, 'rk': ?, 'a.b': ?, 'hits': ?}",
             [{"S": "k"}, {"N": "2"}, {"N": "2"}, {"N": "1"}],
+        ),
+        (
+            Step.UPDATE,
+            RANGED,
+            Change("tab", "k", "2", {"hits": 1, "count": 5}, FENCE),
+            (
+                'UPDATE "tab" SET "count"="count"+? SET "hits"="hits"+? SET "fence_0123abcd_7"=? '
+                'WHERE "pk"=? AND "rk"=? AND "fence_0123abcd_7"<?'
+            ),
+            [{"N": "5"}, {"N": "1"}, {"N": "19"}, {"S": "k"}, {"N": "2"}, {"N": "10"}],
+        ),
+        (
+            Step.FIRST,
+            TEXT,
+            ONE_FENCED,
+            (
+                'UPDATE "tab" SET "count"="count"+? SET "fence_0123abcd_7"=? '
+                'WHERE "pk"=? AND "fence_0123abcd_7" IS MISSING'
+            ),
+            [{"N": "5"}, {"N": "19"}, {"S": "k"}],
+        ),
+        (
+            Step.INSERT,
+            TEXT,
+            ONE_FENCED,
+            "INSERT INTO \"tab\" VALUE {'pk': ?, 'count': ?, 'fence_0123abcd_7': ?}",
+            [{"S": "k"}, {"N": "5"}, {"N": "19"}],
         ),
     ],
 )
@@ -135,6 +169,26 @@ def test_the_update_of_a_single_item(
     assert update_item(keys, change) == {"TableName": "tab", **expected}
 
 
+def test_the_fenced_update_of_a_single_item() -> None:
+    found = update_item(TEXT, TWO_FENCED)
+    assert found["UpdateExpression"] == "ADD #0 :0, #1 :1 SET #f = :last"
+    assert found["ConditionExpression"] == "attribute_not_exists(#f) OR #f < :first"
+    assert found["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
+    assert found["ExpressionAttributeNames"]["#f"] == FENCE.name
+    values = found["ExpressionAttributeValues"]
+    assert (values[":last"], values[":first"]) == ({"N": "19"}, {"N": "10"})
+
+
+@pytest.mark.parametrize("change", [ONE, ONE_FENCED])
+def test_to_look_is_to_update_only_an_item_that_is_not_there(change: Change) -> None:
+    found = update_item(TEXT, change, Step.LOOK)
+    assert found["ConditionExpression"] == "attribute_not_exists(#key)"
+    assert found["ExpressionAttributeNames"]["#key"] == "pk"
+    assert found["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
+    assert (":last" in found["ExpressionAttributeValues"]) == (change.fence is not None)
+    assert ":first" not in found["ExpressionAttributeValues"]  # DynamoDB refuses what is not used
+
+
 def test_key_attributes_have_the_types_of_the_table() -> None:
     assert key_attributes(TEXT, "1", None) == {"pk": {"S": "1"}}
     assert key_attributes(NUMBER, "1", None) == {"id": {"N": "1"}}
@@ -163,12 +217,13 @@ def test_sums_are_grouped_by_table_and_item() -> None:
     assert changes({}) == {}
 
 
-def test_a_change_knows_its_counters_and_splits_into_one_each() -> None:
+def test_a_change_knows_its_counters_and_makes_smaller_ones() -> None:
     assert TWO.refs() == [CounterRef("tab", "k", None, n) for n in ("bytes", "hits")]
-    assert TWO.split() == [
-        Change("tab", "k", None, {"hits": -1}),
-        Change("tab", "k", None, {"bytes": 10**30}),
-    ]
+    assert TWO.only({"hits": 7}, 3) == Change("tab", "k", None, {"hits": 7})
+    fenced = replace(TWO, fence=FENCE)
+    assert fenced.only({"hits": 7}) == Change("tab", "k", None, {"hits": 7}, FENCE)
+    rest = Change("tab", "k", None, {"hits": 7}, Fence("fence_0123abcd_7", 15, 19))
+    assert fenced.only({"hits": 7}, 15) == rest
 
 
 @pytest.mark.parametrize(
@@ -205,6 +260,67 @@ def test_an_item_that_somebody_made_meanwhile_is_updated() -> None:
     assert answer(Step.INSERT, ONE, "DuplicateItemException", "") == Next(Step.UPDATE)
 
 
+def item(**attributes: str) -> dict[str, dict[str, str]]:
+    return {"pk": {"S": "k"}} | {
+        name: {"N" if value[0] in "-0123456789" else "S": value}
+        for name, value in attributes.items()
+    }
+
+
+@pytest.mark.parametrize("step", [Step.UPDATE, Step.FIRST])
+def test_a_fenced_item_that_does_not_exist_is_inserted(step: Step) -> None:
+    assert answer(step, ONE_FENCED, "ConditionalCheckFailed", "", None) == Next(Step.INSERT)
+
+
+def test_an_item_without_a_fence_gets_its_first() -> None:
+    other = item(count="1", fence_0123abcd_8="99", fence_99999999_7="99")
+    found = answer(Step.UPDATE, ONE_FENCED, "ConditionalCheckFailed", "", other)
+    assert found == Next(Step.FIRST)
+
+
+def test_an_item_that_got_a_lower_fence_meanwhile_is_updated() -> None:
+    lower = item(count="1", fence_0123abcd_7="9")
+    found = answer(Step.FIRST, ONE_FENCED, "ConditionalCheckFailed", "", lower)
+    assert found == Next(Step.UPDATE)
+
+
+@pytest.mark.parametrize("stands", [10, 14, 19, 20, 2**60])
+@pytest.mark.parametrize("step", [Step.UPDATE, Step.FIRST, Step.UPDATE_ITEM, Step.LOOK])
+def test_a_fence_in_the_window_or_above_says_what_is_in(step: Step, stands: int) -> None:
+    code = "ConditionalCheckFailedException" if step.alone else "ConditionalCheckFailed"
+    found = answer(step, ONE_FENCED, code, "", item(count="1", fence_0123abcd_7=str(stands)))
+    assert found == Fenced(stands)
+
+
+@pytest.mark.parametrize("step", [Step.UPDATE, Step.FIRST, Step.UPDATE_ITEM])
+def test_a_fence_that_is_no_number_is_rejected(step: Step) -> None:
+    odd = item(count="1", fence_0123abcd_7="x")
+    found = answer(step, ONE_FENCED, "ConditionalCheckFailed", "", odd)
+    assert isinstance(found, Rejected)
+
+
+@pytest.mark.parametrize("change", [TWO, TWO_FENCED])
+def test_an_item_that_was_looked_at_tells_what_it_cannot_take(change: Change) -> None:
+    code = "ConditionalCheckFailedException"
+    found = answer(Step.LOOK, change, code, "", item(hits="x", bytes="1"))
+    assert isinstance(found, Partly)
+    assert {name: why.reason for name, why in found.rejected.items()} == {
+        "hits": Reason.COUNTER_NOT_A_NUMBER
+    }
+    full = item(bytes="9" * 38)
+    found = answer(Step.LOOK, replace(change, sums={"hits": 1, "bytes": 2}), code, "", full)
+    assert isinstance(found, Partly)
+    assert {name: why.reason for name, why in found.rejected.items()} == {"bytes": Reason.REFUSED}
+
+
+def test_an_item_that_shows_no_cause_takes_none_of_its_counters() -> None:
+    found = answer(Step.LOOK, TWO, "ConditionalCheckFailedException", "", item(hits="1"))
+    assert isinstance(found, Partly)
+    assert {name: why.reason for name, why in found.rejected.items()} == dict.fromkeys(
+        ("hits", "bytes"), Reason.REFUSED
+    )
+
+
 # A statement's code is ValidationError, an exception's ValidationException.
 @pytest.mark.parametrize("code", ["ValidationError", "ValidationException"])
 class TestValidation:
@@ -218,8 +334,9 @@ class TestValidation:
     ) -> None:
         assert answer(step, change, code, message) == Next(Step.UPDATE_ITEM)
 
-    def test_several_counters_are_tried_one_by_one(self, code: str) -> None:
-        assert answer(Step.UPDATE_ITEM, TWO, code, BAD_TYPE) == Split()
+    @pytest.mark.parametrize("change", [TWO, TWO_FENCED])
+    def test_of_several_counters_the_item_tells_which(self, change: Change, code: str) -> None:
+        assert answer(Step.UPDATE_ITEM, change, code, BAD_TYPE) == Next(Step.LOOK)
 
     def test_a_counter_that_is_no_number_is_rejected(self, code: str) -> None:
         found = answer(Step.UPDATE_ITEM, ONE, code, BAD_TYPE)
@@ -282,9 +399,9 @@ def test_an_item_collection_that_is_full_is_rejected() -> None:
 
 
 @pytest.mark.parametrize("step", Step)
-@pytest.mark.parametrize("change", [ONE, TWO])
+@pytest.mark.parametrize("change", [ONE, TWO, ONE_FENCED, TWO_FENCED])
 def test_every_code_of_a_statement_has_an_answer_that_leads_on(step: Step, change: Change) -> None:
-    """No step answers with itself for ever: Next goes another way, Split makes it smaller."""
+    """No step answers with itself for ever: Next goes another way."""
     # AWS, BatchStatementError: the whole list.
     codes = [
         *["ConditionalCheckFailed", "ItemCollectionSizeLimitExceeded", "RequestLimitExceeded"],
@@ -297,5 +414,3 @@ def test_every_code_of_a_statement_has_an_answer_that_leads_on(step: Step, chang
         assert found != Applied()
         if step is not Step.UPDATE or code != "DuplicateItem":  # UPDATE is never answered so
             assert found != Next(step)
-        if isinstance(found, Split):
-            assert len(change.sums) > 1

@@ -1,5 +1,6 @@
 """The sums of a window, and that nothing of it is forgotten before it is settled."""
 
+import itertools
 from collections import Counter
 from itertools import accumulate
 
@@ -62,15 +63,15 @@ def test_a_window_is_the_sum_of_its_events(chunks: list[list[Event]]) -> None:
         assert (window.first, window.last) == (events[0][0], events[-1][0])
 
 
-@given(histories(), st.sets(st.sampled_from(REFS)))
+@given(histories(), st.dictionaries(st.sampled_from(REFS), st.integers(0, 30)))
 def test_the_events_of_some_counters_are_found_by_offset(
-    chunks: list[list[Event]], refs: set[CounterRef]
+    chunks: list[list[Event]], refs: dict[CounterRef, int]
 ) -> None:
     expected = {
         offset: increment
         for chunk in chunks
         for offset, increment in chunk
-        if increment is not None and increment[0] in refs
+        if increment is not None and offset >= refs.get(increment[0], 2**63)
     }
     window = filled(chunks)
     assert window.offsets_of(refs) == expected
@@ -78,11 +79,29 @@ def test_the_events_of_some_counters_are_found_by_offset(
     assert list(window.offsets_of(refs)) == sorted(expected)
 
 
+@given(histories(), st.sets(st.sampled_from(REFS)), st.integers(-1, 40))
+def test_what_stands_above_an_offset_is_summed_anew(
+    chunks: list[list[Event]], refs: set[CounterRef], shift: int
+) -> None:
+    window = filled(chunks)
+    fence = max(window.first, 0) + shift - 5
+    sums: dict[CounterRef, int] = {}
+    below = 0
+    for offset, increment in itertools.chain(*chunks):
+        if increment is None or increment[0] not in refs:
+            continue
+        if offset > fence:
+            sums[increment[0]] = sums.get(increment[0], 0) + increment[1]
+        else:
+            below += 1
+    assert window.above(refs, fence) == (sums, below)
+
+
 def test_an_empty_window_covers_no_offset() -> None:
     window = Window()
     window.add([], [])
     assert (len(window), window.first, window.last, window.sums) == (0, -1, -1, {})
-    assert window.offsets_of([A]) == {}
+    assert window.offsets_of({A: 0}) == {}
 
 
 def test_offset_zero_is_an_offset() -> None:

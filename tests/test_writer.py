@@ -11,19 +11,12 @@ from typing import Any
 
 import pytest
 
+from consumer.answers import Answer, Applied, Next, Partly, Refused, Rejected, Retry
 from consumer.row import CounterRef, Reason
-from consumer.statements import (
-    Answer,
-    Applied,
-    Change,
-    Next,
-    Refused,
-    Rejected,
-    Retry,
-    Split,
-    Step,
-)
-from consumer.writer import FIRST_PAUSE_S, LONGEST_PAUSE_S, REFUSED_PAUSE_S, Write, Writer
+from consumer.statements import Change, Step
+from consumer.write import Write
+from consumer.writer import FIRST_PAUSE_S, LONGEST_PAUSE_S, REFUSED_PAUSE_S, Writer
+from tests.conftest import window_of
 
 SECONDS = 10
 """How long a test waits for what must happen; only a failing one waits that long."""
@@ -126,6 +119,12 @@ def sums(count: int, table: str = "tab", start: int = 0) -> dict[CounterRef, int
     return {CounterRef(table, f"k{start + i}", None, "count"): i + 1 for i in range(count)}
 
 
+def submit(
+    writer: Writer, sums: dict[CounterRef, int], on_settled: Callable[[Write], None]
+) -> Write:
+    return writer.submit(window_of(sums), on_settled)
+
+
 def change(key: str, **counters: int) -> Change:
     return Change("tab", key, None, counters or {"count": 1})
 
@@ -136,7 +135,7 @@ def change(key: str, **counters: int) -> Change:
 def test_a_window_goes_in_batches_of_25_and_each_item_once() -> None:
     requests, settled = Requests(), Settled()
     with writing(requests, max_requests=3) as writer:
-        write = writer.submit(sums(60), settled)
+        write = submit(writer, sums(60), settled)
         assert settled.get() is write
     assert sorted(len(batch) for _, batch in requests.calls) == [10, 25, 25]
     assert {step for step, _ in requests.calls} == {Step.UPDATE}
@@ -153,7 +152,7 @@ def test_counters_of_one_item_go_together_and_tables_apart() -> None:
     ]
     requests, settled = Requests(), Settled()
     with writing(requests) as writer:
-        writer.submit(dict.fromkeys(refs, 7), settled)
+        submit(writer, dict.fromkeys(refs, 7), settled)
         settled.get()
     assert sorted(requests.calls, key=str) == sorted(
         [
@@ -167,7 +166,7 @@ def test_counters_of_one_item_go_together_and_tables_apart() -> None:
 def test_single_mode_sends_an_item_a_request() -> None:
     requests, settled = Requests(), Settled()
     with writing(requests, first_step=Step.UPDATE_ITEM) as writer:
-        writer.submit(sums(30), settled)
+        submit(writer, sums(30), settled)
         settled.get()
     assert [(step, len(batch)) for step, batch in requests.calls] == [(Step.UPDATE_ITEM, 1)] * 30
 
@@ -175,7 +174,7 @@ def test_single_mode_sends_an_item_a_request() -> None:
 def test_one_thread_sends_in_the_order_of_submission() -> None:
     requests, settled = Requests(), Settled()
     with writing(requests, max_requests=1) as writer:
-        writes = [writer.submit(sums(30, start=i * 30), settled) for i in range(4)]
+        writes = [submit(writer, sums(30, start=i * 30), settled) for i in range(4)]
         assert [settled.get() for _ in writes] == writes
     assert [c.key for c in requests.sent] == [f"k{i}" for i in range(120)]
 
@@ -183,7 +182,7 @@ def test_one_thread_sends_in_the_order_of_submission() -> None:
 def test_an_empty_window_is_settled_at_once() -> None:
     requests, settled = Requests(), Settled()
     with writing(requests) as writer:
-        write = writer.submit({}, settled)
+        write = submit(writer, {}, settled)
         assert settled.get() is write
     assert (requests.calls, settled.more) == ([], 0)
 
@@ -192,7 +191,7 @@ def test_as_many_requests_at_once_as_allowed_and_no_more() -> None:
     requests, settled = Requests(), Settled()
     requests.hold()
     with writing(requests, max_requests=3) as writer:
-        writer.submit(sums(250), settled)
+        submit(writer, sums(250), settled)
         requests.wait_for(lambda: requests.running == 3)
         with writer._changed:
             assert len(writer._tables["tab"].ready) == 7
@@ -208,7 +207,7 @@ def test_tables_take_turns() -> None:
     requests.hold()
     with writing(requests, max_requests=1) as writer:
         for table in ("first", "second", "third"):
-            writer.submit(sums(75, table), settled)
+            submit(writer, sums(75, table), settled)
         requests.release()
         for _ in range(3):
             settled.get()
@@ -222,7 +221,7 @@ def test_tables_take_turns() -> None:
 def test_throttling_brings_it_down_to_one_request_at_once_and_it_recovers() -> None:
     requests, settled = Requests(lambda *_: THROTTLED), Settled()
     with writing(requests, max_requests=8) as writer:
-        writer.submit(sums(25 * 120), settled)
+        submit(writer, sums(25 * 120), settled)
         table = writer._tables["tab"]
         wait_for(writer, lambda: table.limit == 1 and table.running <= 1)
         requests.hold()
@@ -253,7 +252,7 @@ def test_each_retry_waits_longer_up_to_a_bound_and_with_jitter(
     answers = iter([THROTTLED] * 30)
     requests, settled = Requests(lambda *_: next(answers, Applied())), Settled()
     with writing(requests) as writer:
-        writer.submit(sums(1), settled)
+        submit(writer, sums(1), settled)
         settled.get()
     ceilings = [high for _, high in asked]
     assert len(ceilings) == 30
@@ -269,7 +268,7 @@ def test_nothing_is_sent_again_before_its_pause_is_over(cause: Answer) -> None:
     answers = iter([cause])
     requests, settled = Requests(lambda *_: next(answers, Applied())), Settled()
     with writing(requests, max_requests=2, clock=lambda: now[0]) as writer:
-        late = writer.submit(sums(1), settled)
+        late = submit(writer, sums(1), settled)
         wait_for(writer, lambda: bool(writer._later))
         due = writer._later[0][0]
         if isinstance(cause, Refused):
@@ -277,7 +276,7 @@ def test_nothing_is_sent_again_before_its_pause_is_over(cause: Answer) -> None:
         else:
             assert FIRST_PAUSE_S / 2 <= due <= FIRST_PAUSE_S
         now[0] = due * 0.99
-        other = writer.submit(sums(1, "other"), settled)  # both threads look at the clock again
+        other = submit(writer, sums(1, "other"), settled)  # both threads look at the clock again
         assert settled.get() is other
         assert len(requests.calls) == 2
         now[0] = due
@@ -292,10 +291,10 @@ def test_a_table_in_trouble_does_not_hold_up_another(cause: Retry | Refused) -> 
     requests, settled = Requests(), Settled()
     requests.script = lambda _, c: cause if c.table == "bad" else Applied()
     with writing(requests, max_requests=4) as writer:
-        stuck = writer.submit(sums(500, "bad"), settled)
+        stuck = submit(writer, sums(500, "bad"), settled)
         requests.wait_for(lambda: len(requests.calls) > 50)
         for _ in range(3):
-            fine = writer.submit(sums(500, "good"), settled)
+            fine = submit(writer, sums(500, "good"), settled)
             assert settled.get() is fine
         assert not stuck.settled
         assert stuck.trouble == {"bad": cause}
@@ -308,12 +307,12 @@ def test_a_slow_throttled_table_leaves_the_other_threads_to_others() -> None:
     requests, settled = Requests(), Settled()
     requests.script = lambda _, c: THROTTLED if c.table == "slow" else Applied()
     with writing(requests, max_requests=4) as writer:
-        writer.submit(sums(500, "slow"), settled)
+        submit(writer, sums(500, "slow"), settled)
         slow = writer._tables["slow"]
         wait_for(writer, lambda: slow.limit == 1 and slow.running <= 1)
         requests.hold(lambda batch: batch[0].table == "slow")
         requests.wait_for(lambda: requests.running == 1)
-        fine = writer.submit(sums(500, "good"), settled)
+        fine = submit(writer, sums(500, "good"), settled)
         assert settled.get() is fine
         requests.script = applied
 
@@ -323,7 +322,7 @@ def test_a_window_with_one_table_in_trouble_names_it_and_waits_for_it() -> None:
     denied = Refused("AccessDenied: no")
     requests.script = lambda _, c: denied if c.table == "bad" else Applied()
     with writing(requests) as writer:
-        write = writer.submit(sums(30, "bad") | sums(30, "good"), settled)
+        write = submit(writer, sums(30, "bad") | sums(30, "good"), settled)
         wait_for(writer, lambda: write.open == 2 and len(write.trouble) == 1)
         assert write.refused == {"bad": "AccessDenied: no"}
         assert settled.more == 0
@@ -335,7 +334,7 @@ def test_a_window_with_one_table_in_trouble_names_it_and_waits_for_it() -> None:
 def test_only_a_refusal_counts_as_refused() -> None:
     requests, settled = Requests(lambda *_: THROTTLED), Settled()
     with writing(requests) as writer:
-        write = writer.submit(sums(1), settled)
+        write = submit(writer, sums(1), settled)
         wait_for(writer, lambda: bool(write.trouble))
         assert write.refused == {}
         requests.script = applied
@@ -348,8 +347,11 @@ def test_only_a_refusal_counts_as_refused() -> None:
 def flow(script: Script, window: dict[CounterRef, int]) -> tuple[Requests, Write]:
     requests, settled = Requests(script), Settled()
     with writing(requests, max_requests=1) as writer:
-        writer.submit(window, settled)
+        submit(writer, window, settled)
         write = settled.get()
+        while write.held:
+            writer.proceed(write)
+            assert settled.get() is write
     assert settled.more == 0
     assert write.settled
     return requests, write
@@ -383,26 +385,41 @@ def test_statements_that_the_item_refuses_become_single_updates() -> None:
     ]
 
 
-def test_counters_that_fail_together_are_written_alone_and_only_the_bad_one_is_rejected() -> None:
+def test_counters_that_fail_together_are_looked_at_and_only_the_bad_one_is_rejected() -> None:
     window = {CounterRef("tab", "k", None, name): i for i, name in enumerate(["a", "bad", "c"])}
     window |= sums(2)
 
     def script(step: Step, found: Change) -> Answer:
         if "bad" not in found.sums:
             return Applied()
-        if step is not Step.UPDATE_ITEM:
-            return Next(Step.UPDATE_ITEM)
-        return Split() if len(found.sums) > 1 else NO_NUMBER
+        if step is Step.LOOK:
+            return Partly({"bad": NO_NUMBER})
+        return Next(Step.LOOK if step is Step.UPDATE_ITEM else Step.UPDATE_ITEM)
 
     requests, write = flow(script, window)
     assert write.rejected == {CounterRef("tab", "k", None, "bad"): NO_NUMBER}
-    singles = [batch for step, batch in requests.calls if step is Step.UPDATE_ITEM]
-    assert singles == [
-        (change("k", a=0, bad=1, c=2),),
-        (change("k", a=0),),
-        (change("k", bad=1),),
-        (change("k", c=2),),
+    all_three = (change("k", a=0, bad=1, c=2),)
+    assert [call for call in requests.calls if call[0].alone] == [
+        (Step.UPDATE_ITEM, all_three),
+        (Step.LOOK, all_three),
+        (Step.UPDATE_ITEM, (change("k", a=0, c=2),)),
     ]
+
+
+def test_what_is_held_back_is_written_only_when_it_may() -> None:
+    window = {CounterRef("tab", "k", None, name): 1 for name in ("good", "bad")}
+
+    def script(_step: Step, found: Change) -> Answer:
+        return Partly({"bad": NO_NUMBER}) if "bad" in found.sums else Applied()
+
+    requests, settled = Requests(script), Settled()
+    with writing(requests) as writer:
+        write = submit(writer, window, settled)
+        assert settled.get() is write
+        assert (write.settled, write.held, len(requests.calls)) == (True, [change("k", good=1)], 1)
+        writer.proceed(write)
+        assert settled.get() is write
+    assert (write.held, requests.sent[-1]) == ([], change("k", good=1))
 
 
 def test_a_rejected_item_rejects_each_of_its_counters_and_nothing_else() -> None:
@@ -446,9 +463,12 @@ class Table:
             ]
             return self.chance.choice(causes)
         kind = self.kind[found.key]
-        if step is Step.UPDATE_ITEM:
+        if step.alone:
             if kind == "text" and "bad" in found.sums:
-                return Split() if len(found.sums) > 1 else NO_NUMBER
+                many = len(found.sums) > 1
+                if step is Step.LOOK:
+                    return Partly({"bad": NO_NUMBER})
+                return Next(Step.LOOK) if many else NO_NUMBER
         elif step is Step.INSERT:
             if kind != "missing":
                 return Next(Step.UPDATE)
@@ -475,8 +495,14 @@ def test_whatever_happens_each_sum_is_added_once_or_rejected(seed: int) -> None:
         for _ in range(6)
     ]
     with writing(Requests(table), max_requests=4) as writer:
-        writes = [writer.submit(window, settled) for window in windows]
-        done = [settled.get() for _ in writes]
+        writes = [submit(writer, window, settled) for window in windows]
+        done = []
+        while len(done) < len(writes):
+            write = settled.get()
+            if write.held:
+                writer.proceed(write)
+            else:
+                done.append(write)
     assert settled.more == 0
     assert {id(write) for write in done} == {id(write) for write in writes}
     expected: Counter[CounterRef] = Counter()
@@ -495,7 +521,7 @@ def test_settled_is_said_once_and_only_when_nothing_is_open() -> None:
     last = "k249"
     requests.hold(lambda batch: any(c.key == last for c in batch))
     with writing(requests, max_requests=4) as writer:
-        write = writer.submit(sums(250), settled)
+        write = submit(writer, sums(250), settled)
         wait_for(writer, lambda: write.open == 1)
         assert (settled.more, write.settled) == (0, False)
         requests.release()
@@ -507,28 +533,28 @@ def test_a_cancelled_window_sends_nothing_more_and_is_never_settled() -> None:
     requests, settled = Requests(), Settled()
     requests.hold()
     with writing(requests, max_requests=2) as writer:
-        gone = writer.submit(sums(250), settled)
+        gone = submit(writer, sums(250), settled)
         requests.wait_for(lambda: requests.running == 2)
         writer.cancel(gone)
         requests.release()
-        other = writer.submit(sums(50, start=1000), settled)
+        other = submit(writer, sums(50, start=1000), settled)
         assert settled.get() is other
     assert len(requests.calls) == 4
     assert settled.more == 0
 
 
-@pytest.mark.parametrize("after", [Next(Step.INSERT), THROTTLED, Refused("AccessDenied"), Split()])
+@pytest.mark.parametrize("after", [Next(Step.INSERT), THROTTLED, Refused("AccessDenied"), Partly()])
 def test_a_cancelled_window_is_not_followed_up(after: Answer) -> None:
     requests, settled = Requests(lambda *_: after), Settled()
     requests.hold()
     with writing(requests, max_requests=1) as writer:
-        gone = writer.submit(sums(1), settled)
+        gone = submit(writer, sums(1), settled)
         requests.wait_for(lambda: requests.running == 1)
         writer.cancel(gone)
         requests.release()
         wait_for(writer, lambda: gone.requests == 1)
         requests.script = applied
-        other = writer.submit(sums(1, start=5), settled)
+        other = submit(writer, sums(1, start=5), settled)
         assert settled.get() is other
     assert [c.key for c in requests.sent] == ["k0", "k5"]
     assert settled.more == 0
@@ -538,7 +564,7 @@ def test_the_last_answer_of_a_cancelled_window_does_not_settle_it() -> None:
     requests, settled = Requests(), Settled()
     requests.hold()
     with writing(requests, max_requests=1) as writer:
-        gone = writer.submit(sums(1), settled)
+        gone = submit(writer, sums(1), settled)
         requests.wait_for(lambda: requests.running == 1)
         writer.cancel(gone)
         requests.release()
@@ -550,7 +576,7 @@ def test_close_waits_for_what_is_on_its_way_and_sends_no_more() -> None:
     requests, settled = Requests(), Settled()
     requests.hold()
     writer = Writer(requests, max_requests=2)
-    writer.submit(sums(250), settled)
+    submit(writer, sums(250), settled)
     requests.wait_for(lambda: requests.running == 2)
     closing = threading.Thread(target=writer.close)
     closing.start()
@@ -567,7 +593,7 @@ def test_close_waits_for_what_is_on_its_way_and_sends_no_more() -> None:
 def test_close_does_not_wait_for_pauses() -> None:
     requests, settled = Requests(lambda *_: Refused("AccessDenied")), Settled()
     with writing(requests, clock=lambda: 0.0) as writer:
-        writer.submit(sums(1), settled)
+        submit(writer, sums(1), settled)
         wait_for(writer, lambda: bool(writer._later))
     assert len(requests.calls) == 1
 
@@ -578,7 +604,7 @@ def test_an_exception_of_a_request_surfaces() -> None:
 
     requests, settled = Requests(broken), Settled()
     with writing(requests, fails=True, max_requests=1) as writer:
-        write = writer.submit(sums(1), settled)
+        write = submit(writer, sums(1), settled)
         ended(writer)
     assert isinstance(writer.failure, RuntimeError)
     assert not write.settled
@@ -592,7 +618,7 @@ def test_an_answer_too_few_is_a_defect_not_a_loss() -> None:
 
     settled = Settled()
     with writing(Short(), fails=True, max_requests=1) as writer:
-        write = writer.submit(sums(25), settled)
+        write = submit(writer, sums(25), settled)
         ended(writer)
     assert isinstance(writer.failure, ValueError)
     assert not write.settled
@@ -603,6 +629,6 @@ def test_an_exception_of_the_one_who_is_told_surfaces() -> None:
         raise RuntimeError("a defect")
 
     with writing(Requests(), fails=True, max_requests=1) as writer:
-        writer.submit(sums(1), told)
+        submit(writer, sums(1), told)
         ended(writer)
     assert isinstance(writer.failure, RuntimeError)

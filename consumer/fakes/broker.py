@@ -127,9 +127,11 @@ class FakeBroker:
         self.sleep = sleep
         self.lock = threading.RLock()
         self.logs: dict[str, list[Log]] = {}
+        self.topic_ids: dict[str, str] = {}
         self.groups: dict[str, Group] = {}
         self._clock = clock
         self._numbers = itertools.count(1)
+        self._ids = itertools.count(1)
 
     def consumer(self, conf: Mapping[str, Any]) -> "FakeConsumer":
         """Make a consumer; it reads the properties that it has and ignores the others."""
@@ -147,11 +149,24 @@ class FakeBroker:
         """Make a topic, or add partitions to it. Raises `ValueError` if it has more."""
         with self.lock:
             logs = self.logs.setdefault(name, [])
+            self.topic_ids.setdefault(name, self._topic_id())
             if len(logs) > partitions:
                 raise ValueError(f"topic {name} has {len(logs)} partitions already")
             logs.extend(Log() for _ in range(partitions - len(logs)))
             for group in self.groups.values():
                 group.rebalance(self.partitions_of)
+
+    def recreate_topic(self, name: str, partitions: int = 1) -> None:
+        """Delete a topic and make it again, empty and with another id, under running consumers.
+
+        They go on at their positions and do not notice, as librdkafka does.
+        """
+        with self.lock:
+            self.logs[name] = [Log() for _ in range(partitions)]
+            self.topic_ids[name] = self._topic_id()
+
+    def _topic_id(self) -> str:
+        return f"{next(self._ids):08x}{0:024x}"
 
     def append_gap(self, topic: str, partition: int, count: int = 1) -> None:
         """Use up offsets without a message, as transactions and compaction do."""

@@ -147,10 +147,11 @@ class FakeConsumer(Membership):
             self._broker.sleep(max(timeout, 0))
             raise failure(KafkaError._TIMED_OUT, "Failed to get committed offsets")
         with self._broker.lock:
-            offsets = self._broker.group(self.group_id).offsets
+            group = self._broker.group(self.group_id)
+            found = [(p, group.offsets.get(place(p), OFFSET_INVALID)) for p in partitions]
             return [
-                TopicPartition(p.topic, p.partition, offsets.get(place(p), OFFSET_INVALID))
-                for p in partitions
+                TopicPartition(p.topic, p.partition, offset, group.metadata.get(place(p), ""))
+                for p, offset in found
             ]
 
     def get_watermark_offsets(

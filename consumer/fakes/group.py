@@ -32,10 +32,11 @@ class Member:
 
 @dataclass(slots=True)
 class Group:
-    """The members in the order in which they joined, and the committed offsets."""
+    """The members in the order in which they joined, the committed offsets, their metadata."""
 
     members: list[Member] = field(default_factory=list)
     offsets: dict[Partition, int] = field(default_factory=dict)
+    metadata: dict[Partition, str] = field(default_factory=dict)
     generation: int = 0
 
     def join(self, member: Member, partitions_of: PartitionsOf) -> None:

@@ -161,6 +161,7 @@ class Membership:
                     refusal, is_stored = KafkaError.UNKNOWN_MEMBER_ID, False
                 if is_stored:
                     group.offsets[place(partition)] = partition.offset
+                    group.metadata[place(partition)] = partition.metadata or ""
                 code = code or refusal
         error = KafkaError(code, "Commit failed") if code else None
         return error, [AnsweredPartition(p.topic, p.partition, p.offset, error) for p in asked]

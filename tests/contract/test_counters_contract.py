@@ -6,27 +6,22 @@ The first half holds for all three; the second puts a proxy with faults before t
 import itertools
 import queue
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from consumer.answers import Answer, Applied, Fenced, Next, Partly, Refused, Rejected, Retry
 from consumer.counters import Counters, increment
 from consumer.errors import ConfigError, IncrementError, RowError, UnavailableError
+from consumer.fakes import FakeDynamoDB
+from consumer.fence import Fence
 from consumer.row import CounterRef, KeySchema, Reason, key_value
-from consumer.statements import (
-    Answer,
-    Applied,
-    Change,
-    Next,
-    Refused,
-    Rejected,
-    Retry,
-    Step,
-    key_attributes,
-)
+from consumer.statements import Change, Step, key_attributes
 from consumer.tables import create_table, describe, make_client
-from consumer.writer import Write, Writer
-from tests.conftest import MakeTable, environment, unique
+from consumer.window import Window
+from consumer.write import Write
+from consumer.writer import Writer
+from tests.conftest import MakeTable, environment, unique, window_of
 from tests.conftest import make_client as plain_client
 from tests.proxy import (
     DropRequest,
@@ -55,10 +50,14 @@ def refs(table: str, keys: Iterable[str], name: str = "count") -> list[CounterRe
 
 
 def add(
-    client: "DynamoDBClient", *windows: Mapping[CounterRef, int], first: Step = Step.UPDATE
+    client: "DynamoDBClient",
+    *windows: Mapping[CounterRef, int] | Window,
+    first: Step = Step.UPDATE,
+    fence: str | None = None,
 ) -> list[Write]:
     """Write windows at the same time and return how they ended; pauses are over at once."""
-    tables = {ref.table for window in windows for ref in window}
+    full = [window if isinstance(window, Window) else window_of(window) for window in windows]
+    tables = {ref.table for window in full for ref in window.sums}
     counters = Counters(client, {table: describe(client, table) for table in tables})
     settled: queue.Queue[Write | BaseException] = queue.Queue()
     jumps = itertools.count(0.0, 1000.0)
@@ -72,8 +71,14 @@ def add(
 
     writer = Writer(execute, max_requests=4, first_step=first, clock=jumps.__next__)
     try:
-        writes = [writer.submit(window, settled.put) for window in windows]
-        done = [settled.get(timeout=SECONDS) for _ in writes]
+        writes = [writer.submit(window, settled.put, fence) for window in full]
+        done: list[Write | BaseException] = []
+        while len(done) < len(writes):
+            found = settled.get(timeout=SECONDS)
+            if isinstance(found, Write) and found.held:
+                writer.proceed(found)
+            else:
+                done.append(found)
     finally:
         writer.close()
     assert {id(found) for found in done} == {id(write) for write in writes}, done
@@ -167,6 +172,151 @@ def test_a_counter_that_is_a_string_is_rejected_and_its_neighbours_are_applied(
     ten = CounterRef(table, "both", None, "hits")
     assert numbers(dynamodb, good) == dict.fromkeys(good, 5) | {ten: 15}
     assert stored(dynamodb, bad) == {ref: {"S": "text"} for ref in bad}
+
+
+# --- fenced windows --------------------------------------------------------------------------
+
+FENCE = "fence_0123abcd_7"
+
+
+def window(table: str, *events: tuple[int, str, str, int]) -> Window:
+    """Make a window of (offset, key, counter, increment)."""
+    made = Window()
+    increments = [(CounterRef(table, key, None, name), incr) for _, key, name, incr in events]
+    made.add([offset for offset, *_ in events], increments)
+    return made
+
+
+@pytest.mark.parametrize("first", [Step.UPDATE, Step.UPDATE_ITEM])
+def test_a_fenced_window_counts_once_whatever_the_items_are(
+    dynamodb: "DynamoDBClient", make_table: MakeTable, first: Step
+) -> None:
+    table = make_table(dynamodb)
+    put(dynamodb, table, "counted", count={"N": "100"}, note={"S": "stays"})
+    put(dynamodb, table, "fenced", count={"N": "100"}, **{FENCE: {"N": "9"}})
+    put(dynamodb, table, "other", count={"N": "100"}, fence_0123abcd_8={"N": "9999"})
+    put(dynamodb, table, "bare", **{FENCE: {"N": "9"}})
+    put(dynamodb, table, "empty")
+    put(dynamodb, table, "in", count={"N": "100"}, **{FENCE: {"N": "19"}})
+    keys = ["counted", "fenced", "other", "bare", "empty", "missing", "in"]
+    keys += [f"k{i}" for i in range(30)]
+    events = [(10 + i % 10, key, "count", i + 1) for i, key in enumerate(keys)]
+    events += [(19, "missing", "hits", 7), (19, "counted", "hits", 8)]
+    full = window(table, *sorted(events))
+    (write,) = add(dynamodb, full, first=first, fence=FENCE)
+    had = dict.fromkeys(("counted", "fenced", "other"), 100)
+    expected = {
+        ref: n + (had.get(ref.key, 0) if ref.name == "count" else 0) for ref, n in full.sums.items()
+    }
+    expected[CounterRef(table, "in", None, "count")] = 100
+    for _ in range(2):
+        assert numbers(dynamodb, expected) == expected
+        fences = stored(dynamodb, refs(table, keys, FENCE))
+        assert fences == {ref: {"N": "19"} for ref in fences}
+        assert write.rejected == {}
+        (write,) = add(dynamodb, full, first=first, fence=FENCE)  # once more: nothing changes
+        assert (write.fenced, write.suppressed) == (len(keys), len(events))
+    assert stored(dynamodb, refs(table, ["counted"], "note"))
+
+
+@pytest.mark.parametrize("first", [Step.UPDATE, Step.UPDATE_ITEM])
+def test_of_a_window_that_is_in_by_half_only_the_rest_is_added(
+    dynamodb: "DynamoDBClient", make_table: MakeTable, first: Step
+) -> None:
+    table = make_table(dynamodb)
+    events = [(i, f"k{i % 3}", "hits" if i % 2 else "count", 10**i) for i in range(20)]
+    add(dynamodb, window(table, *events[:13]), first=first, fence=FENCE)
+    (write,) = add(dynamodb, window(table, *events[5:]), first=first, fence=FENCE)
+    whole = window(table, *events).sums
+    assert numbers(dynamodb, whole) == whole
+    assert (write.fenced, write.suppressed) == (3, 8)
+
+
+@pytest.mark.parametrize("first", [Step.UPDATE, Step.UPDATE_ITEM])
+def test_a_bad_counter_of_a_fenced_item_holds_back_the_good_ones(
+    dynamodb: "DynamoDBClient", make_table: MakeTable, first: Step
+) -> None:
+    table = make_table(dynamodb)
+    put(dynamodb, table, "a", bad={"S": "text"}, good={"N": "1"}, **{FENCE: {"N": "3"}})
+    put(dynamodb, table, "alone", bad={"S": "text"})
+    full = window(table, (2, "a", "bad", 1), (4, "a", "bad", 1), (5, "a", "good", 5))
+    alone = window(table, (4, "alone", "bad", 1))
+    settled: queue.Queue[Write] = queue.Queue()
+    counters = Counters(dynamodb, {table: describe(dynamodb, table)})
+    writer = Writer(counters.execute, first_step=first)
+    good, bad = CounterRef(table, "a", None, "good"), CounterRef(table, "a", None, "bad")
+    try:
+        write = writer.submit(full, settled.put, FENCE)
+        assert settled.get(timeout=SECONDS) is write
+        assert {ref: why.first for ref, why in write.rejected.items()} == {bad: 4}
+        assert numbers(dynamodb, [good]) == {good: 1}, "added before its neighbour was stored"
+        writer.proceed(write)
+        assert settled.get(timeout=SECONDS) is write
+        write = writer.submit(alone, settled.put, FENCE)
+        assert settled.get(timeout=SECONDS) is write
+    finally:
+        writer.close()
+    assert numbers(dynamodb, [good, bad._replace(name=FENCE)]) == {
+        good: 6,
+        bad._replace(name=FENCE): 5,
+    }
+    assert set(write.rejected) == set(alone.sums)
+    assert stored(dynamodb, refs(table, ["alone"], FENCE)) == {
+        CounterRef(table, "alone", None, FENCE): None
+    }
+
+
+def test_what_the_fenced_steps_answer(dynamodb: "DynamoDBClient", make_table: MakeTable) -> None:
+    table = make_table(dynamodb)
+    counters = Counters(dynamodb, {table: describe(dynamodb, table)})
+    put(dynamodb, table, "none", count={"N": "1"})
+    put(dynamodb, table, "low", count={"N": "1"}, **{FENCE: {"N": "9"}})
+    put(dynamodb, table, "in", count={"N": "1"}, **{FENCE: {"N": "14"}})
+    put(dynamodb, table, "bare", **{FENCE: {"N": "9"}})
+    put(dynamodb, table, "text", count={"S": "x"}, **{FENCE: {"N": "9"}})
+    put(dynamodb, table, "odd", count={"N": "1"}, **{FENCE: {"S": "x"}})
+    fence = Fence(FENCE, 10, 19)
+
+    def ask(step: Step, *keys: str) -> list[Answer]:
+        changes = [Change(table, key, None, {"count": 1}, fence) for key in keys]
+        if step.alone:
+            return [answer for change in changes for answer in counters.execute(step, [change])]
+        return counters.execute(step, changes)
+
+    assert ask(Step.UPDATE, "none", "in", "bare", "missing") == [
+        Next(Step.FIRST),
+        Fenced(14),
+        Next(Step.UPDATE_ITEM),
+        Next(Step.INSERT),
+    ]
+    assert ask(Step.FIRST, "low", "in", "missing") == [
+        Next(Step.UPDATE),
+        Fenced(14),
+        Next(Step.INSERT),
+    ]
+    assert ask(Step.INSERT, "low", "new") == [Next(Step.UPDATE), Applied()]
+    assert ask(Step.UPDATE_ITEM, "in", "new") == [Fenced(14), Fenced(19)]
+    assert all(isinstance(found, Rejected) for found in ask(Step.UPDATE, "odd"))
+    assert all(isinstance(found, Rejected) for found in ask(Step.UPDATE_ITEM, "odd", "text"))
+    partly, fenced = ask(Step.LOOK, "text", "in")
+    assert (type(partly), fenced) == (Partly, Fenced(14))
+    assert ask(Step.FIRST, "none") == [Applied()]
+    assert ask(Step.UPDATE, "low") == [Applied()]
+    assert numbers(dynamodb, refs(table, ["none", "low", "in", "new"])) == {
+        CounterRef(table, key, None, "count"): n
+        for key, n in {"none": 2, "low": 2, "in": 1, "new": 1}.items()
+    }
+
+
+def test_a_sum_of_too_many_digits_is_found_among_its_neighbours(make_table: MakeTable) -> None:
+    client = cast("Any", FakeDynamoDB())
+    table = make_table(client)
+    put(client, table, "a", full={"N": "9" * 38}, good={"N": "1"})
+    events = window(table, (1, "a", "full", 2), (2, "a", "good", 1))
+    (write,) = add(client, events, fence=FENCE)
+    assert [ref.name for ref in write.rejected] == ["full"]
+    good = CounterRef(table, "a", None, "good")
+    assert numbers(client, [good]) == {good: 2}
 
 
 def test_windows_that_make_the_same_items_at_once_all_count(

@@ -1,0 +1,119 @@
+"""What a setting's value must be. A check returns what is wrong with it, the value included."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+# A check returns what is wrong with a value, the value included, or None.
+Check = Callable[[Any], str | None]
+
+INT64 = 2**63
+HOUR_MS = 3_600_000
+_MOST_SHOWN = 80  # characters of a wrong value in a message
+_SERVER = re.compile(r"([A-Z_]+://)?(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+)(:\d{1,5})?", re.IGNORECASE)
+_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
+GROUP = re.compile(r"[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]{0,253}[^\s\x00-\x1f\x7f])?")
+COUNTER_NAME = re.compile(r"(?!fence_[0-9a-f]{8}_[0-9]+$)[A-Za-z0-9_.-]{1,255}")
+_PROPERTY = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
+
+
+def shown(value: object) -> str:
+    """Return a wrong value as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."
+
+
+def between(low: int, high: int) -> Check:
+    """Take whole numbers of a range, both ends among them."""
+
+    def check(value: object) -> str | None:
+        # A bool is an int to Python, and nobody means one by it.
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if whole and low <= value <= high:  # type: ignore[operator]
+            return None
+        return f"{shown(value)} is not a whole number from {low} to {high}"
+
+    return check
+
+
+def matching(pattern: re.Pattern[str], rule: str) -> Check:
+    """Take text that a pattern matches whole; ``rule`` says what it must be."""
+
+    def check(value: object) -> str | None:
+        if isinstance(value, str) and pattern.fullmatch(value) and _is_unicode(value):
+            return None
+        return f"{shown(value)} {rule}"
+
+    return check
+
+
+def _is_unicode(text: str) -> bool:
+    # Bytes of the environment that are not UTF-8 arrive as lone surrogates.
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def one_of(literal: object) -> Check:
+    """Take the values of a Literal."""
+    choices = get_args(literal)
+
+    def check(value: object) -> str | None:
+        known = isinstance(value, str) and value in choices
+        return None if known else f"{shown(value)} is not one of {', '.join(choices)}"
+
+    return check
+
+
+def or_none(check: Check) -> Check:
+    """Take None, or what another check takes."""
+    return lambda value: None if value is None else check(value)
+
+
+int64 = between(-INT64, INT64 - 1)
+topic = matching(
+    _TOPIC, "is not a topic name: use 1 to 249 letters, digits, '.', '_' or '-', not '.' or '..'"
+)
+attribute = matching(
+    COUNTER_NAME,
+    "is not a counter: use 1 to 255 letters, digits, '_', '.' or '-', not a fence's name",
+)
+table = matching(TABLE_NAME, "is not a table name: use 3 to 255 letters, digits, '_', '.' or '-'")
+
+
+def servers(value: object) -> str | None:
+    """Take a list of brokers."""
+    parts = value.split(",") if isinstance(value, str) else [""]
+    if all(_SERVER.fullmatch(part.strip()) for part in parts):
+        return None
+    return f"{shown(value)} is not a list of brokers: give host:port, separated by commas"
+
+
+def tables(value: object) -> str | None:
+    """Take a tuple of table names."""
+    if not isinstance(value, tuple):
+        return f"{shown(value)} is not a list of table names"
+    for name in value:
+        if isinstance(name, str) and name.startswith("arn:"):
+            return f"{shown(name)} is an ARN: give the table's plain name"
+        if problem := table(name):
+            return problem
+    return None
+
+
+def path(value: object) -> str | None:
+    """Take the path of a file."""
+    return None if isinstance(value, Path) else f"{shown(value)} is not the path of a file"
+
+
+def properties(value: object) -> str | None:
+    """Take names and values of the Kafka client's properties."""
+    if not isinstance(value, dict):
+        return f"{shown(value)} is not a table of properties and their values"
+    for name, text in value.items():
+        if not (isinstance(name, str) and _PROPERTY.fullmatch(name)):
+            return f"{shown(name)} is not a property's name"
+        if not (isinstance(text, str) and _is_unicode(text)):
+            # The value may be a password, so it is not shown.
+            return f"the value of {shown(name)} is not text"
+    return None

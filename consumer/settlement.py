@@ -1,0 +1,90 @@
+"""What happens to a closed window until its offsets may be committed.
+
+In this order: the topic is known to be the one that was read; the sums are written; what the table
+refused for good is stored as dead letters; only then, the other counters of such items. An item's
+fence hides all events below it, so it is never set before they are counted or stored.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+from consumer.dead_letters import Letter, Letters
+from consumer.fence import fence_name
+from consumer.identity import Identity
+from consumer.logs import Every
+from consumer.partition import Partition, Pending
+from consumer.refused import Refused
+from consumer.writer import Writes
+
+log = logging.getLogger(__name__)
+
+
+class Settlement:
+    """Moves closed windows on; ``suppressed`` counts the events that fences held back.
+
+    With ``topic_id`` each item takes a window only once (exactly-once); without, no item has a
+    fence. ``on_done`` is called, on other threads, when there may be something to do.
+    """
+
+    def __init__(  # noqa: PLR0913 - its parts
+        self,
+        writer: Writes,
+        letters: Letters,
+        refused: Refused,
+        identity: Identity,
+        on_done: Callable[[object], None],
+        topic_id: str | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.suppressed = 0
+        self._writer = writer
+        self._letters = letters
+        self._refused = refused
+        self._identity = identity
+        self._on_done = on_done
+        self._topic_id = topic_id
+        self._may_say = Every(1.0, clock)
+        self._unsaid = 0
+
+    def store(self, pending: Pending, item: Letter) -> None:
+        """Store a dead letter of a window, which is not settled before that."""
+        pending.letters += 1
+        self._letters.store(item, pending.stored, pending.wanted)
+        self._unsaid += 1
+        if self._may_say():
+            log.warning("dead letter", extra={"fields": {**item.fields(), "letters": self._unsaid}})
+            self._unsaid = 0
+
+    def settle(self, partition: Partition, now: float) -> None:
+        """Do for the closed window of a partition what can be done now."""
+        closing = partition.closing
+        if closing is None or not partition.known:
+            return
+        if closing.unwritten and self._identity.confirmed(closing.ticket):
+            fence = fence_name(self._topic_id, partition.number) if self._topic_id else None
+            closing.write = self._writer.submit(closing.window, self._on_done, fence)
+        for item in self._refused.letters(partition.number, closing):
+            self.store(closing, item)
+        if closing.write is not None and closing.write.held and not closing.halfway:
+            self._writer.proceed(closing.write)
+        if closing.settled:
+            partition.settle()
+            self._tell(partition.number, closing, now)
+
+    def _tell(self, number: int, closed: Pending, now: float) -> None:
+        window, write = closed.window, closed.write
+        if write is not None and write.fenced:
+            self.suppressed += write.suppressed
+            fields = {"partition": number, "items": write.fenced, "events": write.suppressed}
+            log.info("fence refused", extra={"fields": fields})
+        fields = {
+            "partition": number,
+            "first": window.first,
+            "last": window.last,
+            "events": len(window),
+            "counters": len(window.sums),
+            "requests": write.requests if write else 0,
+            "ms": round((now - closed.since) * 1000),
+        }
+        log.debug("window written", extra={"fields": fields})
