@@ -31,8 +31,9 @@ from consumer import run as product
 from consumer.counters import Counters
 from consumer.kafka import consumer_config
 from consumer.row import CounterRef
-from consumer.settings import Settings
+from consumer.settings import ProcessingGuarantee, Settings
 from consumer.tables import make_client
+from consumer.window import Window
 from consumer.worker import BATCH, POLL_S
 from consumer.writer import Writer
 
@@ -61,6 +62,7 @@ class Plan:
     topic: str = ""
     group: str = ""
     window_ms: int = 1000
+    guarantee: ProcessingGuarantee = "at-least-once"
 
 
 def peak_bytes() -> int:
@@ -132,6 +134,7 @@ def _settings(plan: Plan) -> Settings:
         group_id=plan.group,
         tables=(TABLE,),
         window_ms=plan.window_ms,
+        processing_guarantee=plan.guarantee,
     )
 
 
@@ -172,10 +175,11 @@ def write(plan: Plan) -> Seen:
     writer = Writer(counters.execute)
     ready = threading.Semaphore(0)
     refs = [CounterRef(TABLE, f"key-{i}", None, "count") for i in range(plan.events // 10)]
-    sums = dict(zip(refs, range(1, len(refs) + 1), strict=True))
+    window = Window()
+    window.add(range(len(refs)), list(zip(refs, range(1, len(refs) + 1), strict=True)))
     first = Moment.now()
     for number in range(11):
-        writer.submit(sums, lambda _: ready.release())
+        writer.submit(window, lambda _: ready.release())
         ready.acquire()
         if number == 0:  # connections and credentials are there now
             first = Moment.now()

@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from bench.child import TABLE, Moment, Plan
@@ -16,6 +16,7 @@ from consumer.embedded import environment
 from consumer.emit import Emitter
 from consumer.errors import DynatomicError
 from consumer.produce import samples
+from consumer.settings import ProcessingGuarantee
 
 COUNTERS: Final = 10_000
 PARTITIONS: Final = 4
@@ -53,6 +54,7 @@ class Run:
     workload: str
     kind: str
     window_ms: int
+    guarantee: str
     round: int
     events: int
     start_s: float
@@ -63,9 +65,17 @@ class Run:
     requests: int
     statements: int
 
+    @property
+    def label(self) -> str:
+        """What ran, as the table says it."""
+        if self.kind != "run":
+            return "raw consume()"
+        return f"{self.window_ms / 1000:g} s, {self.guarantee}"
+
 
 WORKLOADS: Final = (Workload("constant increments", 1), Workload("increments 1-1000", 1000))
 WINDOWS_MS: Final = (1000, 5000)
+GUARANTEES: Final[tuple[ProcessingGuarantee, ...]] = ("at-least-once", "exactly-once")
 
 
 def fill(bootstrap_servers: str, topic: str, workload: Workload, events: int) -> Topic:
@@ -87,39 +97,40 @@ def fill(bootstrap_servers: str, topic: str, workload: Workload, events: int) ->
 def rounds(
     bootstrap_servers: str, sink: Sink, topics: list[Topic], count: int, say: Say
 ) -> Iterator[Run]:
-    """Run raw and each window in turn, on each topic, ``count`` times."""
+    """Run raw, and each window with each guarantee, in turn, on each topic, ``count`` times."""
     for number in range(1, count + 1):
         for topic in topics:
-            turns = [("raw", 0), *(("run", window) for window in WINDOWS_MS)]
-            for kind, window_ms in turns:
-                run = consume(bootstrap_servers, sink, topic, kind, window_ms, number)
-                what = f"{window_ms / 1000:g} s windows" if window_ms else "raw"
+            turns = [("raw", Plan(topic.events))]
+            for window_ms in WINDOWS_MS:
+                for guarantee in GUARANTEES:
+                    plan = Plan(topic.events, window_ms=window_ms, guarantee=guarantee)
+                    turns.append(("run", plan))
+            for kind, plan in turns:
+                run = consume(bootstrap_servers, sink, topic, kind, plan, number)
                 speed = run.events / run.seconds
-                say(f"round {number}: {run.workload}, {what}: {speed:,.0f} events/s")
+                say(f"round {number}: {run.workload}, {run.label}: {speed:,.0f} events/s")
                 yield run
 
 
 def consume(  # noqa: PLR0913 - all that tells one run from another
-    bootstrap_servers: str, sink: Sink, topic: Topic, kind: str, window_ms: int, number: int
+    bootstrap_servers: str, sink: Sink, topic: Topic, kind: str, plan: Plan, number: int
 ) -> Run:
     """Read a topic once, as a new group.
 
     Raises `DynatomicError` if the child fails, or if what the sink was sent is not the topic's sum.
     """
     group = f"bench-{uuid.uuid4().hex[:12]}"
-    plan = Plan(topic.events, bootstrap_servers, topic.name, group, window_ms or WINDOWS_MS[0])
+    plan = replace(plan, bootstrap_servers=bootstrap_servers, topic=topic.name, group=group)
     expected = topic.total if kind == "run" else 0
-    return _child(kind, plan, sink, expected, (topic.workload.name, window_ms, number))
+    return _child(kind, plan, sink, expected, (topic.workload.name, number))
 
 
 def write(sink: Sink, kind: str, counters: int, number: int) -> Run:
     """Write counters without Kafka; ``events`` of the result are counters."""
-    return _child(kind, Plan(counters), sink, None, ("write", 0, number))
+    return _child(kind, Plan(counters), sink, None, ("write", number))
 
 
-def _child(
-    kind: str, plan: Plan, sink: Sink, expected: int | None, what: tuple[str, int, int]
-) -> Run:
+def _child(kind: str, plan: Plan, sink: Sink, expected: int | None, what: tuple[str, int]) -> Run:
     sink.take()
     before, started = _children_cpu(), time.monotonic()
     child = subprocess.run(
@@ -142,11 +153,12 @@ def _child(
         raise DynatomicError(f"{kind} added {counts.added} to the counters, not {expected}")
     seen = json.loads(child.stdout)
     first, last = Moment(*seen["first"]), Moment(*seen["last"])
-    workload, window_ms, number = what
+    workload, number = what
     return Run(
         workload=workload,
         kind=kind,
-        window_ms=window_ms,
+        window_ms=plan.window_ms if kind == "run" else 0,
+        guarantee=plan.guarantee if kind == "run" else "",
         round=number,
         events=plan.events,
         start_s=first.clock - started,

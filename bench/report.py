@@ -34,10 +34,10 @@ def summary(runs: Iterable[Run]) -> list[dict[str, Any]]:
 
     ``of_raw`` is the median of the ratios to the raw run of the same round.
     """
-    measured = sorted(runs, key=lambda r: (r.workload, r.window_ms, r.round))
+    measured = sorted(runs, key=lambda r: (r.workload, r.window_ms, r.guarantee, r.round))
     raw = {(r.workload, r.round): r for r in measured if r.kind == "raw"}
     rows = []
-    for (workload, window_ms), group in groupby(measured, lambda r: (r.workload, r.window_ms)):
+    for (workload, label), group in groupby(measured, lambda r: (r.workload, r.label)):
         same = list(group)
         speeds = [r.events / r.seconds for r in same]
         beside = [raw[workload, r.round] for r in same]
@@ -45,7 +45,7 @@ def summary(runs: Iterable[Run]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "workload": workload,
-                "consumer": f"{window_ms / 1000:g} s windows" if window_ms else "raw consume()",
+                "consumer": label,
                 "min": min(speeds),
                 "median": median(speeds),
                 "max": max(speeds),

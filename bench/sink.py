@@ -33,6 +33,7 @@ _UPDATE_ITEM: Final = frozenset({"TableName", "Key", "UpdateExpression"})
 _TYPES: Final = frozenset({"S", "N"})
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _TARGET: Final = re.compile(rb"\r\nx-amz-target: *DynamoDB_20120810\.(\w+)", re.IGNORECASE)
+_NAME: Final = re.compile(r"'([^']+)': \?")
 _SIGNATURE: Final = re.compile(rb"\r\nauthorization: *AWS4-HMAC-SHA256 .*Signature=", re.IGNORECASE)
 _PHRASES: Final = {200: "OK", 400: "Bad Request"}
 
@@ -99,7 +100,13 @@ def _added(statement: Any) -> int:
         raise MalformedError("a statement is neither UPDATE nor INSERT")
     if not isinstance(parameters, list) or not parameters or text.count("?") != len(parameters):
         raise MalformedError("a statement's parameters are not as many as its question marks")
-    return sum(map(_number, parameters))
+    numbers = [_number(value) for value in parameters]
+    if text.startswith("INSERT "):
+        names = _NAME.findall(text)
+        return sum(
+            n for name, n in zip(names, numbers, strict=True) if not name.startswith("fence_")
+        )
+    return sum(numbers[: text.count('"+?')])  # the others are a fence's offsets
 
 
 def _number(value: Any) -> int:

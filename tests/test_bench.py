@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from bench import measure, report
+from bench.child import Plan
 from bench.measure import Run
 from bench.sink import Connection, Counter, Counts, MalformedError, Sink, judge
 from consumer.embedded import Embedded
@@ -145,6 +146,7 @@ def run(kind: str, window_ms: int, number: int, seconds: float) -> Run:
         workload="constant",
         kind=kind,
         window_ms=window_ms,
+        guarantee="exactly-once" if ours else "",
         round=number,
         events=1_000_000,
         start_s=0.5,
@@ -168,7 +170,7 @@ def test_a_ratio_is_to_the_raw_run_of_the_same_round() -> None:
     assert ours["of_raw"] == 0.5  # of 0.25, 0.5 and 0.8
     assert (raw["events_per_write"], ours["events_per_write"]) == (None, 50)
     assert (raw["cpu_us"], ours["cpu_us"], ours["process_cpu_us"]) == (1, 2, 2.5)
-    assert (ours["peak_mb"], ours["consumer"]) == (150, "1 s windows")
+    assert (ours["peak_mb"], ours["consumer"]) == (150, "1 s, exactly-once")
 
 
 def test_the_tables_render() -> None:
@@ -181,15 +183,15 @@ def test_the_tables_render() -> None:
     )
     assert report.tables(rows, writes).splitlines() == [
         (
-            "workload  consumer       events/s min     median        max  of raw  CPU us/event"
+            "workload  consumer           events/s min     median        max  of raw  CPU us/event"
             "  with start  requests  events/write  peak MB  start s"
         ),
         (
-            "constant  raw consume()     1,000,000  1,000,000  1,000,000    1.00          1.00"
+            "constant  raw consume()         1,000,000  1,000,000  1,000,000    1.00          1.00"
             "        2.50         -             -       50      0.5"
         ),
         (
-            "constant  5 s windows         400,000    400,000    400,000    0.40          2.00"
+            "constant  5 s, exactly-once       400,000    400,000    400,000    0.40          2.00"
             "        2.50       800          50.0       50      0.5"
         ),
         "",
@@ -213,22 +215,25 @@ def test_a_quick_run_counts_every_event(embedded: Embedded, sink: Sink) -> None:
     topic = filled(embedded, measure.WORKLOADS[1], 3000)
     said: list[str] = []
     runs = list(measure.rounds(embedded.bootstrap_servers, sink, [topic], 1, said.append))
-    assert [(r.kind, r.window_ms) for r in runs] == [("raw", 0), ("run", 1000), ("run", 5000)]
-    assert len(said) == 3
-    assert [r.requests > 0 for r in runs] == [False, True, True]
+    assert [(r.kind, r.window_ms, r.guarantee) for r in runs] == [
+        ("raw", 0, ""),
+        *(("run", ms, guarantee) for ms in (1000, 5000) for guarantee in measure.GUARANTEES),
+    ]
+    assert len(said) == 5
+    assert [r.requests > 0 for r in runs] == [False, True, True, True, True]
     for each in runs:
         assert each.seconds > 0
         assert each.process_cpu_s > each.cpu_s > 0
         assert each.peak_bytes > 10_000_000
         assert each.statements < 3000  # or nothing was summed
-    assert len(report.summary(runs)) == 3
+    assert len(report.summary(runs)) == 5
 
 
 def test_a_run_that_adds_something_else_is_an_error(embedded: Embedded, sink: Sink) -> None:
     topic = filled(embedded, measure.WORKLOADS[0], 500)
     wrong = replace(topic, total=topic.total + 1)
     with pytest.raises(DynatomicError, match="added 500 to the counters, not 501"):
-        measure.consume(embedded.bootstrap_servers, sink, wrong, "run", 1000, 1)
+        measure.consume(embedded.bootstrap_servers, sink, wrong, "run", Plan(500), 1)
 
 
 def test_a_child_that_fails_is_an_error_with_its_reason(sink: Sink) -> None:
@@ -256,7 +261,7 @@ def test_the_command_prints_and_stores_its_results(
     (stored,) = folder.glob("*.json")
     results = json.loads(stored.read_text())
     assert child.stdout == report.tables(results["rows"], results["writes"])
-    assert [run["kind"] for run in results["runs"]].count("run") == 4
+    assert [run["kind"] for run in results["runs"]].count("run") == 8
     assert results["machine"]["cores"] == os.cpu_count()
     admin = AdminClient({"bootstrap.servers": kafka_real.bootstrap_servers})
     assert not [name for name in admin.list_topics(timeout=10).topics if name.startswith("bench-")]
