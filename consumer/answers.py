@@ -22,6 +22,9 @@ class Applied:
     """The change is in the table."""
 
 
+APPLIED = Applied()
+
+
 @dataclass(frozen=True, slots=True)
 class Next:
     """The change is not in the table; another step can add it."""
@@ -106,7 +109,7 @@ def answer(  # noqa: PLR0911 - a table of answers
     ``item`` is the one that a refused condition found, None if there was none.
     """
     if code is None:
-        return Applied()
+        return APPLIED
     code = code.removesuffix(_SUFFIX) or "Unknown"
     if code == "ConditionalCheckFailed":
         return _condition(step, change, item)
@@ -125,9 +128,7 @@ def answer(  # noqa: PLR0911 - a table of answers
     return Retry(code)
 
 
-def _condition(
-    step: Step, change: Change, item: Item | None
-) -> Answer:
+def _condition(step: Step, change: Change, item: Item | None) -> Answer:
     fence, again = change.fence, Retry("ConditionalCheckFailed")
     in_batches = step in {Step.UPDATE, Step.FIRST}
     if item is None or (fence is None and in_batches):

@@ -6,7 +6,7 @@ calls decides (`writer` for windows, the caller for `increment`).
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,10 @@ from botocore.exceptions import (
     HTTPClientError,
 )
 
-from consumer.answers import Answer, Applied, Item, Refused, Retry, answer
+from consumer.answers import APPLIED, Answer, Applied, Item, Refused, Retry, answer
 from consumer.errors import ConfigError, IncrementError, RowError, UnavailableError
 from consumer.row import KeySchema, Reason, Row, check, key_value
-from consumer.statements import Change, Step, statement, update_item
+from consumer.statements import Change, Step, body, update_item
 from consumer.tables import (
     MISCONFIGURED,
     arn,
@@ -33,6 +33,7 @@ from consumer.tables import (
     refusal,
     unavailable,
 )
+from consumer.transport import Transport
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -53,6 +54,10 @@ class Counters:
 
     client: "DynamoDBClient"
     keys: Mapping[str, KeySchema]
+    transport: Transport = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "transport", Transport(self.client))
 
     def check_access(self, table: str, write_mode: str) -> None:
         """Raise ConfigError if the table may not be written, UnavailableError if unknown.
@@ -87,13 +92,12 @@ class Counters:
         return self._answers(step, batch, lambda: send(step, batch))
 
     def _batch(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
-        statements = [statement(step, self.keys[c.table], c) for c in batch]
-        answered = ask(self.client.batch_execute_statement, Statements=statements)
-        responses = answered.get("Responses")
+        answered = self.transport.send(body(step, self.keys, batch))
+        responses: Any = answered.get("Responses")
         if _odd(answered) or not _fits(responses, len(batch)):
             return [Retry("IncompleteResponse")] * len(batch)
         return [
-            answer(step, change, *_error_of(response))
+            answer(step, change, *_error_of(response)) if "Error" in response else APPLIED
             for change, response in zip(batch, responses, strict=True)
         ]
 
@@ -152,7 +156,7 @@ def _odd(response: Mapping[str, Any]) -> bool:
 
 
 def _error_of(response: Mapping[str, Any]) -> tuple[str | None, str, Item | None]:
-    error = response.get("Error")
+    error = response["Error"]
     if error is None:
         return None, "", None
     if not isinstance(error, dict):

@@ -6,10 +6,13 @@ DescribeTable and from `row.check_counter_name`. Values are parameters only.
 Source: AWS, *PartiQL for DynamoDB* (UPDATE, INSERT, BatchExecuteStatement).
 """
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from consumer.fence import Fence
@@ -19,6 +22,8 @@ BATCH = 25
 """Statements that one BatchExecuteStatement takes."""
 
 AttributeValue = dict[str, Any]
+
+_MARK = re.compile(r'"\\u0000(\w+)"')
 
 
 class Step(Enum):
@@ -124,6 +129,41 @@ def statement(step: Step, keys: KeySchema, change: Change) -> dict[str, Any]:
         "Parameters": parameters,
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
+
+
+def body(step: Step, keys: Mapping[str, KeySchema], batch: Iterable[Change]) -> bytes:
+    """Return the JSON body of a BatchExecuteStatement: the statements of up to 25 changes."""
+    texts = [_text(step, keys[change.table], change) for change in batch]
+    return f'{{"Statements": [{", ".join(texts)}]}}'.encode()
+
+
+def _text(step: Step, keys: KeySchema, change: Change) -> str:
+    fence = change.fence
+    name = fence.name if fence else None
+    template, order = _template(step, keys, change.table, change.names, name)
+    values: dict[str, str | int] = {"key": quoted(change.key), "range": quoted(change.range or "")}
+    if fence:
+        values |= {"first": fence.first, "last": fence.last}
+    for number, counter in enumerate(change.names):
+        values[f"{number}"] = change.sums[counter]
+    return template % tuple([values[name] for name in order])
+
+
+@lru_cache(maxsize=4096)
+def _template(
+    step: Step, keys: KeySchema, table: str, names: tuple[str, ...], fence: str | None
+) -> tuple[str, tuple[str, ...]]:
+    """Return the JSON text of a statement with gaps for its values, and what goes into each gap.
+
+    It is the text of `statement` for a change that has marks in the place of values.
+    """
+    marks: Any = {name: f"\0{number}" for number, name in enumerate(names)}
+    window: Any = ("\0first", "\0last")
+    change = Change(table, "\0key", "\0range", marks, Fence(fence, *window) if fence else None)
+    text = json.dumps(statement(step, keys, change)).replace("%", "%%")
+    order = tuple(_MARK.findall(text))
+    keys_are_quoted = {"key": "%s", "range": "%s"}
+    return _MARK.sub(lambda found: keys_are_quoted.get(found[1], '"%d"'), text), order
 
 
 def update_item(keys: KeySchema, change: Change, step: Step = Step.UPDATE_ITEM) -> dict[str, Any]:

@@ -84,14 +84,19 @@ def make_client(
     except (*MISCONFIGURED, ValueError) as error:
         raise ConfigError(aws_chain(error)) from None
     # botocore compares the checksum only where it may also send the request again.
-    client.meta.events.register("response-received.dynamodb", _check_checksum)
+    client.meta.events.register("response-received.dynamodb", _received)
     return client
 
 
-def _check_checksum(response_dict: Mapping[str, Any] | None, **_: object) -> None:
-    headers = response_dict["headers"] if response_dict else {}
-    told = headers.get("x-amz-crc32")
-    if response_dict and told is not None and told != str(zlib.crc32(response_dict["body"])):
+def _received(response_dict: Mapping[str, Any] | None, **_: object) -> None:
+    if response_dict:
+        check_checksum(response_dict)
+
+
+def check_checksum(response: Mapping[str, Any]) -> None:
+    """Raise `UnreadableAnswerError` if headers and body of a response are not of each other."""
+    told = response["headers"].get("x-amz-crc32")
+    if told is not None and told != str(zlib.crc32(response["body"])):
         raise UnreadableAnswerError(kind="wrong checksum")
 
 

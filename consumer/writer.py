@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from consumer.answers import Answer, Applied, Fenced, Next, Partly, Refused, Rejected, Retry
+from consumer.answers import APPLIED, Answer, Fenced, Next, Partly, Refused, Rejected, Retry
 from consumer.fence import Fence
 from consumer.logs import Every
 from consumer.statements import Change, Step, changes, next_batches
@@ -187,9 +187,9 @@ class Writer:
         follow: dict[Step, list[Change]] = {}
         cause: Retry | Refused | None = None
         for change, answered in zip(task.batch, answers, strict=True):
+            if answered is APPLIED:
+                continue
             match answered:
-                case Applied():
-                    pass
                 case Next(step):
                     follow.setdefault(step, []).append(change)
                 case Rest(rest) if rest is not None:

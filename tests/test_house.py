@@ -17,7 +17,7 @@ LINES = 320
 ORDER = [
     *["errors", "fakes", "fence", "logs", "progress", "signals", "sparse_log"],
     *["checks", "properties", "settings", "row", "decoder", "window"],
-    *["statements", "answers", "tables", "items", "counters", "write", "writer"],
+    *["statements", "answers", "tables", "items", "transport", "counters", "write", "writer"],
     *["partition", "health"],
     *[
         "kafka",
@@ -33,7 +33,7 @@ ORDER = [
         "init",
         "run",
     ],
-    *["baseline", "group", "recount", "verdict", "comparison", "verify"],
+    *["baseline", "group", "sample", "recount", "verdict", "comparison", "verify"],
     *["emit", "produce", "mock_broker", "embedded", "demo"],
     *["config", "sources", "flags", "cli", "__main__"],
 ]
@@ -41,8 +41,9 @@ ORDER = [
 # Who may know a library; no others do. Its types go no further either.
 CLIENTS = {
     "boto3": {"tables"},
-    "botocore": {"counters", "items", "tables", "fakes"},
-    "mypy_boto3_dynamodb": {"counters", "items", "tables"},
+    "botocore": {"counters", "items", "tables", "transport", "fakes"},
+    "mypy_boto3_dynamodb": {"counters", "items", "tables", "transport"},
+    "urllib3": {"transport"},
     "confluent_kafka": {*ORDER[ORDER.index("kafka") :], "fakes"},
     "fastavro": {"row", "decoder"},
     "cyclopts": {"sources", "flags", "cli"},
