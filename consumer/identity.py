@@ -74,14 +74,15 @@ class Identity:
         return self.topic_id is None or ticket <= self._confirmed
 
     @property
-    def waits(self) -> bool:
-        """Whether an answer is wanted."""
-        return self.topic_id is not None and self._confirmed < self._wanted
+    def asks(self) -> bool:
+        """Whether an answer is on its way."""
+        return self._asked is not None
 
     def look(self, on_done: Callable[[object], None]) -> None:
         """Take in an answer, and ask where one is wanted. Raises DynatomicError for another id."""
         self._take()
-        if self._asked is None and self.waits and self._clock() >= self._not_before:
+        wanted = self.topic_id is not None and self._confirmed < self._wanted
+        if wanted and self._asked is None and self._clock() >= self._not_before:
             self._started += 1
             self._asked = self._ask()
             self._asked.add_done_callback(on_done)

@@ -52,7 +52,7 @@ def take_in(
             filling.window.add([offsets[i] for i in good], [found[i] for i in good])
         else:
             filling.window.add(offsets[start:end], found[start:end])
-        partition.position = offsets[end - 1] + 1
+        partition.read_to(offsets[start], offsets[end - 1] + 1)
         taken += end - start
     return taken
 
@@ -67,7 +67,7 @@ def take_error(message: Any, partitions: Mapping[int, Partition], settings: Sett
     code, partition = error.code(), partitions.get(message.partition())
     if code == PARTITION_EOF:
         if partition is not None:
-            partition.position = max(partition.position, message.offset())
+            partition.read_to(message.offset(), message.offset())
     elif code == AUTO_OFFSET_RESET:
         if partition is not None:
             partition.reset = True

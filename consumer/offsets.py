@@ -22,6 +22,11 @@ LOOK_UP_S = 1.0
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
+def is_foreign(about: str, topic_id: str | None) -> bool:
+    """Tell whether a commit's metadata names another topic's id."""
+    return bool(topic_id and _ID.fullmatch(about) and about != topic_id)
+
+
 class Offsets:
     """Commits what partitions have settled, one request at a time, without waiting for it.
 
@@ -111,23 +116,40 @@ class Offsets:
         self.trouble = error.name()
         self._not_before = self._clock() + RETRY_S
 
-    def know(self, consumer: Any, partitions: Collection[Partition]) -> None:
-        """Find out whether the committed offsets are of this topic, and stop what is not.
+    def know(
+        self, consumer: Any, partitions: Collection[Partition], *, may_begin: bool = True
+    ) -> None:
+        """Make sure that partitions begin at the committed offset of this topic, or stop them.
 
-        A commit without an id, such as that of Kafka's own tools, is believed.
+        librdkafka has looked it up as well, at another time, and believes that of a deleted topic
+        of this name: what was read from beyond is dropped, and read again from the right place. A
+        commit without an id, such as that of Kafka's own tools, is believed. Within a rebalance
+        nothing may begin (``may_begin``).
         """
-        asked = [p for p in partitions if not p.known and p.stopped is None]
-        if not asked or self._clock() < self._no_look_before:
-            return
-        mine = {p.number: p for p in asked}
-        for place in self._look_up(consumer, asked):
-            partition, about = mine[place.partition], place.metadata or ""
-            foreign = self._topic_id and _ID.fullmatch(about) and about != self._topic_id
-            if foreign and place.offset > 0:
-                partition.forget()
-                self._stop(partition, self._stale(partition, place.offset, about))
-            else:
+        unknown = [p for p in partitions if not p.known and p.stopped is None]
+        asked = [p for p in unknown if p.start is None]
+        if asked and self._clock() >= self._no_look_before:
+            mine = {p.number: p for p in asked}
+            for place in self._look_up(consumer, asked):
+                self._found(mine[place.partition], place.offset, place.metadata or "")
+        for partition in unknown:
+            start = partition.start
+            if start is None or partition.stopped is not None:
+                continue
+            if 0 <= partition.began <= start:
                 partition.known = True
+            elif may_begin and (start < 0 or partition.began >= 0):
+                partition.forget()
+                self._begin_at(consumer, partition, start)
+
+    def _found(self, partition: Partition, offset: int, about: str) -> None:
+        if offset > 0 and is_foreign(about, self._topic_id):
+            partition.forget()
+            self._stop(partition, self._stale(partition, offset, about))
+        elif offset < 0 and self._reset == "error":
+            self._stop(partition, self._why(partition, offset))
+        else:
+            partition.start = offset
 
     def _look_up(self, consumer: Any, asked: Collection[Partition]) -> list[Any]:
         places = [TopicPartition(self._topic, p.number) for p in asked]
@@ -143,33 +165,33 @@ class Offsets:
         return [place for place in found if place.error is None]
 
     def begin(self, consumer: Any, partition: Partition) -> None:
-        """Begin a partition that has no offset, or stop one whose offset the topic no longer has.
+        """Stop a partition whose offset the topic no longer has.
 
-        librdkafka tells both by one error. A topic that lost the committed offset lost events
-        with it: to go on silently would count too little, so a person decides.
+        librdkafka tells by the same error that there is none; then `know` begins it. A topic that
+        lost the committed offset lost events with it: to go on silently would count too little,
+        so a person decides.
         """
         if self._clock() < self._no_look_before:
             return
         for found in self._look_up(consumer, [partition]):
-            fresh = found.offset < 0 and partition.position < 0
-            if not (fresh and self._begin_anew(consumer, partition)):
-                partition.reset = False
+            partition.reset = False
+            if found.offset >= 0 or partition.position >= 0:
                 self._stop(partition, self._why(partition, found.offset))
+            else:
+                partition.start, partition.known = None, False
 
     def _stop(self, partition: Partition, why: str) -> None:
         partition.stopped = why
         fields = {"topic": self._topic, "partition": partition.number, "cause": why}
         log.error("partition stopped", extra={"fields": fields})
 
-    def _begin_anew(self, consumer: Any, partition: Partition) -> bool:
-        if self._reset == "error":
-            return False
-        start = OFFSET_END if self._reset == "latest" else OFFSET_BEGINNING
-        # After this error librdkafka has no fetcher to seek; the partition begins anew.
+    def _begin_at(self, consumer: Any, partition: Partition, offset: int) -> None:
+        if offset < 0:
+            offset = OFFSET_END if self._reset == "latest" else OFFSET_BEGINNING
+        # After an error librdkafka has no fetcher to seek; the partition begins anew.
         consumer.incremental_unassign([TopicPartition(self._topic, partition.number)])
-        consumer.incremental_assign([TopicPartition(self._topic, partition.number, start)])
-        partition.reset = False
-        return True
+        consumer.incremental_assign([TopicPartition(self._topic, partition.number, offset)])
+        partition.reset, partition.known = False, True
 
     def _why(self, partition: Partition, committed: int) -> str:
         place, fix = self._fix(partition)

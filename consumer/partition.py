@@ -59,9 +59,9 @@ class Partition:
 
     ``position`` is the offset after the last event read, ``settled`` the one that may be
     committed, ``sent`` the one of the last commit not known to have failed, ``committed`` the one
-    of the last that succeeded; -1 where there is none. ``known`` says that the offset at which it
-    began is of this topic, not of a deleted one of its name. ``progress`` is when it last
-    committed, or had nothing on its way.
+    of the last that succeeded; -1 where there is none. ``began`` is the first offset that was read,
+    ``start`` the committed one that was looked up (negative: there is none), ``known`` that it
+    began where it should. ``progress`` is when it last committed, or had nothing on its way.
     """
 
     number: int
@@ -71,6 +71,8 @@ class Partition:
     stopped: str | None = None
     reset: bool = False
     known: bool = False
+    start: int | None = None
+    began: int = -1
     position: int = -1
     settled: int = -1
     sent: int = -1
@@ -118,4 +120,10 @@ class Partition:
         """Drop what was read, none of which is on its way to a table yet."""
         self.drop()
         self.filling, self.closing = Pending(), None
-        self.position = -1
+        self.position = self.began = -1
+
+    def read_to(self, first: int, position: int) -> None:
+        """Take note that offsets from ``first`` up to ``position`` were read."""
+        if self.began < 0:
+            self.began = first
+        self.position = max(self.position, position)

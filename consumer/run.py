@@ -29,7 +29,7 @@ from consumer.kafka import (
     wait_for_kafka,
     watermarks,
 )
-from consumer.offsets import Offsets
+from consumer.offsets import Offsets, is_foreign
 from consumer.refused import ReadAgain, read_again
 from consumer.row import KeySchema, load_writer_schema
 from consumer.settings import Settings
@@ -171,7 +171,7 @@ class Drain:
             if write is not None and write.refused:
                 table, cause = next(iter(write.refused.items()))
                 raise DynatomicError(f"table {table} refuses to be written: {cause}")
-            counted = partition.idle and partition.position >= end
+            counted = partition.known and partition.idle and partition.position >= end
             if not counted or partition.committed < partition.settled:
                 return False
         return not others or self._others_done(others)
@@ -184,7 +184,11 @@ class Drain:
             found = self._worker.consumer.committed(others, timeout=5.0)
         except KafkaException:
             return False  # asked again in a second
-        return all(place.offset >= self._ends[place.partition] for place in found)
+        return all(
+            place.offset >= self._ends[place.partition]
+            and not is_foreign(place.metadata or "", self._worker.topic_id)
+            for place in found
+        )
 
 
 def _open_tables(settings: Settings, endpoint_url: str | None, *, probe: bool) -> Counters:

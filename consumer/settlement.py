@@ -59,9 +59,9 @@ class Settlement:
     def settle(self, partition: Partition, now: float) -> None:
         """Do for the closed window of a partition what can be done now."""
         closing = partition.closing
-        if closing is None or not partition.known:
+        if closing is None or not partition.known or not self._identity.confirmed(closing.ticket):
             return
-        if closing.unwritten and self._identity.confirmed(closing.ticket):
+        if closing.unwritten:
             fence = fence_name(self._topic_id, partition.number) if self._topic_id else None
             closing.write = self._writer.submit(closing.window, self._on_done, fence)
         for item in self._refused.letters(partition.number, closing):

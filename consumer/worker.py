@@ -34,8 +34,9 @@ from consumer.decoder import Decoder
 from consumer.health import Watch
 from consumer.identity import Identity
 from consumer.intake import error_of, take_error, take_in
+from consumer.limits import Limits
 from consumer.offsets import Offsets
-from consumer.partition import Partition, Pending
+from consumer.partition import Partition
 from consumer.refused import ReadAgain, Refused
 from consumer.settings import Settings
 from consumer.settlement import Settlement
@@ -96,6 +97,11 @@ class Worker:
         """How many events fences kept from being counted twice."""
         return self._settlement.suppressed
 
+    @property
+    def topic_id(self) -> str | None:
+        """The id of the topic that is read, where the brokers give one."""
+        return self._identity.topic_id
+
     def subscribe(self) -> None:
         """Join the group."""
         self.consumer.subscribe(
@@ -109,15 +115,14 @@ class Worker:
         """Read partitions without joining the group, from the given offsets."""
         self.consumer.assign(places)
         self._on_assign(self.consumer, places)
+        for partition in self.partitions.values():
+            partition.known = True
 
     def tick(self, timeout_s: float = POLL_S) -> None:
         """Read once, and move every partition on. After an exception only `close` is allowed."""
-        most = min(
-            map(self._share, (self.settings.window_max_events, self.settings.window_max_counters))
-        )
-        if self._identity.waits:
+        if self._identity.asks:
             timeout_s = min(timeout_s, SOON_S)
-        messages = self.consumer.consume(min(most, BATCH), timeout_s)
+        messages = self.consumer.consume(min(self._limits.poll(), BATCH), timeout_s)
         self._raise_from_callbacks()
         if messages:
             self._take_in(messages)
@@ -176,8 +181,8 @@ class Worker:
         if self._writer.failure is not None:
             raise self._writer.failure
         self._letters.poll(0.0)
-        now = self._clock()
-        self._offsets.know(self.consumer, self.partitions.values())
+        now, limits = self._clock(), self._limits
+        self._offsets.know(self.consumer, self.partitions.values(), may_begin=not finish)
         for partition in list(self.partitions.values()):
             self._settlement.settle(partition, now)
             if partition.idle:
@@ -185,7 +190,7 @@ class Worker:
                 if partition.known:
                     partition.settled = max(partition.settled, partition.position)
             elif partition.closing is None and (
-                partition in finish or self._due(partition.filling, now)
+                partition in finish or limits.due(partition.filling, now)
             ):
                 partition.close_window(now).ticket = self._identity.ticket()
             if partition.reset and partition.stopped is None and not finish:
@@ -207,31 +212,17 @@ class Worker:
     def _woken(self, _done: object) -> None:
         self._wake.set()
 
-    def _due(self, filling: Pending, now: float) -> bool:
-        aged = now - filling.since >= self.settings.window_ms / 1000
-        return bool(len(filling.window)) and (aged or self._full(filling))
-
-    def _full(self, filling: Pending) -> bool:
-        events, counters = len(filling.window), len(filling.window.sums)
-        most = self.settings
-        return events >= self._share(most.window_max_events) or counters >= self._share(
-            most.window_max_counters
-        )
-
-    def _share(self, most: int) -> int:
-        """Return a window's part of what the process may hold, or what one poll may bring to it.
-
-        There are two windows a partition, and each may be one short of full when a poll comes.
-        """
-        return max(1, most // (4 * max(1, len(self.partitions))))
+    @property
+    def _limits(self) -> Limits:
+        return Limits(self.settings, len(self.partitions))
 
     def _hold_back(self) -> None:
         """Pause what cannot take more; the loop goes on polling for all others."""
-        held = self._letters
+        held, limits = self._letters, self._limits
         crowded = held.held >= LETTERS_HELD or held.held_bytes >= LETTER_BYTES_HELD
         waits: dict[bool, list[Partition]] = {True: [], False: []}
         for p in self.partitions.values():
-            full = p.closing is not None and self._full(p.filling)
+            full = p.closing is not None and limits.full(p.filling)
             wait = full or p.stopped is not None or (crowded and p.filling.letters > 0)
             if wait != p.paused:
                 waits[wait].append(p)

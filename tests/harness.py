@@ -128,7 +128,7 @@ class Recorder(FakeConsumer):
             raise self.world.commit_raises
         offered = {p.partition: p.offset for p in offsets or ()}
         self.world.asked.append(("commit", offered))
-        self.world.check_committed(offered, {p.partition: p.metadata for p in offsets or ()})
+        self.world.check_committed(offered, {p.partition: p.metadata or "" for p in offsets or ()})
         return super().commit(message, offsets, asynchronous=asynchronous)
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
@@ -139,9 +139,13 @@ class Recorder(FakeConsumer):
 
 
 class Sender(FakeProducer):
-    """A producer whose deliveries are not reported while the world holds them."""
+    """A producer whose messages are not sent, or not reported, while the world holds them."""
 
     world: "World"
+
+    def _send(self) -> None:
+        if not self.world.letters_held:
+            super()._send()
 
     def poll(self, timeout: float = -1) -> int:
         return 0 if self.world.deliveries_held else super().poll(timeout)
@@ -264,6 +268,7 @@ class World:
     refuse: Callable[[Request], Exception | None] | None = None
     commit_raises: KafkaException | None = None
     deliveries_held: bool = False
+    letters_held: bool = False
     topic_id_held: bool = False
     asked_topic_id: int = 0
     make_writer: Callable[..., Writer] = Writer

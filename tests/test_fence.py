@@ -3,9 +3,13 @@
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from consumer.errors import DynatomicError
 from consumer.fence import fence_name, fences_of
+from consumer.kafka import Watermarks
+from consumer.run import Drain
+from consumer.worker import POLL_S
 from tests.harness import GROUP, LETTERS, TOPIC, Member, World, world
 from tests.test_worker import logged
 
@@ -289,6 +293,101 @@ def test_the_committed_offset_of_a_deleted_topic_is_reported_not_used(
         w.worker(processing_guarantee=guarantee)
         w.until(w.all_committed, step_s=1)
         assert w.counts() == {"a": 1 + events, "b": 2}
+
+
+def stale(w: World, offset: int) -> None:
+    """Leave a commit of a topic of this name that was deleted."""
+    group = w.broker.group(GROUP)
+    group.offsets[TOPIC, 0], group.metadata[TOPIC, 0] = offset, "f" * 32
+
+
+@pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
+@pytest.mark.parametrize("offset", [2, 9])
+def test_once_does_not_take_the_offset_of_a_deleted_topic_for_counted(
+    guarantee: str, offset: int
+) -> None:
+    with world() as w:
+        w.emit("a", "b")
+        stale(w, offset)
+        member = w.worker(processing_guarantee=guarantee)
+        drain = Drain(member.worker, member.worker.settings, {0: Watermarks(0, 2)}, w.clock)
+        assert not drain.done(), "before it has joined"
+        with pytest.raises(DynatomicError, match="of a topic with the id"):
+            w.until(drain.done, step_s=1.1)
+
+
+def unanswered(*_: object, **__: object) -> None:
+    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+
+def test_once_waits_until_the_committed_offset_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    with world() as w:
+        w.emit("a", "b")
+        stale(w, 2)
+        member = w.worker()
+        monkeypatch.setattr(member.consumer, "committed", unanswered)
+        drain = Drain(member.worker, member.worker.settings, {0: Watermarks(0, 2)}, w.clock)
+        for _ in range(5):
+            w.turn()
+            assert not drain.done(), "nothing was counted"
+            w.advance(0.1)
+
+
+@pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
+@pytest.mark.parametrize("found", [None, 0, 1])
+def test_what_was_read_from_a_deleted_topics_offset_is_read_again_from_the_right_one(
+    guarantee: str, found: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world() as w:
+        w.emit(*"abcde")
+        stale(w, 3)
+        member = w.worker(processing_guarantee=guarantee)
+        monkeypatch.setattr(member.consumer, "committed", unanswered)
+        w.turn(3)  # it reads from offset 3, and is not told whose that is
+        monkeypatch.undo()
+        group = w.broker.group(GROUP)
+        group.offsets.clear()  # the broker gets to the deletion
+        group.metadata.clear()
+        if found is not None:
+            group.offsets[TOPIC, 0] = found
+            for offset in range(found):
+                del w.emitted[0, offset]
+        w.until(w.all_committed, step_s=1)
+        assert w.counts() == dict.fromkeys("abcde"[found or 0 :], 1)
+
+
+def test_dead_letters_alone_commit_nothing_of_a_topic_made_again() -> None:
+    with world() as w:
+        w.worker()
+        w.emit("a", "b")
+        w.until(w.all_committed, step_s=1)
+        w.broker.recreate_topic(TOPIC)
+        w.broker.group(GROUP).offsets.clear()
+        w.emitted.clear()
+        w.emit("c", "d")
+        w.put(b"bad")  # all that it sees of the new topic
+        w.topic_id_held = True
+        w.window()
+        assert w.committed() is None
+
+
+def test_it_does_not_spin_while_no_broker_tells_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    with world() as w:
+        member = w.worker()
+        w.emit("a")
+        w.turn(2)
+        w.topic_id_held = True
+        w.window()
+        waited = []
+        consume = member.consumer.consume
+
+        def noted(most: int, timeout: float) -> Any:
+            waited.append(timeout)
+            return consume(most, timeout)
+
+        monkeypatch.setattr(member.consumer, "consume", noted)
+        member.worker.tick()
+        assert waited == [POLL_S]
 
 
 @pytest.mark.parametrize("about", ["", "some other client's note", "0" * 31])

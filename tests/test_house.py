@@ -18,7 +18,7 @@ ORDER = [
     *["errors", "fakes", "fence", "logs", "progress", "signals", "sparse_log"],
     *["checks", "properties", "settings", "row", "decoder", "window"],
     *["statements", "answers", "tables", "items", "transport", "counters", "write", "writer"],
-    *["partition", "health"],
+    *["partition", "limits", "health"],
     *[
         "kafka",
         "topics",

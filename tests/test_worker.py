@@ -286,7 +286,7 @@ def test_promise_6_a_settled_window_of_a_lost_partition_is_not_committed() -> No
         first.expire()
         w.asked.clear()
         w.turn()
-        assert w.asked == []
+        assert not [what for what, _ in w.asked if what == "commit"]
 
 
 def test_promise_6_a_revoked_partition_is_finished_first() -> None:
