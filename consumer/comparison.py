@@ -1,0 +1,225 @@
+"""Comparing the tables with the topic, exactly.
+
+Which events an item must hold is known from outside. An event below the committed offset is in the
+tables, or the consumer broke its promise: the committed offsets are read before the tables. With
+exactly-once the item's own fences, read together with its counters, say which later ones are in as
+well. So the topic is read to its end once, then the items, and then once more from the committed
+offsets up to the furthest fence: that is exact while consumers run. With at-least-once nothing
+says what came after the committed offsets, so the group must be idle. A baseline stands for all
+events up to where it was taken.
+
+Memory: about 150 MB for a million counters, a partition that they are in; with exactly-once 0.4 kB
+more for each item that was counted while it was read, and 0.5 kB for a difference.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, NamedTuple
+
+from consumer.answers import Item
+from consumer.baseline import Baseline, Held, Snapshot, check_begins, unlisted
+from consumer.checks import COUNTER_NAME
+from consumer.fence import fences_of
+from consumer.group import Group
+from consumer.items import BATCH_GET, ItemKey, item_key
+from consumer.kafka import Watermarks, watermarks
+from consumer.progress import progress_bar
+from consumer.recount import Recount, Span, read
+from consumer.row import CounterRef
+from consumer.settings import Settings
+from consumer.verdict import Difference, Value, Verdict
+
+NOT_TOLD = (
+    "the brokers do not tell whether the group has members; its committed offsets did not move"
+)
+
+Read = Callable[[str, Sequence[ItemKey]], Mapping[ItemKey, Item]]
+"""Takes a table and up to `BATCH_GET` items, and returns those that are there."""
+
+
+class Moving(NamedTuple):
+    """An item that holds events from after the cut: settled by a second look at those."""
+
+    values: tuple[tuple[str, Value], ...]
+    fences: tuple[tuple[int, int], ...]
+
+
+class Comparison:
+    """One comparison. ``read_batch`` reads items from any thread; the rest stays on one."""
+
+    def __init__(  # noqa: PLR0913 - its parts, each replaced in a test
+        self,
+        settings: Settings,
+        consumer: Any,
+        group: Group,
+        read_batch: Read,
+        recount: Recount,
+        identity: str | None,
+        baseline: Baseline | None = None,
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._group = group
+        self._read_batch = read_batch
+        self._recount = recount
+        self._identity = identity
+        self._baseline = baseline
+        self._snapshot = snapshot
+        self._moving: dict[str, dict[ItemKey, Moving]] = {}
+        self._verdict = Verdict(compared=snapshot is None or baseline is not None)
+
+    def run(self) -> Verdict:
+        """Return what was found."""
+        topic, verdict, recount = self._settings.topic, self._verdict, self._recount
+        rests_on_idle = not self._settings.exactly_once
+        members = self._group.members() if rests_on_idle else None
+        committed = self._group.committed(watermarks(self._consumer, topic))
+        marks = watermarks(self._consumer, topic)
+        if verdict.compared:
+            check_begins(topic, marks, self._baseline)
+        if rests_on_idle:
+            self._group.check_committed(committed, marks)
+        spans = {number: self._span(number, *marks[number], committed) for number in marks}
+        self._load_baseline()
+        with progress_bar("events", sum(s.end - s.begin for s in spans.values())) as advance:
+            ranges = {number: (span.begin, span.end) for number, span in spans.items()}
+            recount.scan(read(self._consumer, self._settings, ranges, advance), spans)
+        verdict.events, verdict.rejected = recount.events, recount.rejected
+        verdict.uncommitted = recount.uncommitted
+        if self._snapshot is not None:
+            offsets = {number: span.cut for number, span in spans.items()}
+            self._snapshot.begin(topic, self._identity, offsets)
+        with progress_bar("items") as advance:
+            for table in self._settings.tables:
+                self._compare_table(table, spans, advance)
+        after = watermarks(self._consumer, topic)
+        if rests_on_idle:
+            grew = any(mark.high != marks[n].high for n, mark in after.items() if n in marks)
+            to_count = grew or verdict.uncommitted > 0
+            if not self._group.check_idle(after, members, committed, to_count=to_count):
+                verdict.notes.append(NOT_TOLD)
+        if verdict.compared:
+            self._look_again(spans, after)
+        return verdict
+
+    def _span(self, number: int, low: int, high: int, committed: Mapping[int, int]) -> Span:
+        begin = low
+        if self._baseline:
+            begin = max(low, self._baseline.offsets.get(number, 0))
+        return Span(begin, max(begin, min(committed.get(number, begin), high)), high)
+
+    def _load_baseline(self) -> None:
+        if self._baseline is None:
+            return
+        for held in unlisted(self._baseline.items(), self._settings.tables):
+            self._recount.begin(held)
+
+    # --- the tables --------------------------------------------------------------------------
+
+    def _compare_table(
+        self, table: str, spans: Mapping[int, Span], advance: Callable[[int], None]
+    ) -> None:
+        places = self._recount.places(table)
+        for item, found in self._items(table):
+            sums = self._recount.sums_of(table, item, places)
+            values = {name: Value.of(found, name) for name in sums}
+            fences = self._fences_ahead(found, spans)
+            if self._snapshot is not None:
+                self._snapshot.add(_held(table, item, found or {}, values, fences))
+            if fences and self._verdict.compared:
+                moving = Moving(tuple(values.items()), tuple(fences.items()))
+                self._moving.setdefault(table, {})[item] = moving
+            else:
+                self._settle(table, item, sums, values)
+            advance(1)
+
+    def _items(self, table: str) -> Iterator[tuple[ItemKey, Item | None]]:
+        """Yield the items that were recounted, read from the table by several threads."""
+        names = self._recount.items(table)
+        threads = self._settings.max_requests
+        with ThreadPoolExecutor(threads) as pool:
+            while wanted := list(islice(names, 4 * threads * BATCH_GET)):
+                batches = [wanted[i : i + BATCH_GET] for i in range(0, len(wanted), BATCH_GET)]
+                answers = pool.map(lambda batch: self._read_batch(table, batch), batches)
+                for batch, found in zip(batches, answers, strict=True):
+                    for item in batch:
+                        yield item, found.get(item)
+
+    def _fences_ahead(self, found: Item | None, spans: Mapping[int, Span]) -> dict[int, int]:
+        """Return the fences that say more than the committed offsets do."""
+        if found is None or self._identity is None or not self._settings.exactly_once:
+            return {}
+        nothing = Span(0, 0, 0)  # of a partition added since
+        fences = fences_of(found, self._identity)
+        return {n: offset for n, offset in fences.items() if offset >= spans.get(n, nothing).cut}
+
+    def _settle(
+        self,
+        table: str,
+        item: ItemKey,
+        sums: Mapping[str, Mapping[int, int]],
+        values: Mapping[str, Value],
+        note: str = "",
+    ) -> None:
+        verdict = self._verdict
+        for name, value in values.items():
+            expected = sum(sums[name].values())
+            verdict.counters += 1
+            verdict.in_topic += expected
+            verdict.in_table += value.number
+            same = value.is_number and value.number == expected and not note
+            if verdict.compared and not same:
+                verdict.differences.append(Difference(table, item, name, sums[name], value, note))
+
+    # --- what moved ---------------------------------------------------------------------------
+
+    def _look_again(self, spans: Mapping[int, Span], after: Mapping[int, Watermarks]) -> None:
+        """Add what the fences of moving items say is in, and settle them."""
+        ranges: dict[int, tuple[int, int]] = {}
+        for items in self._moving.values():
+            for number, offset in (fence for moving in items.values() for fence in moving.fences):
+                begin = spans[number].cut if number in spans else 0
+                end = min(offset + 1, after[number].high) if number in after else 0
+                ranges[number] = (begin, max(end, ranges.get(number, (0, 0))[1]))
+        total = sum(max(0, end - begin) for begin, end in ranges.values())
+        with progress_bar("events again", total) as advance:
+            for number, run in read(self._consumer, self._settings, ranges, advance):
+                self._recount.add(number, run, self._is_in)
+        for table, items in self._moving.items():
+            places = self._recount.places(table)
+            for item, moving in items.items():
+                sums, values = self._recount.sums_of(table, item, places), dict(moving.values)
+                self._settle(table, item, sums, values, _beyond(moving, after))
+
+    def _is_in(self, number: int, offset: int, ref: CounterRef) -> bool:
+        item = item_key(ref.key, ref.range)
+        moving = self._moving.get(ref.table, {}).get(item)
+        if moving is None or all(ref.name != name for name, _ in moving.values):
+            return False
+        base = self._recount.fences.get((ref.table, item), {})
+        return base.get(number, -1) < offset <= dict(moving.fences).get(number, -1)
+
+
+def _held(
+    table: str,
+    item: ItemKey,
+    found: Item,
+    values: Mapping[str, Value],
+    fences: Mapping[int, int],
+) -> Held:
+    """Return what a baseline keeps of an item, whose fences may be ahead of what was recounted."""
+    numbers = {name: value.number for name, value in values.items() if value.is_number}
+    names = (name for name in found if name not in values and COUNTER_NAME.fullmatch(name))
+    more = {name: value for name in names if (value := Value.of(found, name)).is_number}
+    return Held(table, item, numbers, {name: v.number for name, v in more.items()}, fences)
+
+
+def _beyond(moving: Moving, after: Mapping[int, Watermarks]) -> str:
+    """Say which fence no event can have set."""
+    for number, offset in moving.fences:
+        end = after[number].high if number in after else 0
+        if offset >= end:
+            return f"fence {offset} of partition {number}, which ends at {end}"
+    return ""

@@ -1,0 +1,34 @@
+"""The flags of `dynatomic verify`, as the command line shows them."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from consumer.sources import number
+
+Baseline = Annotated[
+    Path | None,
+    Parameter(help="Count from what this snapshot holds, not from zero.", metavar="FILE"),
+]
+Snapshot = Annotated[
+    Path | None,
+    Parameter(
+        help="Write what the tables hold now, for a later --baseline. Without a --baseline of "
+        "its own nothing is compared; with one, it is written only if nothing differs.",
+        metavar="FILE",
+    ),
+]
+Sample = Annotated[
+    int | None,
+    Parameter(help="Check this many counters, chosen at random.", converter=number(1)),
+]
+Seed = Annotated[
+    int | None, Parameter(help="Same seed, same sample; else a new one.", converter=number(0))
+]
+Limit = Annotated[
+    int, Parameter(help="Most differences shown; the largest first.", converter=number(0))
+]
+Output = Annotated[
+    Literal["text", "json"], Parameter(name=("--output", "-o"), help="json: all differences.")
+]

@@ -1,0 +1,122 @@
+"""``dynatomic verify``: recounts the topic, compares it with the tables, and prints the verdict."""
+
+import gc
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from confluent_kafka import KafkaException
+
+from consumer.baseline import Baseline, Snapshot
+from consumer.comparison import Comparison
+from consumer.decoder import Decoder
+from consumer.errors import ConfigError, DynatomicError, UnavailableError
+from consumer.group import Group
+from consumer.items import read_items
+from consumer.kafka import (
+    admin_config,
+    consumer_config,
+    new_admin,
+    new_consumer,
+    reason,
+    wait_for_kafka,
+)
+from consumer.recount import Recount
+from consumer.row import load_writer_schema
+from consumer.sample import Sample
+from consumer.settings import Settings
+from consumer.tables import describe, make_client
+from consumer.topics import check_not_compacted, topic_id
+from consumer.verdict import Verdict
+
+START_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one run of the command was asked for."""
+
+    baseline: Path | None = None
+    snapshot: Path | None = None
+    sample: int | None = None
+    seed: int = 0
+    limit: int = 20
+    output: Literal["text", "json"] = "text"
+
+
+def verify(settings: Settings, endpoint_url: str | None, options: Options) -> int:
+    """Recount, compare and print; return 0, or 1 if a counter differs.
+
+    Raises ConfigError where the topic or the baseline cannot answer the question, UnavailableError
+    where a server does not answer or an at-least-once group is not idle.
+    """
+    with ExitStack() as stack:
+        snapshot = stack.enter_context(Snapshot(options.snapshot)) if options.snapshot else None
+        verdict = _compare(settings, endpoint_url, options, snapshot, stack)
+        if snapshot is not None and verdict.ok:
+            snapshot.finish()
+    if options.sample is not None:
+        size = f"{options.sample:,}"
+        verdict.notes.append(f"a sample of at most {size} counters, --seed {options.seed}")
+    if options.snapshot:
+        done = "written" if verdict.ok else "not written; without --baseline it would be"
+        verdict.notes.append(f"snapshot {options.snapshot}: {done}")
+    lines = [verdict.json()] if options.output == "json" else verdict.text(options.limit)
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return 0 if verdict.ok else 1
+
+
+def _compare(
+    settings: Settings,
+    endpoint_url: str | None,
+    options: Options,
+    snapshot: Snapshot | None,
+    stack: ExitStack,
+) -> Verdict:
+    tables = settings.require_tables()
+    schema = load_writer_schema(settings.writer_schema) if settings.writer_schema else None
+    consumer = new_consumer(consumer_config(settings, eof=True))
+    stack.callback(consumer.close)
+    baseline = Baseline.open(options.baseline) if options.baseline else None
+    client = make_client(endpoint_url, max_requests=settings.max_requests)
+    keys = {table: describe(client, table) for table in tables}
+    wait_for_kafka(settings, START_S)
+    check_not_compacted(settings)
+    admin = new_admin(admin_config(settings))
+    identity = topic_id(admin, settings.topic)
+    if settings.exactly_once and identity is None:
+        raise ConfigError(
+            "processing_guarantee: exactly-once needs topics with an id: Kafka from 2.8"
+        )
+    if baseline:
+        baseline.check(settings.topic, identity)
+    decoder = Decoder(
+        keys,
+        default_counter=settings.counter,
+        min_incr=settings.min_incr,
+        max_incr=settings.max_incr,
+        writer_schema=schema,
+    )
+    sample = Sample(options.sample, options.seed) if options.sample is not None else None
+    gc.set_threshold(100_000, 50, 50)  # millions of counters, and no cycles in them
+    comparison = Comparison(
+        settings,
+        consumer,
+        Group(consumer, admin, settings, identity),
+        lambda table, wanted: read_items(client, table, keys[table], wanted),
+        Recount(decoder, sample),
+        identity,
+        baseline,
+        snapshot,
+    )
+    try:
+        verdict = comparison.run()
+    except KafkaException as error:
+        raise DynatomicError(f"Kafka: {reason(error)}; try again") from None
+    if topic_id(admin, settings.topic) != identity:
+        raise UnavailableError(
+            f"topic {settings.topic!r} was deleted and made again while it was read; verify again"
+        )
+    return verdict

@@ -1,0 +1,289 @@
+"""``dynatomic verify`` beside real consumers: right, wrong, moving, too late, and not idle."""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from consumer.embedded import environment, free_port
+from tests.conftest import Child, unique
+from tests.e2e.conftest import Table
+from tests.e2e.stack import Event, Load, Log, Stack
+from tests.proxy import (
+    DropResponse,
+    Fault,
+    FaultyProxy,
+    Request,
+    WrongChecksum,
+    access_denied,
+    html,
+    server_error,
+    throttle,
+)
+
+EXACTLY_ONCE = ("--processing-guarantee", "exactly-once")
+WORDS = ["table", "item", "counter", "in", "topic", "in", "table", "difference", "partitions"]
+REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)
+
+
+def verify(
+    stack: Stack, topic: str, tables: list[str], *arguments: str, code: int = 0, group: str = ""
+) -> Child:
+    """Run the command to its end and check its exit code."""
+    command = ["verify", "-t", topic, "-g", group or topic, *arguments]
+    for table in tables:
+        command += ["--table", table]
+    child = stack.spawn(*command, env=stack.env())
+    assert child.wait(60) == code, child.logs()
+    assert "Traceback" not in child.stderr
+    return child
+
+
+def ok(log: Log) -> str:
+    return f"OK  {len(log):,} counters, sum {log.total():,} = {log.total():,}"
+
+
+def add(stack: Stack, table: str, key: str, number: int, counter: str = "count") -> None:
+    """Change a counter behind the consumer's back."""
+    stack.client.update_item(
+        TableName=table,
+        Key={"pk": {"S": key}},
+        UpdateExpression="ADD #c :n",
+        ExpressionAttributeNames={"#c": counter},
+        ExpressionAttributeValues={":n": {"N": str(number)}},
+    )
+
+
+def delete_before(stack: Stack, topic: str, offsets: dict[int, int]) -> None:
+    """Remove the beginning of partitions, as retention does."""
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers, "log_level": 0})
+    places = [TopicPartition(topic, number, offset) for number, offset in offsets.items()]
+    for deleted in admin.delete_records(places).values():
+        deleted.result(30)
+
+
+@pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
+def test_after_a_run_it_says_ok_and_afterwards_finds_what_was_changed(
+    stack: Stack, table: Table, guarantee: str
+) -> None:
+    topic, names = stack.topic(3), [table(), table("N", "S")]
+    how = ("--processing-guarantee", guarantee)
+    events = [Event(names[0], f"k{n % 97}", incr=n) for n in range(2_000)]
+    events += [Event(names[0], f"k{n % 7}", None, "views") for n in range(100)]
+    events += [Event(names[1], f"{n % 5}.0", "r", incr=-n) for n in range(300)]
+    log: Log = Counter()
+    for number in range(3):  # most counters are in all partitions
+        log.update(stack.produce(topic, events[number::3], number))
+    stack.produce_raw(topic, [{"value": b"not a row"}] * 2)
+    stack.drain(topic, names, *how)
+    log = Counter({(t, k.removesuffix(".0"), r, c): n for (t, k, r, c), n in log.items()})
+
+    found = verify(stack, topic, names, *how).stdout.splitlines()
+    assert found[:2] == [ok(log), "2 events are dead letters, not counted"]
+
+    add(stack, names[0], "k1", 1)
+    add(stack, names[0], "k2", -1, "views")
+    stack.client.delete_item(TableName=names[1], Key={"pk": {"N": "3"}, "rk": {"S": "r"}})
+    wrong = verify(stack, topic, names, *how, "--limit", "2", code=1).stdout.splitlines()
+    total = log.total()
+    gone = log[names[1], "3", "r", "count"]
+    assert wrong[0] == (
+        f"DIFFERENT  3 of {len(log)} counters, sum in topic {total:,}, in table {total - gone:,}"
+    )
+    assert wrong[1].split() == WORDS
+    assert wrong[2].split()[:3] == [names[1], "3/r", "count"]
+    assert "missing item" in wrong[2]
+    assert wrong[4] == "and 1 more: raise --limit, or use -o json"
+
+    told = json.loads(verify(stack, topic, names, *how, "-o", "json", code=1).stdout)
+    differences = {(d["key"], d["counter"]): d["difference"] for d in told["differences"]}
+    assert differences == {("k1", "count"): 1, ("k2", "views"): -1, ("3", "count"): -gone}
+    assert told["rejected"] == 2
+    assert all(d["partitions"] for d in told["differences"])
+
+
+def test_a_sample_is_told_with_its_seed_and_can_be_repeated(stack: Stack, table: Table) -> None:
+    topic, name = stack.topic(2), table()
+    stack.produce(topic, [Event(name, f"k{n}", incr=n) for n in range(500)])
+    stack.drain(topic, [name])
+    first = verify(stack, topic, [name], "--sample", "20").stdout.splitlines()
+    assert first[0].startswith("OK  20 counters, sum ")
+    (told,) = [line for line in first if line.startswith("a sample")]
+    seed = told.rpartition(" ")[2]
+    again = verify(stack, topic, [name], "--sample", "20", "--seed", seed).stdout.splitlines()
+    assert again == first
+
+
+def test_exactly_once_is_ok_at_any_moment_while_consumers_run_and_die(
+    stack: Stack, table: Table
+) -> None:
+    topic, name = stack.topic(4), table()
+    consumers = [stack.run(topic, [name], *EXACTLY_ONCE) for _ in range(2)]
+    with Load(stack, topic, name, 4) as load:
+        stack.wait_more(name)
+        for turn in range(8):
+            found = verify(stack, topic, [name], *EXACTLY_ONCE).stdout
+            assert found.startswith("OK  "), found
+            if turn == 3:
+                consumers.pop().kill()
+                consumers.append(stack.run(topic, [name], *EXACTLY_ONCE))
+    stack.wait_counted(load.log, name, seconds=60)
+    for consumer in consumers:
+        consumer.signal(15)
+        assert consumer.wait() == 0, consumer.logs()
+    assert verify(stack, topic, [name], *EXACTLY_ONCE).stdout.splitlines() == [ok(load.log)]
+    assert stack.counters(name) == load.log
+    add(stack, name, "1-3", 1)
+    found = verify(stack, topic, [name], *EXACTLY_ONCE, code=1).stdout
+    assert "DIFFERENT  1 of 40 counters" in found
+
+
+def test_a_baseline_carries_over_a_switch_to_exactly_once(
+    stack: Stack, table: Table, tmp_path: Path
+) -> None:
+    topic, name, file = stack.topic(2), table(), str(tmp_path / "base.jsonl")
+    add(stack, name, "k1", 1_000)  # before the topic began
+    log = stack.produce(topic, [Event(name, f"k{n % 9}") for n in range(200)])
+    stack.drain(topic, [name])
+    verify(stack, topic, [name], code=1)
+    taken = verify(stack, topic, [name], "--snapshot", file).stdout.splitlines()
+    assert taken[0] == "9 counters, sum 1,200; nothing was compared"
+    assert taken[-1] == f"snapshot {file}: written"
+    log.update(stack.produce(topic, [Event(name, f"k{n % 11}", incr=2) for n in range(300)]))
+    stack.drain(topic, [name], *EXACTLY_ONCE)
+    log[name, "k1", None, "count"] += 1_000
+    again = verify(stack, topic, [name], *EXACTLY_ONCE, "--baseline", file, "--snapshot", file)
+    assert again.stdout.splitlines()[0] == ok(log)
+    assert verify(stack, topic, [name], "--baseline", file).stdout.splitlines()[0] == ok(log)
+
+
+@REAL
+def test_what_retention_removed_is_refused_and_a_baseline_answers(
+    stack: Stack, table: Table, tmp_path: Path
+) -> None:
+    topic, name, file = stack.topic(2), table(), str(tmp_path / "base.jsonl")
+    log = stack.produce(topic, [Event(name, f"k{n % 9}") for n in range(200)])
+    stack.drain(topic, [name], *EXACTLY_ONCE)
+    verify(stack, topic, [name], *EXACTLY_ONCE, "--snapshot", file)
+    ends = stack.ends(topic)
+    delete_before(stack, topic, ends)
+    refused = verify(stack, topic, [name], *EXACTLY_ONCE, code=78).stderr
+    assert f"partition 0 of {topic} begins at offset {ends[0]}" in refused
+    assert "--baseline FILE" in refused
+    assert verify(stack, topic, [name], *EXACTLY_ONCE, "--baseline", file).stdout == ok(log) + "\n"
+    log.update(stack.produce(topic, [Event(name, f"k{n % 12}") for n in range(100)]))
+    stack.drain(topic, [name], *EXACTLY_ONCE)
+    assert verify(stack, topic, [name], *EXACTLY_ONCE, "--baseline", file).stdout == ok(log) + "\n"
+    delete_before(stack, topic, {0: ends[0] + 1})
+    refused = verify(stack, topic, [name], *EXACTLY_ONCE, "--baseline", file, code=78).stderr
+    assert "use a newer one" in refused
+
+
+@REAL
+def test_a_topic_made_again_is_not_the_baselines(
+    stack: Stack, table: Table, tmp_path: Path
+) -> None:
+    topic, name, file = stack.topic(1), table(), str(tmp_path / "base.jsonl")
+    stack.produce(topic, [Event(name, "a")] * 3)
+    stack.drain(topic, [name], *EXACTLY_ONCE)
+    verify(stack, topic, [name], *EXACTLY_ONCE, "--snapshot", file)
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers, "log_level": 0})
+    admin.delete_topics([topic])[topic].result(30)
+    stack.create(topic, 1)
+    refused = verify(stack, topic, [name], *EXACTLY_ONCE, "--baseline", file, code=78).stderr
+    assert "it was deleted and made again" in refused
+
+
+@REAL
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_at_least_once_says_that_the_group_is_not_idle(
+    stack: Stack, table: Table, protocol: str
+) -> None:
+    topic, name = stack.topic(2), table()
+    log = stack.produce(topic, [Event(name, f"k{n % 9}") for n in range(200)])
+    stack.drain(topic, [name])
+    consumer = stack.run(topic, [name], "--group-protocol", protocol, "--window-ms", "60000")
+    consumer.wait_for('"assigned"')
+    assert verify(stack, topic, [name]).stdout == ok(log) + "\n"  # a member, with nothing to count
+    log.update(stack.produce(topic, [Event(name, f"k{n % 9}") for n in range(200)]))
+    busy = verify(stack, topic, [name], code=75).stderr
+    assert "is not idle (it has 1 members, and events to count)" in busy
+    consumer.signal(15)
+    assert consumer.wait() == 0
+    idle = verify(stack, topic, [name]).stdout
+    assert idle == ok(log) + "\n"
+
+
+def failing(child: Child, code: int, *parts: str) -> None:
+    assert child.wait(60) == code, child.logs()
+    (told,) = [line for line in child.stderr.splitlines() if line.startswith("dynatomic: error:")]
+    assert not child.stdout
+    for part in parts:
+        assert part in told
+
+
+def test_what_is_missing_or_denied_is_one_line(stack: Stack, table: Table) -> None:
+    topic, name = stack.topic(1), table()
+    stack.produce(topic, [Event(name, "a")])
+    never = stack.spawn("verify", "-t", topic, "-g", "nobody", "--table", name, env=stack.env())
+    failing(never, 78, "group nobody has committed nothing", "--group-id")
+    gone = stack.spawn("verify", "-t", unique("gone"), "--table", name, env=stack.env())
+    failing(gone, 78, "does not exist")
+    no_table = stack.spawn("verify", "-t", topic, "--table", unique("gone"), env=stack.env())
+    failing(no_table, 78, "does not exist at")
+    none = stack.spawn("verify", "-t", topic, env=stack.env())
+    failing(none, 78, "--table")
+    both = ("--sample", "3", "--snapshot", "x")
+    usage = stack.spawn("verify", "-t", topic, "--table", name, *both, env=stack.env())
+    failing(usage, 2, "--sample")
+
+    def deny(request: Request) -> Fault | None:
+        return access_denied() if request.operation == "BatchGetItem" else None
+
+    stack.drain(topic, [name])
+    with FaultyProxy(stack.endpoint_url, deny) as proxy:
+        where = ("--endpoint-url", proxy.endpoint_url)
+        denied = stack.spawn(
+            "verify", "-t", topic, "-g", topic, "--table", name, *where, env=stack.env()
+        )
+        failing(denied, 78, "access denied: allow dynamodb:")
+
+
+HASTY = """
+import sys, consumer.verify
+consumer.verify.START_S = 1.0  # instead of ten seconds
+from consumer.cli import main
+sys.exit(main())
+"""
+
+
+def test_no_kafka(stack: Stack, table: Table) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-c", HASTY, "verify", "--table", table()]
+    child = stack.spawn.command(command, env=environment(nobody, stack.endpoint_url))
+    failing(child, 75, nobody, "--bootstrap-servers")
+
+
+FAULTS: list[Fault] = [throttle(), server_error(), html(), DropResponse(), WrongChecksum()]
+
+
+def test_faults_of_the_table_do_not_change_the_verdict(stack: Stack, table: Table) -> None:
+    topic, name = stack.topic(2), table()
+    log = stack.produce(topic, [Event(name, f"k{n}") for n in range(250)])
+    stack.drain(topic, [name])
+    count: dict[str, int] = {}
+
+    def trouble(request: Request) -> Fault | None:
+        seen = count[request.operation] = count.get(request.operation, 0) + 1
+        if request.operation != "BatchGetItem" or seen > len(FAULTS):
+            return None
+        return FAULTS[seen - 1]
+
+    with FaultyProxy(stack.endpoint_url, trouble) as proxy:
+        found = verify(stack, topic, [name], "--endpoint-url", proxy.endpoint_url).stdout
+    assert found.splitlines()[0] == ok(log)
+    assert count["BatchGetItem"] > len(FAULTS)

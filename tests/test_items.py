@@ -1,0 +1,187 @@
+"""Reading items back by BatchGetItem, on every kind of table."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from consumer.errors import ConfigError, DynatomicError, UnavailableError
+from consumer.fakes import FakeDynamoDB, Request
+from consumer.fakes.responses import client_error
+from consumer.items import BATCH_GET, PATIENCE_S, ItemKey, read_items
+from consumer.row import KeySchema, KeyType
+from tests.conftest import MakeTable
+from tests.harness import Clock
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+KEYS: dict[KeyType, list[str]] = {
+    "S": ["a", "é/漢", "1.0"],
+    "N": ["7", "-0.5", "0", "1" + "0" * 30],
+}
+
+
+@pytest.mark.parametrize("range_type", [None, "S", "N"])
+@pytest.mark.parametrize("hash_type", ["S", "N"])
+def test_items_are_found_by_every_kind_of_key(
+    dynamodb: "DynamoDBClient",
+    make_table: MakeTable,
+    hash_type: KeyType,
+    range_type: KeyType | None,
+) -> None:
+    table = make_table(dynamodb, hash_type, range_type)
+    keys = KeySchema("pk", hash_type, "rk" if range_type else None, range_type)
+    ranges = KEYS[range_type] if range_type else [None]
+    wanted: list[ItemKey] = [k if r is None else (k, r) for k in KEYS[hash_type] for r in ranges]
+    for number, item in enumerate(wanted[1:], start=1):
+        key, range_ = (item, None) if isinstance(item, str) else item
+        attributes: dict[str, Any] = {"pk": {hash_type: key}, "count": {"N": str(number)}}
+        if range_ is not None:
+            attributes["rk"] = {range_type: range_}
+        dynamodb.put_item(TableName=table, Item=attributes)
+    found = read_items(dynamodb, table, keys, wanted)
+    assert {item: found[item]["count"]["N"] for item in found} == {
+        item: str(number) for number, item in enumerate(wanted) if number
+    }
+
+
+def test_a_hundred_items_are_one_request_and_read_consistently() -> None:
+    client, sent = table_of(BATCH_GET), list[Request]()
+    client.faults.before = sent.append
+    found = read(client, [f"k{n}" for n in range(BATCH_GET)])
+    assert len(found) == BATCH_GET
+    (request,) = sent
+    assert request.params["RequestItems"]["hits"]["ConsistentRead"] is True
+
+
+def test_what_a_request_leaves_out_is_asked_for_again() -> None:
+    client, asked = table_of(10), []
+
+    def after(request: Request, response: dict[str, Any]) -> dict[str, Any]:
+        keys = request.params["RequestItems"]["hits"]["Keys"]
+        asked.append(len(keys))
+        some = [i for i in response["Responses"]["hits"] if {"pk": i["pk"]} in keys[:4]]
+        left = {"hits": {"Keys": keys[4:], "ConsistentRead": True}} if keys[4:] else {}
+        return response | {"Responses": {"hits": some}, "UnprocessedKeys": left}
+
+    client.faults.after = after
+    assert sorted(read(client, [f"k{n}" for n in range(10)])) == [f"k{n}" for n in range(10)]
+    assert asked == [10, 6, 2]
+
+
+def throttled(request: Request) -> ClientError:
+    return client_error("ProvisionedThroughputExceededException", "slow down", request.operation)
+
+
+def unreachable(_request: Request) -> EndpointConnectionError:
+    return EndpointConnectionError(endpoint_url="http://nowhere")
+
+
+@pytest.mark.parametrize("trouble", [throttled, unreachable])
+def test_trouble_that_passes_is_waited_for(trouble: Callable[[Request], Exception]) -> None:
+    client, left = table_of(1), [None, *[trouble] * 5]
+
+    def before(request: Request) -> Exception | None:
+        fault = left.pop() if left else None
+        return fault(request) if fault else None
+
+    client.faults.before = before
+    assert list(read(client, ["k0"])) == ["k0"]
+
+
+@pytest.mark.parametrize("trouble", [throttled, unreachable])
+def test_trouble_that_stays_is_told_in_time(trouble: Callable[[Request], Exception]) -> None:
+    client, clock = table_of(1), Clock()
+    client.faults.before = trouble
+    with pytest.raises(UnavailableError, match="does not answer"):
+        read_items(
+            cast("DynamoDBClient", client),
+            "hits",
+            KeySchema("pk"),
+            ["k0"],
+            sleep=clock.advance,
+            clock=clock,
+        )
+    assert PATIENCE_S <= clock.now - 1_000 <= PATIENCE_S + 10
+
+
+def test_a_table_that_gives_nothing_is_throttled() -> None:
+    client, clock = table_of(1), Clock()
+    client.faults.after = lambda request, response: (
+        response
+        | {
+            "Responses": {},
+            "UnprocessedKeys": request.params["RequestItems"],
+        }
+    )
+    with pytest.raises(UnavailableError, match="hits gave no item for 60 s: it is throttled"):
+        read_items(
+            cast("DynamoDBClient", client),
+            "hits",
+            KeySchema("pk"),
+            ["k0"],
+            sleep=clock.advance,
+            clock=clock,
+        )
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"ResponseMetadata": {"HTTPStatusCode": 200, "HTTPHeaders": {}}},
+        {"Responses": {}, "UnprocessedKeys": {}, "ResponseMetadata": {"HTTPHeaders": {}}},
+        {"Responses": {}, "ResponseMetadata": {"HTTPHeaders": {"x-amzn-requestid": "1"}}},
+    ],
+)
+def test_a_page_that_dynamodb_did_not_write_is_not_taken_for_missing_items(
+    page: dict[str, Any],
+) -> None:
+    client, pages = table_of(1), [page, page]
+    client.faults.after = lambda _request, response: pages.pop() if pages else response
+    assert list(read(client, ["k0"])) == ["k0"]
+    assert client.requests["BatchGetItem"] == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "error", "told"),
+    [
+        (
+            "AccessDeniedException",
+            "User: x is not authorized to perform: dynamodb:BatchGetItem on resource: arn:y",
+            ConfigError,
+            "allow dynamodb:BatchGetItem on arn:y",
+        ),
+        ("ResourceNotFoundException", "no table", ConfigError, "dynamodb:BatchGetItem on arn:aws"),
+        ("ValidationException", "no", DynatomicError, "refused dynamodb:BatchGetItem"),
+    ],
+)
+def test_what_asking_again_cannot_help_is_told_at_once(
+    code: str, message: str, error: type[DynatomicError], told: str
+) -> None:
+    client = table_of(1)
+    client.faults.before = lambda request: client_error(code, message, request.operation)
+    with pytest.raises(error, match=told):
+        read(client, ["k0"])
+    assert client.requests["BatchGetItem"] == 1
+
+
+def table_of(items: int, hash_type: Literal["S", "N"] = "S") -> FakeDynamoDB:
+    client = FakeDynamoDB()
+    client.create_table(
+        TableName="hits",
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": hash_type}],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+    )
+    for number in range(items):
+        client.put_item(TableName="hits", Item={"pk": {"S": f"k{number}"}, "count": {"N": "1"}})
+    return client
+
+
+def read(client: FakeDynamoDB, wanted: list[ItemKey] | list[str]) -> dict[ItemKey, Any]:
+    return dict(
+        read_items(
+            cast("DynamoDBClient", client), "hits", KeySchema("pk"), wanted, sleep=lambda _: None
+        )
+    )
