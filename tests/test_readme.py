@@ -27,14 +27,17 @@ def blocks(language: str) -> list[str]:
 
 def commands() -> Iterator[tuple[str, list[str]]]:
     for block in blocks("console"):
+        if "$ make demo" in block:  # what the demo runs is part of what it prints
+            command, *output = block[2:].strip("\n").split("\n")
+            yield command, output
+            continue
         for part in block.split("$ ")[1:]:
             command, *output = part.strip("\n").split("\n")
             yield command, output
 
 
 def shape(line: str) -> str:
-    """Return a line without what differs from run to run: the figures and their reason."""
-    line = re.sub(r"(higher +).*", r"\1#", line)
+    """Return a line without what differs from run to run: the figures."""
     return re.sub(r"[\d,.]*\d", "#", re.sub(r" +", " ", line))
 
 
@@ -119,9 +122,8 @@ def test_make_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     printed = ["making .venv", "installing dynatomic", *done.stdout.splitlines()]
     assert [shape(line) for line in printed] == [shape(line) for line in shown]
     figures = dict(re.findall(r"  (\w[a-z ]+?) +([\d,.]+)", done.stdout))
-    counts = [int(figures[name].replace(",", "")) for name in ("equal", "higher", "lower")]
-    assert sum(counts) == 1000
-    assert counts[2] == 0
+    assert done.stdout.endswith("\nOK  1,000 counters, sum 100,000 = 100,000\n")
+    assert figures["kept out"]
     assert float(figures["events per write"]) > 2
     assert float(figures["time"]) < 60
     assert list(tmp_path.iterdir()) == [], "it left something behind"
