@@ -1,15 +1,22 @@
 # make demo    count events here and now; needs Python >= 3.11 and nothing else
 # make test    everything that can be tested on this machine
+# make chaos   the fault campaign: ROUNDS=20 FAULTS=all SEED=random BACKEND=embedded
+#              PROTOCOL=classic GUARANTEE=exactly-once REPORT=file.json
 # make bench   the whole way against raw consume(), on a real broker (Java 17, Maven)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint chaos bench clean
+
+ROUNDS ?= 20
+BACKEND ?= embedded
+PROTOCOL ?= classic
+GUARANTEE ?= exactly-once
 
 help:
-	@sed -n 's/^# make/make/p' Makefile
+	@sed -n '1,/^$$/s/^# //p' Makefile
 
 demo: $(VENV)/.installed
 	@$(BIN)/dynatomic demo
@@ -21,6 +28,11 @@ lint: $(VENV)/.developing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+chaos: $(VENV)/.developing
+	@$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --backend $(BACKEND) --protocol $(PROTOCOL) \
+		--guarantee $(GUARANTEE) $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) \
+		$(if $(REPORT),--report $(REPORT))
 
 bench: $(VENV)/.developing
 	@$(BIN)/python -m bench

@@ -7,7 +7,8 @@
 
 Faults are taken in turn, one a request; after the last one requests pass. Instead of a list a
 function may choose: it gets the `Request` and returns a fault, or None to let it pass. It may
-be called by several threads at once.
+be called by several threads at once. Any path is forwarded to ``/``: clients may be told apart by
+the paths of their endpoint URLs.
 """
 
 import http.client
@@ -52,9 +53,11 @@ class Request:
     body: dict[str, Any]
     headers: dict[str, str]
     number: int
+    path: str = "/"
     fault: "Fault | None" = None
     forwarded: bool = False
     answered: bool = False
+    ended: bool = False
 
     @property
     def statements(self) -> list[dict[str, Any]]:
@@ -303,11 +306,19 @@ class FaultyProxy:
         """Keep an error of a handler thread for `close`."""
         self._errors.append(error)
 
-    def handle(self, operation: str, headers: dict[str, str], body: bytes) -> Answer | None:
+    @property
+    def busy(self) -> bool:
+        """Whether a request has arrived that is not done with: held, delayed or on its way."""
+        with self._lock:
+            return not all(request.ended for request in self.requests)
+
+    def handle(
+        self, operation: str, headers: dict[str, str], body: bytes, path: str = "/"
+    ) -> Answer | None:
         """Answer one request, or None to close the connection."""
         with self._lock:
             number = len(self.requests)
-            request = Request(operation, json.loads(body or b"{}"), headers, number)
+            request = Request(operation, json.loads(body or b"{}"), headers, number, path)
             self.requests.append(request)
             # Under the lock, so that a script sees the requests one by one, in this order.
             request.fault = self._choose(request)
@@ -318,8 +329,11 @@ class FaultyProxy:
             request.forwarded = True
             return self._forward(headers, changed)
 
-        answer = (request.fault or Fault()).apply(request, forward)
-        request.answered = answer is not None
+        try:
+            answer = (request.fault or Fault()).apply(request, forward)
+            request.answered = answer is not None
+        finally:
+            request.ended = True
         return answer
 
     def _forward(self, headers: dict[str, str], body: bytes) -> Answer:
@@ -378,9 +392,14 @@ class _Handler(BaseHTTPRequestHandler):
         super().finish()
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:  # the client was killed while it sent
+            self.close_connection = True
+            return
         operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
-        answer = self.server.proxy.handle(operation, dict(self.headers.items()), body)
+        headers = dict(self.headers.items())
+        answer = self.server.proxy.handle(operation, headers, body, self.path)
         if answer is None:
             self.close_connection = True
             _cut(self.connection)

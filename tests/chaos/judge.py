@@ -1,0 +1,100 @@
+"""Compares what is in the tables and in the dead-letter topic with what was acknowledged."""
+
+import re
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from confluent_kafka import Consumer, TopicPartition
+
+from consumer.kafka import PARTITION_EOF
+from consumer.settings import ProcessingGuarantee
+from tests.chaos.load import log_of
+from tests.chaos.round import Round, StuckError
+from tests.e2e.stack import Log, Ref
+
+_FENCE: Final = re.compile(r"fence_[0-9a-f]{8}_[0-9]+")
+_READ_S: Final = 30.0
+
+
+@dataclass
+class Verdict:
+    """What is wrong; all empty if nothing is."""
+
+    counters: int = 0
+    events: int = 0
+    letters: int = 0
+    low: dict[Ref, tuple[int, int]] = field(default_factory=dict)
+    high: dict[Ref, tuple[int, int]] = field(default_factory=dict)
+    other: list[str] = field(default_factory=list)
+
+    def wrong(self, guarantee: ProcessingGuarantee) -> list[str]:
+        """Return the differences that the guarantee does not allow, a line each."""
+        shown = dict(self.low)
+        if guarantee == "exactly-once":
+            shown |= self.high
+        lines = [
+            f"{'/'.join(str(part) for part in ref[1:])} of {ref[0].partition('-')[0]}: "
+            f"{found} instead of {wanted} ({found - wanted:+})"
+            for ref, (wanted, found) in sorted(shown.items(), key=str)
+        ]
+        return lines + self.other
+
+
+def judge(round_: Round) -> Verdict:
+    """Compare; to be called when all members have ended."""
+    stored = [row for n, row in enumerate(round_.load.stored) if n not in set(round_.lost)]
+    wanted: Log = Counter(round_.before)
+    wanted.update(log_of(stored))
+    found = counters(round_)
+    verdict = Verdict(len(wanted.keys() | found.keys()), len(round_.load.stored))
+    for ref in wanted.keys() | found.keys():
+        pair = wanted[ref], found[ref]
+        if pair[1] != pair[0]:
+            (verdict.low if pair[1] < pair[0] else verdict.high)[ref] = pair
+    if round_.load.failed:
+        verdict.other.append(f"{len(round_.load.failed)} rows were not acknowledged")
+    bad = {row.value for row in stored if row.event is None}
+    letters = dead_letters(round_)
+    verdict.letters = len(letters)
+    if missing := bad - letters.keys():
+        verdict.other.append(f"{len(missing)} bad rows are not in the dead-letter topic")
+    if good := letters.keys() - {r.value for r in round_.load.stored if r.event is None}:
+        verdict.other.append(f"{len(good)} good rows are in the dead-letter topic")
+    return verdict
+
+
+def counters(round_: Round) -> Log:
+    """Return every number attribute of every item that is not a fence."""
+    found: Log = Counter()
+    for table in round_.tables:
+        pages = round_.backend.client.get_paginator("scan")
+        for page in pages.paginate(TableName=table, ConsistentRead=True):
+            for item in page["Items"]:
+                key, range_ = item.pop("pk")["S"], item.pop("rk", {"S": None}).get("S")
+                for name, value in item.items():
+                    if "N" in value and not _FENCE.fullmatch(name):
+                        found[table, key, range_, name] += int(value["N"])
+    return found
+
+
+def dead_letters(round_: Round) -> Counter[bytes]:
+    """Return the payloads of the dead-letter topic, with how often each stands there."""
+    place = TopicPartition(f"{round_.topic}.dlq", 0, 0)
+    config = {"bootstrap.servers": round_.backend.bootstrap_servers, "group.id": "letters"}
+    consumer = Consumer({**config, "enable.partition.eof": "true", "fetch.wait.max.ms": "50"})
+    found: Counter[bytes] = Counter()
+    deadline = time.monotonic() + _READ_S
+    try:
+        consumer.assign([place])
+        while time.monotonic() < deadline:
+            for message in consumer.consume(1000, 1.0):
+                error = message.error()
+                if error is None:
+                    found[message.value() or b""] += 1
+                elif error.code() == PARTITION_EOF:
+                    return found
+    finally:
+        consumer.close()
+    raise StuckError(f"the dead-letter topic was not read to its end within {_READ_S:g} s")
