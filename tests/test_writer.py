@@ -496,7 +496,7 @@ def test_whatever_happens_each_sum_is_added_once_or_rejected(seed: int) -> None:
     ]
     with writing(Requests(table), max_requests=4) as writer:
         writes = [submit(writer, window, settled) for window in windows]
-        done = []
+        done: list[Write] = []
         while len(done) < len(writes):
             write = settled.get()
             if write.held:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from consumer.embedded import environment
@@ -143,7 +143,7 @@ class Stack:
         assert not failed
 
     def counters(self, *tables: str) -> Log:
-        """Return every number attribute of every item."""
+        """Return every number attribute of every item, but for the fences."""
         found: Log = Counter()
         for table in tables:
             for page in self.client.get_paginator("scan").paginate(
@@ -154,7 +154,7 @@ class Stack:
                         next(iter(item.pop(n, {"": None}).values())) for n in ("pk", "rk")
                     )
                     for name, value in item.items():
-                        if "N" in value:
+                        if "N" in value and not name.startswith("fence_"):
                             found[table, str(key), range_, name] += int(value["N"])  # type: ignore[index]
         return found
 
@@ -178,6 +178,39 @@ class Stack:
         finally:
             consumer.close()
         return {place.partition: place.offset for place in found if place.offset >= 0}
+
+    def committed_with_metadata(self, topic: str, partition: int = 0) -> tuple[int, str]:
+        """Return the committed offset of one partition of the topic's own group, and its note."""
+        config = {"bootstrap.servers": self.bootstrap_servers, "group.id": topic}
+        consumer = Consumer(config)
+        try:
+            (found,) = consumer.committed([TopicPartition(topic, partition)], timeout=10)
+        finally:
+            consumer.close()
+        return found.offset, found.metadata or ""
+
+    def commit(self, topic: str, offset: tuple[int, str] | None, partition: int = 0) -> None:
+        """Commit for the topic's own group, which must have no member; None is the beginning."""
+        number, about = offset or (0, "")
+        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": topic})
+        place = TopicPartition(topic, partition, number, about)
+
+        def stored() -> bool:
+            try:
+                (found,) = consumer.commit(offsets=[place], asynchronous=False)
+            except KafkaException:  # a member that was killed may still be taken for alive
+                return False
+            return found.error is None
+
+        try:
+            wait_until(stored, "the offset is committed")
+        finally:
+            consumer.close()
+
+    def delete(self, topic: str) -> None:
+        """Delete a topic; the name may be taken for a moment longer."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+        admin.delete_topics([topic])[topic].result(30)
 
     def ends(self, topic: str) -> dict[int, int]:
         """Return the end offsets of the partitions that hold something."""

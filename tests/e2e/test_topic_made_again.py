@@ -1,0 +1,76 @@
+"""A topic that is deleted and made again: another topic, though the name is the same."""
+
+import pytest
+
+from tests.conftest import Child
+from tests.e2e.conftest import Table
+from tests.e2e.stack import Event, Stack
+from tests.test_embedded import wait_until
+
+ONCE = ("--processing-guarantee", "exactly-once")
+
+
+def made_again(stack: Stack, topic: str) -> None:
+    """Delete a topic and make it again at once."""
+    stack.delete(topic)
+    wait_until(lambda: made(stack, topic), "the topic is made again")
+
+
+def made(stack: Stack, topic: str) -> bool:
+    try:
+        stack.create(topic, 1)
+    except Exception as error:  # the brokers have not forgotten the old one yet
+        if "TOPIC_ALREADY_EXISTS" not in str(error):
+            raise
+        return False
+    return True
+
+
+@pytest.mark.parametrize("stack", ["real"], indirect=True)  # the mock cluster deletes no topics
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize("count", [3, 30])  # shorter and longer than the old one, of 10
+def test_under_a_running_consumer(stack: Stack, table: Table, protocol: str, count: int) -> None:
+    topic, name = stack.topic(), table()
+    log = stack.produce(topic, [Event(name, f"k{n % 4}") for n in range(10)])
+    arguments = (*ONCE, "--group-protocol", protocol)
+    child = stack.run(topic, [name], *arguments)
+    wait_until(lambda: stack.committed(topic) == {0: 10}, "the first topic is counted")
+    made_again(stack, topic)
+    log += stack.produce(topic, [Event(name, f"k{n % 4}", incr=100) for n in range(count)])
+    told = noticed(child)
+    assert "to-earliest" in told or "start it again" in told
+    child.signal(15)
+    child.wait()
+    stack.commit(topic, None)  # as the command does that the message names
+    stack.drain(topic, [name], *arguments)
+    assert stack.counters(name) == log
+
+
+def noticed(child: Child) -> str:
+    """Return what the consumer says, once it has ended or stopped its partition."""
+
+    def said() -> bool:
+        return child.returncode is not None or "partition stopped" in child.stderr
+
+    wait_until(said, "the consumer noticed")
+    return child.stderr
+
+
+@pytest.mark.parametrize("stack", ["real"], indirect=True)
+@pytest.mark.parametrize("count", [3, 30])
+def test_a_stale_committed_offset_is_reported(stack: Stack, table: Table, count: int) -> None:
+    topic, name = stack.topic(), table()
+    log = stack.produce(topic, [Event(name, "a") for _ in range(10)])
+    stack.drain(topic, [name], *ONCE)
+    stale = stack.committed_with_metadata(topic)
+    made_again(stack, topic)
+    log += stack.produce(topic, [Event(name, "a") for _ in range(count)])
+    stack.commit(topic, stale)  # the brokers forget it with the topic; a mirror may not
+    child = stack.run(topic, [name], "--once", *ONCE)
+    assert child.wait() == 1
+    assert "was deleted and made again" in child.stderr
+    assert stale[1] in child.stderr
+    assert stack.counters(name).total() == 10
+    stack.commit(topic, None)
+    stack.drain(topic, [name], *ONCE)
+    assert stack.counters(name) == log
