@@ -30,11 +30,12 @@ from bench.sink import KEYS
 from consumer import run as product
 from consumer.counters import Counters
 from consumer.kafka import consumer_config
+from consumer.limits import BATCH
 from consumer.row import CounterRef
 from consumer.settings import ProcessingGuarantee, Settings
 from consumer.tables import make_client
 from consumer.window import Window
-from consumer.worker import BATCH, POLL_S
+from consumer.worker import POLL_S
 from consumer.writer import Writer
 
 TABLE: Final = "bench"
@@ -176,7 +177,7 @@ def write(plan: Plan) -> Seen:
     ready = threading.Semaphore(0)
     refs = [CounterRef(TABLE, f"key-{i}", None, "count") for i in range(plan.events // 10)]
     window = Window()
-    window.add(range(len(refs)), list(zip(refs, range(1, len(refs) + 1), strict=True)))
+    window.add(range(len(refs)), refs, range(1, len(refs) + 1))
     first = Moment.now()
     for number in range(11):
         writer.submit(window, lambda _: ready.release())

@@ -7,6 +7,7 @@ verdict: `Decoder.decode` gives what decoding every payload would give.
 
 import io
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import fastavro
@@ -30,6 +31,8 @@ Increment = tuple[CounterRef, int]
 
 _MEMO_ENTRIES = 100_000
 _MEMO_BYTES = 16 * 1024 * 1024
+_TRIAL, _HOPELESS = 30_000, 0.95
+_PLAIN_BATCHES = 64
 _MAX_VARINT = 10
 _VARINT_ENTRIES = 65_536
 _CONTINUES = 0x80
@@ -38,13 +41,26 @@ _UNDECODABLE = (EOFError, IndexError, ValueError, OverflowError, MemoryError)
 
 
 class Decoded(NamedTuple):
-    """The increments of a run of payloads, and by index the reason of each that has none."""
+    """What a run of payloads adds: ``incrs[i]`` to the counter ``refs[i]``.
 
-    increments: list[Increment]
+    ``rejected`` has, by index, the reason of each that adds nothing.
+    """
+
+    refs: list[CounterRef]
+    incrs: list[int]
     rejected: dict[int, RowError]
 
+    @property
+    def increments(self) -> list[Increment]:
+        """The pairs."""
+        return list(zip(self.refs, self.incrs, strict=True))
 
-_NOTHING: Increment = (CounterRef("", "", None, ""), 0)
+
+_NO_REF = CounterRef("", "", None, "")
+_ref, _incr = itemgetter(0), itemgetter(1)
+
+
+_NOTHING: Increment = (_NO_REF, 0)
 
 
 class Decoder(dict[bytes, Increment]):
@@ -72,35 +88,92 @@ class Decoder(dict[bytes, Increment]):
         self._schema = schema()
         self._writer_schema = writer_schema
         self._prefixes: dict[bytes, CounterRef] = {}
-        self._varints = _Varints()
+        self._varints = _Varints(min_incr, max_incr)
         self._bytes = 0
         self._keep = True
-        self._batches = 0
+        self._prefix, self._tail = itemgetter(slice(None, -1)), itemgetter(slice(-1, None))
+        self._batches = self._seen = self._decoded = self._plain = 0
         self._misses = 0
         self._errors: list[RowError] = []
 
     def decode(self, payloads: Sequence[bytes | None]) -> Decoded:
-        """Return an increment a payload, in order; a rejected one has an entry in ``rejected``."""
+        """Return what each payload adds, in order."""
         misses, self._errors = self._misses, []
-        found = list(map(self.__getitem__, payloads))  # type: ignore[arg-type]
-        self._adapt(len(found), self._misses - misses)
+        if self._plain:
+            self._plain -= 1
+            found = list(map(self._one, payloads))
+            refs, incrs = list(map(_ref, found)), list(map(_incr, found))
+        elif self._keep:
+            found = list(map(self.__getitem__, payloads))  # type: ignore[arg-type]
+            refs, incrs = list(map(_ref, found)), list(map(_incr, found))
+        else:
+            refs, incrs = self._in_parts(payloads)
+        self._adapt(len(refs), self._misses - misses)
         if not self._errors:
-            return Decoded(found, {})
-        bad = [i for i, increment in enumerate(found) if increment is _NOTHING]
-        return Decoded(found, dict(zip(bad, self._errors, strict=True)))
+            return Decoded(refs, incrs, {})
+        bad = [i for i, ref in enumerate(refs) if ref is _NO_REF]
+        return Decoded(refs, incrs, dict(zip(bad, self._errors, strict=True)))
+
+    def _in_parts(self, payloads: Sequence[Any]) -> tuple[list[CounterRef], list[int]]:
+        """Look up prefix and varint of all payloads in C, as if all varints were of one length.
+
+        Where that gives no counter, or no number, the payload goes its own way.
+        """
+        refs: list[Any]
+        incrs: list[Any]
+        failed = self._varints.failed
+        try:
+            refs = list(map(self._prefixes.get, map(self._prefix, payloads)))
+            incrs = list(map(self._varints.__getitem__, map(self._tail, payloads)))
+        except TypeError:  # a message without a payload
+            refs, incrs = [None] * len(payloads), [None] * len(payloads)
+        if all(refs) and self._varints.failed == failed:
+            return refs, incrs
+        pairs = enumerate(zip(refs, incrs, strict=True))
+        slow = [i for i, (ref, incr) in pairs if ref is None or incr is None]
+        for i in slow:
+            refs[i], incrs[i] = self[payloads[i]]
+        if len(slow) > len(payloads) // 2:
+            self._guess_length(payloads)
+        return refs, incrs
+
+    def _guess_length(self, payloads: Sequence[bytes | None]) -> None:
+        """Take the length of the varint in the middle of these for that of most."""
+        lengths = sorted(_tail_length(payload) for payload in payloads[:1000] if payload)
+        if lengths:
+            length = lengths[len(lengths) // 2]
+            self._prefix = itemgetter(slice(None, -length))
+            self._tail = itemgetter(slice(-length, None))
 
     def _adapt(self, seen: int, missed: int) -> None:
-        """Remember whole payloads only while they repeat, and look again now and then."""
+        """Remember whole payloads only while they repeat, and nothing while nothing does.
+
+        Now and then it looks again.
+        """
         self._batches += 1
+        self._seen += seen
         if self._keep and seen > 100 and missed > seen // 2 and len(self) > seen:  # noqa: PLR2004
             self._keep = False
             self.clear()
         elif not self._keep and self._batches % 256 == 0:
             self._keep = True
-        if len(self) + len(self._prefixes) > _MEMO_ENTRIES or self._bytes > _MEMO_BYTES:
+        full = len(self) + len(self._prefixes) > _MEMO_ENTRIES or self._bytes > _MEMO_BYTES
+        unknown = self._seen > _TRIAL and self._decoded > _HOPELESS * self._seen
+        if unknown:
+            self._plain = _PLAIN_BATCHES
+        if unknown or full:
             self.clear()
             self._prefixes.clear()
-            self._bytes = 0
+            self._bytes = self._seen = self._decoded = 0
+
+    def _one(self, payload: bytes | None) -> Increment:
+        """Decode one payload, and remember nothing."""
+        try:
+            row, _ = self._read(payload)
+            return self._resolve(row), row.incr
+        except RowError as error:
+            self._errors.append(error)
+            return _NOTHING
 
     def __missing__(self, payload: bytes | None) -> Increment:
         self._misses += 1
@@ -115,21 +188,13 @@ class Decoder(dict[bytes, Increment]):
         return increment
 
     def _by_prefix(self, payload: bytes) -> Increment | None:
-        start = -1
-        try:
-            while payload[start - 1] >= _CONTINUES:
-                start -= 1
-        except IndexError:
-            return None
-        ref = self._prefixes.get(payload[:start])
-        if ref is None:
-            return None
-        incr = self._varints[payload[start:]]
-        if incr is None or not self._min <= incr <= self._max:
-            return None
-        return ref, incr
+        length = _tail_length(payload)
+        ref = self._prefixes.get(payload[:-length])
+        incr = self._varints[payload[-length:]]
+        return None if ref is None or incr is None else (ref, incr)
 
     def _by_avro(self, payload: bytes | None) -> Increment:
+        self._decoded += 1
         row, tail = self._read(payload)
         ref = self._resolve(row)
         if tail:
@@ -195,19 +260,36 @@ class Decoder(dict[bytes, Increment]):
         return CounterRef(row.table, hash_key, range_key, name)
 
 
-class _Varints(dict[bytes, int | None]):
-    """Bytes of a minimal zigzag varint -> its int64; None for any other bytes."""
+def _tail_length(payload: bytes) -> int:
+    """Return how many of the last bytes look like one varint."""
+    length = 1
+    while length < min(len(payload), _MAX_VARINT + 1) and payload[-length - 1] >= _CONTINUES:
+        length += 1
+    return length
+
+
+class _Varints(dict[bytes, int]):
+    """Bytes of a minimal zigzag varint -> its number; None for other bytes or one out of bounds.
+
+    ``failed`` counts how often it was None.
+    """
+
+    def __init__(self, least: int, most: int) -> None:
+        super().__init__()
+        self.failed = 0
+        self._least, self._most = max(least, INT64_MIN), min(most, INT64_MAX)
 
     def __missing__(self, raw: bytes) -> int | None:
-        if len(raw) > _MAX_VARINT:
-            return None
-        if len(self) >= _VARINT_ENTRIES:
-            self.clear()
-        value = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(raw))
-        number = (value >> 1) ^ -(value & 1)
-        fits = INT64_MIN <= number <= INT64_MAX
-        self[raw] = number if fits and zigzag(number) == raw else None
-        return self[raw]
+        if 0 < len(raw) <= _MAX_VARINT:
+            value = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(raw))
+            number = (value >> 1) ^ -(value & 1)
+            if self._least <= number <= self._most and zigzag(number) == raw:
+                if len(self) >= _VARINT_ENTRIES:
+                    self.clear()
+                self[raw] = number
+                return number
+        self.failed += 1
+        return None
 
 
 def zigzag(number: int) -> bytes:

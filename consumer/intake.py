@@ -33,7 +33,7 @@ def take_in(
     Messages of partitions that are not ours, which may still arrive after a rebalance, and of
     stopped ones are dropped.
     """
-    found, rejected = decoder.decode(list(map(_value, messages)))
+    refs, incrs, rejected = decoder.decode(list(map(_value, messages)))
     offsets = list(map(_offset, messages))
     taken = end = 0
     for number, run in groupby(map(_number, messages)):
@@ -49,9 +49,11 @@ def take_in(
             for i in sorted(rejected.keys() & set(range(start, end))):
                 filling.window.reject(offsets[i])
                 store(filling, letter(messages[i], rejected[i].reason, rejected[i].detail))
-            filling.window.add([offsets[i] for i in good], [found[i] for i in good])
+            filling.window.add(
+                [offsets[i] for i in good], [refs[i] for i in good], [incrs[i] for i in good]
+            )
         else:
-            filling.window.add(offsets[start:end], found[start:end])
+            filling.window.add(offsets[start:end], refs[start:end], incrs[start:end])
         partition.read_to(offsets[start], offsets[end - 1] + 1)
         taken += end - start
     return taken

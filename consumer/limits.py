@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from consumer.partition import Pending
 from consumer.settings import Settings
 
+BATCH = 10_000
+"""Most messages that one poll brings."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The bounds of the settings, shared by ``owned`` partitions.
 
-    There are two windows a partition, and each may be one short of full when a poll comes. So a
-    window's share is a quarter of its partition's, and so is what one poll may bring to it.
+    There are two windows a partition, and each may be one short of full when a poll comes: what a
+    poll may bring is kept free in each.
     """
 
     settings: Settings
@@ -20,7 +23,7 @@ class Limits:
     def poll(self) -> int:
         """Return how many messages one poll may bring."""
         most = self.settings
-        return min(map(self._share, (most.window_max_events, most.window_max_counters)))
+        return min(map(self._free, (most.window_max_events, most.window_max_counters)))
 
     def due(self, filling: Pending, now: float) -> bool:
         """Tell whether a window has reached its age or its share."""
@@ -33,5 +36,11 @@ class Limits:
         full = len(window) >= self._share(most.window_max_events)
         return full or len(window.sums) >= self._share(most.window_max_counters)
 
+    def _half(self, most: int) -> int:
+        return max(1, most // (2 * max(1, self.owned)))
+
+    def _free(self, most: int) -> int:
+        return max(1, min(BATCH, self._half(most) // 2))
+
     def _share(self, most: int) -> int:
-        return max(1, most // (4 * max(1, self.owned)))
+        return max(1, self._half(most) - self._free(most))

@@ -198,8 +198,9 @@ class Recount:
         self.rejected += len(run) - good
 
     def _decoded(self, run: list[Any]) -> Iterator[tuple[int, CounterRef, int]]:
-        found, rejected = self.decoder.decode(list(map(_value, run)))
-        for index, (offset, (ref, incr)) in enumerate(zip(map(_offset, run), found, strict=True)):
+        refs, incrs, rejected = self.decoder.decode(list(map(_value, run)))
+        events = zip(map(_offset, run), refs, incrs, strict=True)
+        for index, (offset, ref, incr) in enumerate(events):
             if index not in rejected:
                 yield offset, ref, incr
 
@@ -222,10 +223,10 @@ class Recount:
 
     def _fold(self, number: int, payloads: list[bytes | None], *, counted: bool) -> None:
         times = Counter(payloads)
-        found, rejected = self.decoder.decode(list(times))
+        refs, incrs, rejected = self.decoder.decode(list(times))
         groups = self.sums.setdefault(number, {})
         bad = 0
-        for index, ((ref, incr), count) in enumerate(zip(found, times.values(), strict=True)):
+        for index, (ref, incr, count) in enumerate(zip(refs, incrs, times.values(), strict=True)):
             if rejected and index in rejected:
                 bad += count
                 continue

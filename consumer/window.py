@@ -3,7 +3,6 @@
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import compress
 
 from consumer.decoder import Increment
 from consumer.row import CounterRef
@@ -14,10 +13,10 @@ class Window:
 
     Every event's offset and increment stay here until the window is settled: what a fence
     refuses is summed again from them, and what the table refuses becomes dead letters by
-    offset. That is 16 bytes an event, and the increments are shared where payloads repeat.
+    offset. That is 24 bytes an event; counters and numbers are the decoder's.
     """
 
-    __slots__ = ("_increments", "_offsets", "_places", "first", "last", "rejected", "sums")
+    __slots__ = ("_incrs", "_offsets", "_places", "_refs", "first", "last", "rejected", "sums")
 
     def __init__(self) -> None:
         self.first = -1
@@ -25,25 +24,26 @@ class Window:
         self.rejected = 0
         self.sums: dict[CounterRef, int] = {}
         self._offsets = array("q")
-        self._increments: list[Increment] = []
+        self._refs: list[CounterRef] = []
+        self._incrs: list[int] = []
         self._places: dict[CounterRef, array[int]] | None = None
 
     def __len__(self) -> int:
         """Return how many events it holds, rejected ones among them."""
         return len(self._offsets) + self.rejected
 
-    def add(self, offsets: Sequence[int], increments: Iterable[Increment]) -> None:
+    def add(self, offsets: Sequence[int], refs: Sequence[CounterRef], incrs: Sequence[int]) -> None:
         """Add events; offsets ascend within a window, gaps are usual."""
+        if not len(offsets) == len(refs) == len(incrs):
+            raise ValueError("a counter and an increment an offset")
         if not offsets:
             return
         self._cover(offsets[0], offsets[-1])
         self._offsets.extend(offsets)
-        before = len(self._increments)
-        self._increments.extend(increments)
-        if len(self._increments) != len(self._offsets):
-            raise ValueError("an increment an offset")
+        self._refs.extend(refs)
+        self._incrs.extend(incrs)
         sums = self.sums
-        for ref, incr in self._increments[before:] if before else self._increments:
+        for ref, incr in zip(refs, incrs, strict=True):
             sums[ref] = sums.get(ref, 0) + incr
 
     def reject(self, offset: int) -> None:
@@ -58,9 +58,9 @@ class Window:
 
     def offsets_of(self, wanted: Mapping[CounterRef, int]) -> dict[int, Increment]:
         """Return, by offset, the increments of some counters, each from the given offset on."""
-        hits = [ref in wanted for ref, _ in self._increments]
-        found = zip(compress(self._offsets, hits), compress(self._increments, hits), strict=True)
-        return {offset: (ref, incr) for offset, (ref, incr) in found if offset >= wanted[ref]}
+        events = zip(self._offsets, self._refs, self._incrs, strict=True)
+        never = self.last + 1
+        return {o: (ref, incr) for o, ref, incr in events if o >= wanted.get(ref, never)}
 
     def above(self, refs: Iterable[CounterRef], offset: int) -> tuple[dict[CounterRef, int], int]:
         """Return what the events of some counters above an offset add, and how many are not above.
@@ -75,14 +75,14 @@ class Window:
             start = bisect_right(places, offset, key=self._offsets.__getitem__)
             below += start
             if start < len(places):
-                sums[ref] = sum(self._increments[place][1] for place in places[start:])
+                sums[ref] = sum(self._incrs[place] for place in places[start:])
         return sums, below
 
     def _indexed(self) -> "dict[CounterRef, array[int]]":
         # Most windows meet no fence, so this is made for the first that does. Request threads may
         # make it at the same time: they make the same.
         places: dict[CounterRef, array[int]] = {}
-        for place, (ref, _) in enumerate(self._increments):
+        for place, ref in enumerate(self._refs):
             if ref in places:
                 places[ref].append(place)
             else:

@@ -45,7 +45,6 @@ from consumer.writer import Writes
 log = logging.getLogger(__name__)
 
 POLL_S, SOON_S = 0.1, 0.005
-BATCH = 10_000
 LEAVE_S = 6.0
 LETTERS_HELD, LETTER_BYTES_HELD = 10_000, 16 * 1024 * 1024
 
@@ -122,7 +121,7 @@ class Worker:
         """Read once, and move every partition on. After an exception only `close` is allowed."""
         if self._identity.asks:
             timeout_s = min(timeout_s, SOON_S)
-        messages = self.consumer.consume(min(self._limits.poll(), BATCH), timeout_s)
+        messages = self.consumer.consume(self._limits.poll(), timeout_s)
         self._raise_from_callbacks()
         if messages:
             self._take_in(messages)

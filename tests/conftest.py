@@ -55,7 +55,7 @@ def unique(prefix: str) -> str:
 def window_of(sums: Mapping[CounterRef, int]) -> Window:
     """Make a window of one event a counter."""
     window = Window()
-    window.add(range(len(sums)), list(sums.items()))
+    window.add(range(len(sums)), list(sums), list(sums.values()))
     return window
 
 

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from io import BytesIO
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,11 @@ INT64 = [n for n in EDGES if INT64_MIN <= n <= INT64_MAX]
 def plain(payload: bytes | None, **options: Any) -> Increment | tuple[str, str]:
     """Decode one payload with a decoder that has seen no other."""
     return verdicts(Decoder(TABLES, **options).decode([payload]))[0]
+
+
+def decoded(increments: list[Increment]) -> Decoded:
+    """Return what decoding gives if nothing is rejected."""
+    return Decoded([ref for ref, _ in increments], [incr for _, incr in increments], {})
 
 
 def verdicts(decoded: Decoded) -> list[Increment | tuple[str, str]]:
@@ -136,9 +142,26 @@ def streams(draw: st.DrawFn) -> list[list[bytes | None]]:
     return draw(st.lists(batch, min_size=1, max_size=5))
 
 
-@pytest.fixture(params=["ample memory", "hardly any memory"], scope="class")
+MODES: dict[str, dict[str, Any]] = {
+    "in parts, varints of 1": {"_keep": False},
+    "in parts, varints of 2": {"_keep": False, "_prefix": itemgetter(slice(None, -2))}
+    | {"_tail": itemgetter(slice(-2, None))},
+    "nothing remembered": {"_plain": 10**9},
+}
+
+
+@pytest.fixture(params=["ample memory", "hardly any memory", *MODES], scope="class")
 def _memory(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
+        if request.param in MODES:
+            made = Decoder.__init__
+
+            def fixed(self: Decoder, *args: Any, **options: Any) -> None:
+                made(self, *args, **options)
+                vars(self).update(MODES[request.param])
+
+            patch.setattr(Decoder, "__init__", fixed)
+            patch.setattr(Decoder, "_adapt", lambda *_: None)
         if request.param == "hardly any memory":
             patch.setattr(module, "_MEMO_ENTRIES", 3)
             patch.setattr(module, "_MEMO_BYTES", 60)
@@ -177,7 +200,7 @@ class TestMemory:
         decoder = Decoder(TABLES)
         (first,) = decoder.decode([encode(row)]).increments
         found = decoder.decode([encode(row._replace(incr=n)) for n in incrs])
-        assert found == Decoded([(first[0], n) for n in incrs], {})
+        assert found == decoded([(first[0], n) for n in incrs])
 
     @given(streams())
     @example([[encode(Row("text", "k", incr=n))] for n in INT64])
@@ -224,7 +247,7 @@ def test_a_long_stream_in_which_nothing_repeats_and_then_everything_does() -> No
         for _ in range(batches):
             batch = rows_of(size, keys)
             expected = [(CounterRef("text", r.key, None, "count"), r.incr) for r in batch]
-            assert decoder.decode([encode(r) for r in batch]) == Decoded(expected, {})
+            assert decoder.decode([encode(r) for r in batch]) == decoded(expected)
 
 
 def test_the_memory_is_bounded_by_entries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +278,31 @@ def test_payloads_that_do_not_repeat_are_not_remembered_whole() -> None:
     for start in range(0, 2000, 200):
         decoder.decode([encode(Row("text", "k", incr=start + i)) for i in range(200)])
     assert len(decoder) == 0
+
+
+def test_nothing_is_remembered_for_a_while_when_nothing_comes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_TRIAL", 1000)
+    decoder = Decoder(TABLES)
+    number = 0
+
+    def batch(distinct: int) -> list[bytes]:
+        nonlocal number
+        number += distinct
+        return [encode(Row("text", f"k{number - i % distinct}", incr=i)) for i in range(200)]
+
+    for _ in range(7):
+        decoder.decode(batch(200))
+    assert decoder._plain > 0
+    assert (len(decoder), len(decoder._prefixes)) == (0, 0)
+    while decoder._plain:
+        decoder.decode(batch(200))
+        assert (len(decoder), len(decoder._prefixes)) == (0, 0)
+    for _ in range(20):  # it looks again, and finds that items come again
+        decoder.decode(batch(10))
+    assert decoder._plain == 0
+    assert len(decoder._prefixes) > 0
 
 
 def test_rejected_payloads_are_not_remembered() -> None:
@@ -303,7 +351,7 @@ def test_rejections_stand_at_their_index_and_the_others_count() -> None:
 
 
 def test_nothing_gives_nothing() -> None:
-    assert Decoder(TABLES).decode([]) == Decoded([], {})
+    assert Decoder(TABLES).decode([]) == decoded([])
 
 
 GOOD = encode(Row("text", "k", incr=3))
@@ -429,8 +477,8 @@ def test_both_versions_are_read_in_any_order(kind: Any, value: Any, tmp_path: Pa
     written = [Row("text", "k", incr=n) for n in INT64[::8]] * 2
     payloads = [p for r in written for p in (encode(r), later_payload(raw, r, more=value))]
     expected = [(CounterRef("text", "k", None, "count"), r.incr) for r in written for _ in "on"]
-    assert decoder.decode(payloads) == Decoded(expected, {})
-    assert decoder.decode(payloads[::-1]) == Decoded(expected[::-1], {})
+    assert decoder.decode(payloads) == decoded(expected)
+    assert decoder.decode(payloads[::-1]) == decoded(expected[::-1])
 
 
 @pytest.mark.parametrize("changes", [{"name": "RowV2"}, {"namespace": "com.example"}])
@@ -440,7 +488,7 @@ def test_a_later_version_may_have_another_name(changes: dict[str, str], tmp_path
     row = Row("text", "k", incr=3)
     expected = (CounterRef("text", "k", None, "count"), 3)
     payloads = [encode(row), later_payload(raw, row, more=7)]
-    assert decoder.decode(payloads) == Decoded([expected] * 2, {})
+    assert decoder.decode(payloads) == decoded([expected] * 2)
 
 
 def test_a_new_payload_without_its_schema_is_a_dead_letter_that_names_the_flag() -> None:

@@ -182,8 +182,8 @@ FENCE = "fence_0123abcd_7"
 def window(table: str, *events: tuple[int, str, str, int]) -> Window:
     """Make a window of (offset, key, counter, increment)."""
     made = Window()
-    increments = [(CounterRef(table, key, None, name), incr) for _, key, name, incr in events]
-    made.add([offset for offset, *_ in events], increments)
+    refs = [CounterRef(table, key, None, name) for _, key, name, _ in events]
+    made.add([offset for offset, *_ in events], refs, [incr for *_, incr in events])
     return made
 
 
