@@ -6,8 +6,9 @@ verdict: `Decoder.decode` gives what decoding every payload would give.
 """
 
 import io
-from collections.abc import Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress, count, repeat
+from operator import is_, itemgetter
 from typing import Any, NamedTuple
 
 import fastavro
@@ -129,9 +130,8 @@ class Decoder(dict[bytes, Increment]):
             refs, incrs = [None] * len(payloads), [None] * len(payloads)
         if all(refs) and self._varints.failed == failed:
             return refs, incrs
-        pairs = enumerate(zip(refs, incrs, strict=True))
-        slow = [i for i, (ref, incr) in pairs if ref is None or incr is None]
-        for i in slow:
+        slow = {*_places_of_none(refs), *_places_of_none(incrs)}
+        for i in sorted(slow):
             refs[i], incrs[i] = self[payloads[i]]
         if len(slow) > len(payloads) // 2:
             self._guess_length(payloads)
@@ -258,6 +258,10 @@ class Decoder(dict[bytes, Increment]):
         if row.range is not None:
             range_key = key_value(row.range, keys.range_type or "S")
         return CounterRef(row.table, hash_key, range_key, name)
+
+
+def _places_of_none(values: Sequence[object]) -> Iterator[int]:
+    return compress(count(), map(is_, values, repeat(None)))
 
 
 def _tail_length(payload: bytes) -> int:

@@ -71,7 +71,10 @@ def take_error(message: Any, partitions: Mapping[int, Partition], settings: Sett
         if partition is not None:
             partition.read_to(message.offset(), message.offset())
     elif code == AUTO_OFFSET_RESET:
-        if partition is not None:
+        # Without an offset it says that none is committed, which the worker finds out by itself:
+        # it may come after the partition was begun.
+        offset = message.offset()
+        if partition is not None and offset is not None and offset >= 0:
             partition.reset = True
     elif code == FATAL or error.fatal():
         raise DynatomicError(f"the Kafka client failed for good: {error.str()}; start it again")

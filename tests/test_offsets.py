@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from consumer.health import STUCK_S
-from consumer.kafka import watermarks
+from consumer.kafka import AUTO_OFFSET_RESET, watermarks
 from consumer.offsets import LOST_S, RETRY_S
 from consumer.row import Row, encode
 from consumer.run import Drain
@@ -378,7 +378,7 @@ def test_what_was_read_before_the_topic_lost_the_rest_is_counted() -> None:
         w.emit("a", "b")
         w.turn(3)
         w.broker.emit_error(
-            member.consumer, KafkaError._AUTO_OFFSET_RESET, topic=TOPIC, partition=0
+            member.consumer, KafkaError._AUTO_OFFSET_RESET, topic=TOPIC, partition=0, offset=2
         )
         w.window()
         assert w.counts() == {"a": 1, "b": 1}
@@ -395,7 +395,7 @@ def test_a_position_lost_before_the_first_commit_stops_and_says_so(
         w.turn(3)
         w.broker.group(GROUP).offsets.clear()
         w.broker.emit_error(
-            member.consumer, KafkaError._AUTO_OFFSET_RESET, topic=TOPIC, partition=0
+            member.consumer, KafkaError._AUTO_OFFSET_RESET, topic=TOPIC, partition=0, offset=1
         )
         w.turn(2)
         (said,) = logged(caplog, "partition stopped")
@@ -435,3 +435,18 @@ def test_a_committed_offset_wins_over_every_reset() -> None:
         w.window()
         assert w.counts() == {"new": 1}
         assert ("assign", [0]) not in w.asked
+
+
+def test_a_late_word_that_nothing_is_committed_stops_no_partition() -> None:
+    # librdkafka looks the offset up as well, and may tell when the partition is being read.
+    with world() as w:
+        member = w.worker()
+        w.emit("a")
+        w.until(w.all_committed, step_s=1)
+        w.broker.group(GROUP).offsets.clear()
+        w.broker.emit_error(member.consumer, AUTO_OFFSET_RESET, topic=TOPIC, partition=0)
+        w.emit("b")
+        w.turn(3)
+        assert member.worker.partitions[0].stopped is None
+        w.until(w.all_committed, step_s=1)
+        assert w.counts() == {"a": 1, "b": 1}

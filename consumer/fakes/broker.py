@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message
 from confluent_kafka.admin._metadata import (
     BrokerMetadata,
     ClusterMetadata,
@@ -214,7 +214,7 @@ class FakeBroker:
         *,
         topic: str | None = None,
         partition: int | None = None,
-        reason: str = "injected",
+        offset: int = OFFSET_INVALID,
     ) -> None:
         """Let the consumer's next ``consume()`` yield an error message.
 
@@ -223,8 +223,9 @@ class FakeBroker:
         event = Message(
             topic=topic,
             partition=-1 if partition is None else partition,
-            value=reason.encode(),
-            error=KafkaError(code, reason),
+            offset=offset,
+            value=b"injected",
+            error=KafkaError(code, "injected"),
             timestamp=(0, -1),
         )
         with self.lock:
