@@ -1,9 +1,11 @@
 """SIGTERM and SIGINT of a process that has something to finish."""
 
+import faulthandler
 import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +21,8 @@ class Signals:
 
     A Python handler waits until the main thread is back from C, which a dead broker can delay;
     so the signals are read by a thread, from the pipe that Python's C handler writes to. It also
-    ends the process when the shutdown takes longer than its bound.
+    ends the process when the shutdown takes longer than its bound. If C holds the interpreter, so
+    that no thread of Python's can, a thread of C's does, and prints where all threads stand.
     """
 
     def __init__(self, bound_s: float) -> None:
@@ -54,6 +57,7 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._late.cancel()
+        faulthandler.cancel_dump_traceback_later()
         self._write.close()
         self._watcher.join()
         self._read.close()
@@ -70,8 +74,10 @@ class Signals:
             name = signal.Signals(number).name
             if self._ready and not self.stop.is_set():
                 log.info("stopping", extra={"fields": {"signal": name, "bound_s": self._bound_s}})
-                self.stop.set()
+                last = self._bound_s + 2 * GRACE_S
+                faulthandler.dump_traceback_later(last, exit=True, file=sys.__stderr__ or 2)
                 self._late.start()
+                self.stop.set()
             else:
                 log.warning("forced to end", extra={"fields": {"signal": name}})
                 os._exit(128 + number)

@@ -16,8 +16,9 @@ PARTITIONS = 4
 ROUNDS = 3
 
 
-@pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize(
+    ("protocol", "guarantee"), [("classic", "at-least-once"), ("consumer", "exactly-once")]
+)
 def test_kill_at_any_moment(stack: Stack, table: Table, protocol: str, guarantee: str) -> None:
     random_ = random.Random(f"{stack.name} {protocol}")  # noqa: S311 - the same each time
     topic, name = stack.topic(PARTITIONS), table()

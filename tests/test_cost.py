@@ -1,0 +1,95 @@
+"""What an event and a written counter cost, in steps of the interpreter: the same on any machine.
+
+Steps are not time, but code that slips into the loop over events shows at once. Bounds are a
+fifth above what was measured; a change that needs more says why.
+"""
+
+import sys
+import tracemalloc
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+from confluent_kafka import Message
+
+from consumer.decoder import Decoder
+from consumer.fence import Fence
+from consumer.intake import take_in
+from consumer.partition import Partition
+from consumer.produce import samples
+from consumer.row import CounterRef, KeySchema, encode
+from consumer.statements import Step, body, changes
+
+KEYS = {"bench": KeySchema("pk")}
+EVENTS, BATCH, COUNTERS = 20_000, 2_000, 500
+
+
+def steps(work: Callable[[], object]) -> int:
+    """Return how many instructions of the interpreter some work takes."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        count += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def messages(max_incr: int) -> list[Any]:
+    rows = samples(table="bench", count=EVENTS, rows=COUNTERS, max_incr=max_incr, seed=1)
+    return [
+        Message(topic="t", partition=0, offset=offset, value=encode(row))
+        for offset, row in enumerate(rows)
+    ]
+
+
+def read(found: list[Any], decoder: Decoder, partition: Partition) -> None:
+    for start in range(0, len(found), BATCH):
+        take_in(found[start : start + BATCH], {0: partition}, decoder, lambda *_: None, 0.0)
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="each version has other instructions")
+@pytest.mark.parametrize(("max_incr", "most"), [(1, 20), (1000, 39)])
+def test_an_event_costs_few_steps(max_incr: int, most: float) -> None:
+    found, decoder = messages(max_incr), Decoder(KEYS)
+    read(found, decoder, Partition(0))  # what was decoded once is remembered
+    read(found, decoder, Partition(0))
+    each = steps(lambda: read(found, decoder, Partition(0))) / EVENTS
+    assert each < most
+
+
+@pytest.mark.parametrize("max_incr", [1, 1000])
+def test_an_event_in_a_window_takes_little_memory(max_incr: int) -> None:
+    found, decoder, partition = messages(max_incr), Decoder(KEYS), Partition(0)
+    read(found, decoder, Partition(0))
+    read(found, decoder, Partition(0))
+    tracemalloc.start()
+    try:
+        read(found, decoder, partition)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size / EVENTS < 34
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="each version has other instructions")
+@pytest.mark.parametrize(("fence", "most"), [(None, 350), (Fence("fence_0123abcd_7", 1, 9), 380)])
+def test_a_counter_costs_few_steps_to_write(fence: Fence | None, most: float) -> None:
+    sums = {CounterRef("bench", f"key-{i}", None, "count"): i for i in range(25)}
+
+    def write() -> None:
+        batch = changes(sums, fence)["bench"]
+        body(Step.UPDATE, KEYS, batch)
+
+    write()
+    each = steps(write) / len(sums)
+    assert each < most

@@ -1,0 +1,23 @@
+"""The bound of a shutdown holds even when C keeps the interpreter to itself."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import ctypes, os, signal
+from consumer.signals import Signals
+with Signals(0.2) as signals:
+    signals.ready()
+    os.kill(os.getpid(), signal.SIGTERM)
+    signals.stop.wait(5)
+    ctypes.PyDLL(None).sleep(60)
+"""
+
+
+def test_a_process_whose_interpreter_is_held_ends_and_says_where() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr
+    assert "signals.py" in done.stderr
