@@ -1,11 +1,12 @@
 """The baseline file: what the tables held at a point of the topic, as JSON lines.
 
-The first line says which topic, and up to which offset of each partition all events were in the
-tables. Then a line an item: its counters, its other numbers, which may be counters that the topic
-did not name yet, and the fences that stood further on. The last line says how many items there
-are, so a copy that was cut off is noticed::
+The first line says which topic and tables, and up to which offset of each partition all events
+were in them. Then a line an item: its counters, its other numbers, which may be counters that the
+topic did not name yet or does not name any more, and the fences that stood further on. The last
+line says how many items there are, so a copy that was cut off is noticed::
 
-    {"format": "dynatomic baseline", "version": 1, "topic": ..., "topic_id": ..., "offsets": ...}
+    {"format": "dynatomic baseline", "version": 2, "topic": ..., "topic_id": ..., "offsets": ...,
+     "tables": ...}
     {"table": "usage", "key": "customer-7", "range": null, "counters": {"count": 5}, "others": {},
      "fences": {}}
     {"items": 1}
@@ -14,7 +15,7 @@ are, so a copy that was cut off is noticed::
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from consumer.errors import ConfigError, DynatomicError
 from consumer.items import ItemKey, item_key, key_of
 from consumer.kafka import Watermarks
 
-FORMAT, VERSION = "dynatomic baseline", 1
+FORMAT, VERSION = "dynatomic baseline", 2
 
 
 class Held(NamedTuple):
@@ -45,6 +46,7 @@ class Baseline:
     topic: str
     topic_id: str | None
     offsets: Mapping[int, int]
+    tables: tuple[str, ...]
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -60,9 +62,10 @@ class Baseline:
         try:
             topic_id = head["topic_id"] and _text(head["topic_id"])
             topic, offsets = _text(head["topic"]), _by_partition(head["offsets"])
+            tables = _texts(head["tables"])
         except (LookupError, TypeError, ValueError, AttributeError):
             raise _damaged(path, 1) from None
-        return cls(path, topic, topic_id, offsets)
+        return cls(path, topic, topic_id, offsets, tables)
 
     def items(self) -> Iterator[Held]:
         """Yield all items; raises ConfigError if the file is damaged or cut off."""
@@ -153,6 +156,12 @@ def _text(value: Any) -> str:
     return value
 
 
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError(values)
+    return tuple(map(_text, values))
+
+
 def _whole(value: Any) -> int:
     if type(value) is not int:
         raise TypeError(value)
@@ -177,16 +186,20 @@ class Snapshot:
         self.path = path
         self._count = 0
         try:
+            if path.exists() and not path.is_file():  # such as /dev/stdout, which root may replace
+                raise self._unwritable("it is not a regular file")
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise self._unwritable(error.strerror) from None
         self._temporary = Path(name)
         self._file: IO[str] = os.fdopen(handle, "w", encoding="utf-8")
 
-    def begin(self, topic: str, topic_id: str | None, offsets: Mapping[int, int]) -> None:
+    def begin(
+        self, topic: str, topic_id: str | None, offsets: Mapping[int, int], tables: Sequence[str]
+    ) -> None:
         """Write the first line."""
         fields = {"format": FORMAT, "version": VERSION, "topic": topic, "topic_id": topic_id}
-        self._write(fields | {"offsets": offsets})
+        self._write(fields | {"offsets": offsets, "tables": tables})
 
     def add(self, held: Held) -> None:
         """Write an item."""
@@ -203,16 +216,16 @@ class Snapshot:
             os.fsync(self._file.fileno())
             self._temporary.replace(self.path)
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise self._unwritable(error.strerror) from None
 
     def _write(self, fields: Mapping[str, Any]) -> None:
         try:
             self._file.write(json.dumps(fields) + "\n")
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise self._unwritable(error.strerror) from None
 
-    def _unwritable(self, error: OSError) -> DynatomicError:
-        return DynatomicError(f"snapshot {self.path} cannot be written: {error.strerror}")
+    def _unwritable(self, why: str | None) -> DynatomicError:
+        return DynatomicError(f"snapshot {self.path} cannot be written: {why}")
 
     def __enter__(self) -> Self:
         return self

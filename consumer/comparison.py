@@ -6,15 +6,19 @@ exactly-once the item's own fences, read together with its counters, say which l
 well. So the topic is read to its end once, then the items, and then once more from the committed
 offsets up to the furthest fence: that is exact while consumers run. With at-least-once nothing
 says what came after the committed offsets, so the group must be idle. A baseline stands for all
-events up to where it was taken.
+events up to where it was taken. The first one is taken of all items of the tables, for what the
+topic does not name any more it may name again.
 
-Memory: about 150 MB for a million counters, a partition that they are in; with exactly-once 0.4 kB
-more for each item that was counted while it was read, and 0.5 kB for a difference.
+Memory: 200 MB, and about 150 MB for a million counters, a partition that they are in; with
+exactly-once 0.4 kB more for each item that was counted while it was read, and 0.5 kB for a
+difference.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import islice
+from threading import Event
 from typing import Any, NamedTuple
 
 from consumer.answers import Item
@@ -22,7 +26,7 @@ from consumer.baseline import Baseline, Held, Snapshot, check_begins, unlisted
 from consumer.checks import COUNTER_NAME
 from consumer.fence import fences_of
 from consumer.group import Group
-from consumer.items import BATCH_GET, ItemKey, item_key
+from consumer.items import BATCH_GET, ItemKey, Sleep, item_key
 from consumer.kafka import Watermarks, watermarks
 from consumer.progress import progress_bar
 from consumer.recount import Recount, Span, read
@@ -34,8 +38,13 @@ NOT_TOLD = (
     "the brokers do not tell whether the group has members; its committed offsets did not move"
 )
 
-Read = Callable[[str, Sequence[ItemKey]], Mapping[ItemKey, Item]]
-"""Takes a table and up to `BATCH_GET` items, and returns those that are there."""
+Read = Callable[[str, Sequence[ItemKey], Sleep], Mapping[ItemKey, Item]]
+"""Takes a table, up to `BATCH_GET` items and what pauses; returns those that are there."""
+
+Scan = Callable[[str], Iterable[tuple[ItemKey, Item]]]
+"""Takes a table and gives all its items."""
+
+_NOTHING = Watermarks(0, 0)
 
 
 class Moving(NamedTuple):
@@ -46,7 +55,7 @@ class Moving(NamedTuple):
 
 
 class Comparison:
-    """One comparison. ``read_batch`` reads items from any thread; the rest stays on one."""
+    """One comparison. ``read_batch`` is called by several threads; the rest stays on one."""
 
     def __init__(  # noqa: PLR0913 - its parts, each replaced in a test
         self,
@@ -54,6 +63,7 @@ class Comparison:
         consumer: Any,
         group: Group,
         read_batch: Read,
+        scan: Scan,
         recount: Recount,
         identity: str | None,
         baseline: Baseline | None = None,
@@ -63,10 +73,12 @@ class Comparison:
         self._consumer = consumer
         self._group = group
         self._read_batch = read_batch
+        self._scan = scan
         self._recount = recount
         self._identity = identity
         self._baseline = baseline
         self._snapshot = snapshot
+        self._unnamed = 0
         self._moving: dict[str, dict[ItemKey, Moving]] = {}
         self._verdict = Verdict(compared=snapshot is None or baseline is not None)
 
@@ -81,6 +93,11 @@ class Comparison:
             check_begins(topic, marks, self._baseline)
         if rests_on_idle:
             self._group.check_committed(committed, marks)
+        elif not committed and any(low < high for low, high in marks.values()):
+            verdict.notes.append(
+                f"group {self._group.name} has committed nothing of topic {topic}, so only fences "
+                "say what is in the tables; check --group-id"
+            )
         spans = {number: self._span(number, *marks[number], committed) for number in marks}
         self._load_baseline()
         with progress_bar("events", sum(s.end - s.begin for s in spans.values())) as advance:
@@ -90,13 +107,17 @@ class Comparison:
         verdict.uncommitted = recount.uncommitted
         if self._snapshot is not None:
             offsets = {number: span.cut for number, span in spans.items()}
-            self._snapshot.begin(topic, self._identity, offsets)
+            self._snapshot.begin(topic, self._identity, offsets, self._settings.tables)
         with progress_bar("items") as advance:
             for table in self._settings.tables:
                 self._compare_table(table, spans, advance)
+        if self._unnamed:
+            verdict.notes.append(
+                f"{self._unnamed:,} items that the topic does not name are in the snapshot too"
+            )
         after = watermarks(self._consumer, topic)
         if rests_on_idle:
-            grew = any(mark.high != marks[n].high for n, mark in after.items() if n in marks)
+            grew = any(mark.high != marks.get(n, _NOTHING).high for n, mark in after.items())
             to_count = grew or verdict.uncommitted > 0
             if not self._group.check_idle(after, members, committed, to_count=to_count):
                 verdict.notes.append(NOT_TOLD)
@@ -115,6 +136,11 @@ class Comparison:
             return
         for held in unlisted(self._baseline.items(), self._settings.tables):
             self._recount.begin(held)
+        for table in self._settings.tables:
+            if table not in self._baseline.tables:
+                self._verdict.notes.append(
+                    f"table {table} is not in the baseline: its counters are taken to begin at 0"
+                )
 
     # --- the tables --------------------------------------------------------------------------
 
@@ -134,15 +160,36 @@ class Comparison:
             else:
                 self._settle(table, item, sums, values)
             advance(1)
+        if self._snapshot is not None:
+            for held in self._rest(table, spans):
+                if held.others:
+                    self._snapshot.add(held)
+                    self._unnamed += 1
+                advance(1)
+
+    def _rest(self, table: str, spans: Mapping[int, Span]) -> Iterator[Held]:
+        """Yield the items that no event and no counter of the baseline names."""
+        if self._baseline is not None and table in self._baseline.tables:
+            yield from self._recount.unnamed(table)
+            return
+        named = [items for _, _, items in self._recount.places(table)]
+        for item, found in self._scan(table):
+            if not any(item in items for items in named):
+                yield _held(table, item, found, {}, self._fences_ahead(found, spans))
 
     def _items(self, table: str) -> Iterator[tuple[ItemKey, Item | None]]:
         """Yield the items that were recounted, read from the table by several threads."""
         names = self._recount.items(table)
-        threads = self._settings.max_requests
-        with ThreadPoolExecutor(threads) as pool:
+        threads, ended = self._settings.max_requests, Event()
+
+        def read_batch(batch: Sequence[ItemKey]) -> Mapping[ItemKey, Item]:
+            return self._read_batch(table, batch, ended.wait)
+
+        with ThreadPoolExecutor(threads) as pool, ExitStack() as stack:
+            stack.callback(ended.set)  # or the pool would wait as long as a throttled table lets it
             while wanted := list(islice(names, 4 * threads * BATCH_GET)):
                 batches = [wanted[i : i + BATCH_GET] for i in range(0, len(wanted), BATCH_GET)]
-                answers = pool.map(lambda batch: self._read_batch(table, batch), batches)
+                answers = pool.map(read_batch, batches)
                 for batch, found in zip(batches, answers, strict=True):
                     for item in batch:
                         yield item, found.get(item)

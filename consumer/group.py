@@ -8,12 +8,13 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from consumer.errors import ConfigError, UnavailableError
 from consumer.init import until
-from consumer.kafka import Watermarks, reason
+from consumer.kafka import DENIED, Watermarks, reason
 from consumer.offsets import is_foreign
 from consumer.settings import Settings
 
 TIMEOUT_S = 10.0
 
+_DENIED = (*DENIED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 _UNKNOWN = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)  # noqa: SLF001
 
 
@@ -33,6 +34,7 @@ class Group:
     def committed(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the committed offsets, of partitions that have one of this topic.
 
+        Raises ConfigError if they may not be seen, UnavailableError if no broker tells in time.
         A commit may carry the id of its topic. Of one that was deleted and made again, the old
         one's commits say nothing: at-least-once raises ConfigError, for it rests on them.
         """
@@ -42,12 +44,12 @@ class Group:
             try:
                 return list(self._consumer.committed(places, timeout=5.0))
             except KafkaException as error:  # the group's coordinator may be moving
-                raise self._unavailable(error) from None
+                raise self._trouble(error) from None
 
         found = {}
         for place in until(time.monotonic() + TIMEOUT_S, ask):
             if place.error is not None:
-                raise self._unavailable(KafkaException(place.error))
+                raise self._trouble(KafkaException(place.error))
             if place.offset < 0:
                 continue
             if is_foreign(place.metadata or "", self._topic_id):
@@ -71,9 +73,7 @@ class Group:
                 return None
             if code == KafkaError.GROUP_ID_NOT_FOUND:
                 return 0
-            if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                raise ConfigError(f"group {self.name}: allow Describe on it") from None
-            raise self._unavailable(error) from None
+            raise self._trouble(error) from None
 
     def check_committed(
         self, committed: Mapping[int, int], marks: Mapping[int, Watermarks]
@@ -118,5 +118,8 @@ class Group:
             )
         return members is not None and now is not None
 
-    def _unavailable(self, error: KafkaException) -> UnavailableError:
-        return UnavailableError(f"group {self.name}: {reason(error)}; try again")
+    def _trouble(self, error: KafkaException) -> ConfigError | UnavailableError:
+        what = f"group {self.name} of topic {self._settings.topic}: {reason(error)}"
+        if error.args[0].code() in _DENIED:
+            return ConfigError(f"{what}; allow Describe on both")
+        return UnavailableError(f"{what}; try again")

@@ -14,11 +14,11 @@ from itertools import groupby
 from operator import methodcaller
 from typing import Any, NamedTuple
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 from consumer.baseline import Held
 from consumer.decoder import Decoder
-from consumer.errors import ConfigError, UnavailableError
+from consumer.errors import ConfigError, DynatomicError, UnavailableError
 from consumer.intake import error_of, take_error
 from consumer.items import ItemKey, item_key, key_of
 from consumer.kafka import AUTO_OFFSET_RESET, PARTITION_EOF
@@ -29,6 +29,9 @@ from consumer.settings import Settings
 BATCH, POLL_S = 10_000, 0.2
 CHUNK, CHUNK_BYTES = 100_000, 16 * 1024 * 1024
 PATIENCE_S = 60.0
+
+# librdkafka asks for such a batch for ever, or takes its bytes for offsets and jumps there.
+DAMAGED = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION)  # noqa: SLF001 - no public names
 
 BASE = -1
 """Stands for the baseline where a partition is named."""
@@ -66,7 +69,8 @@ def read(  # noqa: PLR0913 - the last two are for tests
     """Yield the messages at ``[begin, end)`` of each partition, in runs of one partition.
 
     Nothing is committed and no group is joined. Raises ConfigError if the topic no longer has an
-    offset or may not be read, UnavailableError after ``patience_s`` seconds without a message.
+    offset or may not be read, UnavailableError after ``patience_s`` seconds without a message,
+    DynatomicError if one is damaged.
     """
     ends = {number: end for number, (begin, end) in ranges.items() if begin < end}
     places = [TopicPartition(settings.topic, n, ranges[n][0]) for n in ends]
@@ -75,17 +79,17 @@ def read(  # noqa: PLR0913 - the last two are for tests
     deadline = clock() + patience_s
     while ends:
         messages = consumer.consume(BATCH, POLL_S)
-        if messages:
+        done = []
+        if any(map(error_of, messages)):
+            done = [n for n, offset in _ends_of(messages, settings) if offset >= ends.get(n, 0)]
+            messages = [message for message in messages if message.error() is None]
+        if messages or done:
             deadline = clock() + patience_s
         elif clock() >= deadline:
             raise UnavailableError(
                 f"topic {settings.topic!r}: no broker gave a message for {patience_s:.0f} s; "
                 "check that Kafka is running, and try again"
             )
-        done = []
-        if any(map(error_of, messages)):
-            done = [n for n, offset in _ends_of(messages, settings) if offset >= ends.get(n, 0)]
-            messages = [message for message in messages if message.error() is None]
         position = 0
         for number, same in groupby(map(_number, messages)):
             begin, position = position, position + len(list(same))
@@ -111,6 +115,12 @@ def _ends_of(messages: Iterable[Any], settings: Settings) -> Iterator[tuple[int,
             continue
         if error.code() == PARTITION_EOF:
             yield message.partition(), message.offset()
+        elif error.code() in DAMAGED:
+            raise DynatomicError(
+                f"partition {message.partition()} of {settings.topic}: the batch at offset "
+                f"{message.offset()} is damaged ({error.name()}), so its events cannot be "
+                "recounted; check the disk of the partition's leader"
+            )
         elif error.code() == AUTO_OFFSET_RESET:
             raise ConfigError(
                 f"partition {message.partition()} of {settings.topic} lost events while it was "
@@ -126,7 +136,7 @@ class Recount:
     """What the events add, by partition.
 
     Of the baseline come the numbers under `BASE`, ``others``, which become such a number once the
-    topic names them, and ``fences``, which hide the events that are in those numbers.
+    topic names them as counters, and ``fences``, which hide the events that are in those numbers.
 
     ``events`` were read, ``rejected`` of them cannot be counted, ``uncommitted`` stand at or after
     the cut: their counters are known, with nothing added yet.
@@ -135,7 +145,7 @@ class Recount:
     decoder: Decoder
     sample: Sample | None = None
     sums: dict[int, Counts] = field(default_factory=dict)
-    others: dict[tuple[str, ItemKey], Mapping[str, int]] = field(default_factory=dict)
+    others: Counts = field(default_factory=dict)
     fences: dict[tuple[str, ItemKey], Mapping[int, int]] = field(default_factory=dict)
     events: int = 0
     rejected: int = 0
@@ -150,8 +160,8 @@ class Recount:
         groups = self.sums.setdefault(BASE, {})
         for name, number in held.counters.items():
             self._add(groups, CounterRef(held.table, key, range_, name), number)
-        if held.others:
-            self.others[held.table, held.item] = held.others
+        for name, number in held.others.items():
+            self.others.setdefault((held.table, name), {})[held.item] = number
         if held.fences:
             self.fences[held.table, held.item] = held.fences
 
@@ -261,9 +271,9 @@ class Recount:
         for number, name, items in places:
             if (added := items.get(item)) is not None:
                 sums.setdefault(name, {})[number] = added
-        for name, number in self.others.get((table, item), {}).items():
-            if name in sums:
-                sums[name].setdefault(BASE, number)
+        for name, parts in sums.items():
+            if (other := self.others.get((table, name), {}).get(item)) is not None:
+                parts.setdefault(BASE, other)
         return sums
 
     def places(self, table: str) -> list[Place]:
@@ -276,8 +286,21 @@ class Recount:
         ]
 
     def items(self, table: str) -> Iterator[ItemKey]:
-        """Yield every item of a table once."""
-        seen: list[dict[ItemKey, int]] = []
-        for _, _, items in self.places(table):
-            yield from (i for i in items if not any(i in others for others in seen))
-            seen.append(items)
+        """Yield every item of a table that an event or the baseline names, once."""
+        return _each_once(items for _, _, items in self.places(table))
+
+    def unnamed(self, table: str) -> Iterator[Held]:
+        """Yield the other items of a table that a baseline has."""
+        others = {name: items for (found, name), items in self.others.items() if found == table}
+        named = [items for _, _, items in self.places(table)]
+        for item in _each_once(others.values()):
+            if not any(item in items for items in named):
+                held = {name: items[item] for name, items in others.items() if item in items}
+                yield Held(table, item, {}, held, {})  # no event that a fence could hide
+
+
+def _each_once(groups: Iterable[Mapping[ItemKey, int]]) -> Iterator[ItemKey]:
+    seen: list[Mapping[ItemKey, int]] = []
+    for items in groups:
+        yield from (i for i in items if not any(i in others for others in seen))
+        seen.append(items)

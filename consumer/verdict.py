@@ -4,6 +4,7 @@ import heapq
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from consumer.answers import Item
@@ -34,10 +35,13 @@ class Value:
         if name not in item:
             return cls(note="missing")
         text = item[name].get("N")
+        if text is None:
+            return cls(note="no number")
         try:
-            return cls(int(text)) if text is not None else cls(note="no number")
+            return cls(int(text))
         except ValueError:
-            return cls(note="no whole number")
+            number, parts = Decimal(text).as_integer_ratio()  # 1E+2 is whole too
+            return cls(number) if parts == 1 else cls(note="no whole number")
 
 
 @dataclass(frozen=True, slots=True)

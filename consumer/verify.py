@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from consumer.baseline import Baseline, Snapshot
 from consumer.comparison import Comparison
 from consumer.decoder import Decoder
 from consumer.errors import ConfigError, DynatomicError, UnavailableError
 from consumer.group import Group
-from consumer.items import read_items
+from consumer.items import read_items, scan_items
 from consumer.kafka import (
     admin_config,
     consumer_config,
@@ -105,7 +106,8 @@ def _compare(
         settings,
         consumer,
         Group(consumer, admin, settings, identity),
-        lambda table, wanted: read_items(client, table, keys[table], wanted),
+        lambda table, wanted, sleep: read_items(client, table, keys[table], wanted, sleep=sleep),
+        lambda table: scan_items(client, table, keys[table]),
         Recount(decoder, sample),
         identity,
         baseline,
@@ -115,8 +117,15 @@ def _compare(
         verdict = comparison.run()
     except KafkaException as error:
         raise DynatomicError(f"Kafka: {reason(error)}; try again") from None
-    if topic_id(admin, settings.topic) != identity:
-        raise UnavailableError(
-            f"topic {settings.topic!r} was deleted and made again while it was read; verify again"
-        )
+    except ConfigError:
+        _check_same(admin, settings.topic, identity)  # else it may be of two topics
+        raise
+    _check_same(admin, settings.topic, identity)
     return verdict
+
+
+def _check_same(admin: AdminClient, topic: str, identity: str | None) -> None:
+    if topic_id(admin, topic) != identity:
+        raise UnavailableError(
+            f"topic {topic!r} was deleted and made again while it was read; verify again"
+        )

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from consumer.errors import ConfigError, DynatomicError
 from consumer.kafka import Watermarks
 
 ID = "0123456789abcdef" * 2
+TABLES = ("hits", "bytes")
 ITEMS = [
     Held("hits", "customer-7", {"count": 5, "views": -3}, {"age": 41}, {0: 17, 4: 3}),
     Held("hits", ("é\n", "\0"), {"count": 10**37}, {}, {}),
@@ -24,7 +26,7 @@ ITEMS = [
 
 def write(path: Path, items: list[Held], offsets: Mapping[int, int]) -> None:
     with Snapshot(path) as snapshot:
-        snapshot.begin("row-events", ID, offsets)
+        snapshot.begin("row-events", ID, offsets, TABLES)
         for held in items:
             snapshot.add(held)
         snapshot.finish()
@@ -35,6 +37,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     write(file, ITEMS, {0: 18, 4: 0})
     found = Baseline.open(file)
     assert (found.topic, found.topic_id, found.offsets) == ("row-events", ID, {0: 18, 4: 0})
+    assert found.tables == TABLES
     assert list(found.items()) == ITEMS
     assert [path.name for path in tmp_path.iterdir()] == ["base"]
 
@@ -45,9 +48,10 @@ def test_every_line_is_json(tmp_path: Path) -> None:
     first, item, last = map(json.loads, file.read_text().splitlines())
     assert first == {
         "format": "dynatomic baseline",
-        "version": 1,
+        "version": 2,
         "topic": "row-events",
         "topic_id": ID,
+        "tables": ["hits", "bytes"],
         "offsets": {"0": 18},
     }
     assert item["counters"] == {"count": 5, "views": -3}
@@ -58,11 +62,13 @@ def test_every_line_is_json(tmp_path: Path) -> None:
     ("change", "told"),
     [
         ({"format": "something else"}, "not a file that `dynatomic verify` wrote"),
-        ({"version": 2}, "version 2, this dynatomic reads 1; take a new one with --snapshot"),
+        ({"version": 1}, "version 1, this dynatomic reads 2; take a new one with --snapshot"),
         ({"offsets": {"0": "18"}}, "line 1: damaged"),
         ({"offsets": None}, "line 1: damaged"),
         ({"topic": None}, "line 1: damaged"),
         ({"topic_id": 7}, "line 1: damaged"),
+        ({"tables": "hits"}, "line 1: damaged"),
+        ({"tables": [7]}, "line 1: damaged"),
     ],
 )
 def test_a_first_line_that_is_not_ours_is_refused(
@@ -178,14 +184,14 @@ MARKS = {0: Watermarks(10, 20), 1: Watermarks(0, 5)}
     ],
 )
 def test_what_the_topic_does_not_hold_is_refused(offsets: dict[int, int] | None, told: str) -> None:
-    baseline = None if offsets is None else Baseline(Path("base"), "t", ID, offsets)
+    baseline = None if offsets is None else Baseline(Path("base"), "t", ID, offsets, ())
     with pytest.raises(ConfigError, match=told):
         check_begins("t", MARKS, baseline)
 
 
 @pytest.mark.parametrize("offsets", [{0: 10}, {0: 20, 1: 5}, {0: 15, 2: 0}])
 def test_what_the_topic_holds_is_enough(offsets: dict[int, int]) -> None:
-    check_begins("t", MARKS, Baseline(Path("base"), "t", ID, offsets))
+    check_begins("t", MARKS, Baseline(Path("base"), "t", ID, offsets, ()))
     check_begins("t", {0: Watermarks(0, 20)}, None)
 
 
@@ -194,7 +200,7 @@ def test_a_snapshot_that_is_not_finished_leaves_what_was_there(tmp_path: Path) -
     write(file, ITEMS, {0: 18})
     before = file.read_bytes()
     with Snapshot(file) as snapshot:
-        snapshot.begin("row-events", ID, {0: 99})
+        snapshot.begin("row-events", ID, {0: 99}, TABLES)
         snapshot.add(ITEMS[0])
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["base"]
@@ -203,6 +209,19 @@ def test_a_snapshot_that_is_not_finished_leaves_what_was_there(tmp_path: Path) -
 def test_a_folder_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(DynatomicError, match="cannot be written: No such file"):
         Snapshot(tmp_path / "none" / "base")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_is_told_before_anything_is_read_and_stays(
+    tmp_path: Path, kind: str
+) -> None:
+    """As root, ``--snapshot /dev/stdout`` would put a file in its place."""
+    place = tmp_path / "there"
+    os.mkfifo(place) if kind == "pipe" else place.mkdir()
+    with pytest.raises(DynatomicError, match="there cannot be written: it is not a regular file"):
+        Snapshot(place)
+    assert not place.is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
 def test_a_full_disk_is_told_and_leaves_what_was_there(

@@ -1,6 +1,7 @@
 """Reading items back by BatchGetItem, on every kind of table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from threading import Event
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
@@ -9,7 +10,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from consumer.errors import ConfigError, DynatomicError, UnavailableError
 from consumer.fakes import FakeDynamoDB, Request
 from consumer.fakes.responses import client_error
-from consumer.items import BATCH_GET, PATIENCE_S, ItemKey, read_items
+from consumer.items import BATCH_GET, PATIENCE_S, ItemKey, read_items, scan_items
 from consumer.row import KeySchema, KeyType
 from tests.conftest import MakeTable
 from tests.harness import Clock
@@ -77,6 +78,20 @@ def throttled(request: Request) -> ClientError:
 
 def unreachable(_request: Request) -> EndpointConnectionError:
     return EndpointConnectionError(endpoint_url="http://nowhere")
+
+
+@pytest.mark.parametrize("trouble", [throttled, unreachable])
+def test_nobody_waits_for_a_throttled_table_any_more_once_it_is_called_off(
+    trouble: Callable[[Request], Exception],
+) -> None:
+    client, called_off = table_of(1), Event()
+    client.faults.before = trouble
+    called_off.set()
+    with pytest.raises(UnavailableError, match="called off"):
+        read_items(
+            cast("DynamoDBClient", client), "hits", KeySchema("pk"), ["k0"], sleep=called_off.wait
+        )
+    assert client.requests["BatchGetItem"] == 1
 
 
 @pytest.mark.parametrize("trouble", [throttled, unreachable])
@@ -165,6 +180,78 @@ def test_what_asking_again_cannot_help_is_told_at_once(
     with pytest.raises(error, match=told):
         read(client, ["k0"])
     assert client.requests["BatchGetItem"] == 1
+
+
+# --- all items of a table ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hash_type", ["S", "N"])
+@pytest.mark.parametrize("dynamodb", ["embedded", "real"], indirect=True)
+def test_all_items_of_a_table_are_found_page_by_page(
+    dynamodb: "DynamoDBClient", make_table: MakeTable, hash_type: KeyType
+) -> None:
+    table = make_table(dynamodb, hash_type, "S")
+    keys = KeySchema("pk", hash_type, "rk", "S")
+    assert list(scan_items(dynamodb, table, keys)) == []
+    big = "x" * 300_000  # a page has at most 1 MB
+    for number in range(8):
+        item = {"pk": {hash_type: f"{number}"}, "rk": {"S": "r"}, "big": {"S": big}}
+        dynamodb.put_item(TableName=table, Item=cast("Any", item))
+    found = dict(scan_items(dynamodb, table, keys))
+    assert sorted(found) == [(f"{number}", "r") for number in range(8)]
+    assert all(item["big"]["S"] == big for item in found.values())
+
+
+class Pages:
+    """A client whose scan gives these pages, or raises them, one a request."""
+
+    def __init__(self, *pages: dict[str, Any] | Exception) -> None:
+        self.pages = list(pages)
+        self.asked: list[dict[str, Any]] = []
+        self.meta = table_of(0).meta
+
+    def scan(self, **request: Any) -> dict[str, Any]:
+        self.asked.append(request)
+        page = self.pages.pop(0) if len(self.pages) > 1 else self.pages[0]
+        if isinstance(page, Exception):
+            raise page
+        return {"ResponseMetadata": {"HTTPHeaders": {"x-amzn-requestid": "1"}}} | page
+
+
+def scanned(client: Any, **more: Any) -> Iterator[ItemKey]:
+    return (key for key, _ in scan_items(client, "hits", KeySchema("pk"), **more))
+
+
+PAGE = {"Items": [{"pk": {"S": "a"}}], "LastEvaluatedKey": {"pk": {"S": "a"}}}
+LAST = {"Items": [{"pk": {"S": "b"}}]}
+
+
+def test_a_page_that_did_not_come_is_asked_for_again_and_none_is_skipped() -> None:
+    trouble = client_error("ProvisionedThroughputExceededException", "slow down", "Scan")
+    none_here = {"Items": [], "LastEvaluatedKey": {"pk": {"S": "c"}}}
+    odd: dict[str, Any] = LAST | {"ResponseMetadata": {"HTTPHeaders": {}}}
+    client = Pages(PAGE, trouble, none_here, {"Items": None}, odd, LAST)
+    assert list(scanned(client, sleep=lambda _: None)) == ["a", "b"]
+    starts = [request.get("ExclusiveStartKey") for request in client.asked]
+    assert starts == [None, *[{"pk": {"S": "a"}}] * 2, *[{"pk": {"S": "c"}}] * 3]
+    assert all(request["ConsistentRead"] is True for request in client.asked)
+
+
+def test_a_scan_that_gets_no_page_is_told_in_time() -> None:
+    clock = Clock()
+    client = Pages(PAGE, client_error("ThrottlingException", "slow down", "Scan"))
+    pages = scanned(client, sleep=clock.advance, clock=clock)
+    assert next(pages) == "a"
+    clock.advance(10 * PATIENCE_S)  # what is done with a page takes as long as it takes
+    with pytest.raises(UnavailableError, match="does not answer"):
+        next(pages)
+    assert 11 * PATIENCE_S <= clock.now - 1_000 <= 11 * PATIENCE_S + 10
+
+
+def test_a_denied_scan_names_its_action() -> None:
+    denied = client_error("AccessDeniedException", "not authorized", "Scan")
+    with pytest.raises(ConfigError, match="allow dynamodb:Scan on arn:aws"):
+        list(scanned(Pages(denied)))
 
 
 def table_of(items: int, hash_type: Literal["S", "N"] = "S") -> FakeDynamoDB:

@@ -20,18 +20,18 @@ from consumer.answers import Item
 from consumer.baseline import Baseline, Snapshot
 from consumer.comparison import Comparison
 from consumer.decoder import Decoder
-from consumer.errors import ConfigError, UnavailableError
+from consumer.errors import ConfigError, DynatomicError, UnavailableError
 from consumer.fakes import FakeBroker, FakeDynamoDB
 from consumer.fence import fence_name
 from consumer.group import Group
-from consumer.items import ItemKey, read_items
+from consumer.items import ItemKey, Sleep, identity, read_items
 from consumer.kafka import consumer_config
 from consumer.recount import Recount, Span, read
 from consumer.row import CounterRef, Row, encode
 from consumer.sample import Sample
 from consumer.settings import ProcessingGuarantee, Settings
 from consumer.tables import describe
-from consumer.verdict import Verdict
+from consumer.verdict import Value, Verdict
 from tests.harness import Clock
 
 TOPIC, GROUP = "row-events", "dynatomic"
@@ -125,7 +125,7 @@ class World:
         config = Settings(
             topic=TOPIC,
             group_id=GROUP,
-            tables=("hits", "bytes"),
+            tables=more.pop("tables", ("hits", "bytes")),
             processing_guarantee=guarantee,
             max_requests=2,
             **more,
@@ -141,9 +141,16 @@ class World:
 
         consumer.consume = consume_and_tell  # type: ignore[method-assign, assignment]
 
-        def read_batch(table: str, wanted: Sequence[ItemKey]) -> Mapping[ItemKey, Item]:
+        def read_batch(
+            table: str, wanted: Sequence[ItemKey], sleep: Sleep
+        ) -> Mapping[ItemKey, Item]:
             self.on_read()
-            return read_items(client, table, keys[table], wanted)
+            return read_items(client, table, keys[table], wanted, sleep=sleep)
+
+        def scan(table: str) -> Iterator[tuple[ItemKey, Item]]:
+            for found in self.dynamodb.items(table):
+                self.on_read()
+                yield identity(keys[table], found), found
 
         opened = Baseline.open(baseline) if baseline else None
         if opened:
@@ -156,6 +163,7 @@ class World:
                 consumer,
                 Group(consumer, self.admin, config, self.identity),
                 read_batch,
+                scan,
                 recount,
                 self.identity,
                 opened,
@@ -279,6 +287,19 @@ def test_numbers_are_compared_to_the_last_digit() -> None:
     assert found(w.verify()) == {"wrong": -1}
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("-7", -7), ("100.0", 100), ("1E+2", 100), ("1" * 38 + "0", int("1" * 38) * 10)],
+)
+def test_a_whole_number_is_one_however_it_is_written(text: str, number: int) -> None:
+    assert Value.of({"count": {"N": text}}, "count") == Value(number)
+
+
+@pytest.mark.parametrize("text", ["0.5", "1E-3", "1" * 37 + ".5"])
+def test_a_fraction_is_no_whole_number(text: str) -> None:
+    assert Value.of({"count": {"N": text}}, "count") == Value(note="no whole number")
+
+
 def test_items_with_a_range_key_are_told_apart() -> None:
     w = World(ranged=True)
     for range_, held in (("1", 1), ("2", 7)):
@@ -324,6 +345,7 @@ def test_each_item_is_compared_up_to_its_own_fences() -> None:
     w.emit("a", partition=1)
     w.item("a", 1, {0: 1})  # the second event of partition 0, and all of 1, are still to come
     w.item("b", 2, {0: 4})
+    w.commit(0, 0)
     assert list(w.verify().text(20)) == ["OK  3 counters, sum 3 = 3", AFTER.format(6)]
 
 
@@ -502,6 +524,33 @@ def test_a_snapshot_of_a_table_that_is_counted_meanwhile_is_a_baseline(tmp_path:
         assert w.verify(baseline=file).ok
 
 
+def test_a_snapshot_holds_what_retention_removed_though_it_is_counted_meanwhile(
+    tmp_path: Path,
+) -> None:
+    for seed in range(60):
+        chance = random.Random(seed)  # noqa: S311 - a test
+        w = World(2)
+        counting, file = Counting(w, 2, chance), tmp_path / f"{seed}.jsonl"
+        for _ in range(40):
+            counting.step()
+        for number in range(2):
+            reached = w.broker.committed(GROUP, TOPIC, number) or 0
+            w.broker.delete_before(TOPIC, number, reached)
+
+        def steps() -> None:
+            for _ in range(chance.randrange(8)):  # noqa: B023 - called in this turn only
+                counting.step()  # noqa: B023 - as above
+
+        w.on_consume = w.on_read = steps
+        w.verify(snapshot=file)
+        for _ in range(3):
+            for _ in range(20):
+                counting.step()
+            verdict = w.verify(baseline=file)
+            assert verdict.ok, (seed, list(verdict.text(20)))
+            w.verify(baseline=file, snapshot=file)
+
+
 # --- an idle group -----------------------------------------------------------------------------
 
 
@@ -562,6 +611,24 @@ def test_a_member_that_left_meanwhile_without_a_commit_is_noticed() -> None:
         w.verify(UNFENCED)
 
 
+def test_events_of_a_partition_that_was_added_meanwhile_may_have_been_counted() -> None:
+    w = World()
+    w.emit("a")
+    w.item("a", 1)
+    w.commit(1)
+    w.admin.members = 1
+
+    def add_partition() -> None:
+        w.on_read = lambda: None
+        w.broker.create_topic(TOPIC, 2)
+        w.emit("a", partition=1)
+        w.item("a", 2)
+
+    w.on_read = add_partition
+    with pytest.raises(UnavailableError, match="1 members, and events to count"):
+        w.verify(UNFENCED)
+
+
 @pytest.mark.parametrize("members", [0, 1, None])
 def test_committed_offsets_that_move_are_noticed(members: int | None) -> None:
     w = World(2)
@@ -594,6 +661,29 @@ def test_a_group_that_committed_nothing_is_probably_misspelt() -> None:
     w.emit("a")
     with pytest.raises(ConfigError, match=r"committed nothing of topic row-events: .* --group-id"):
         w.verify(UNFENCED)
+    told = "group dynatomic has committed nothing of topic row-events, so only fences say what is "
+    assert list(w.verify().text(20)) == [
+        "OK  1 counters, sum 0 = 0",
+        AFTER.format(1),
+        f"{told}in the tables; check --group-id",
+    ]
+    w.commit(0)
+    assert len(list(w.verify().text(20))) == 2
+
+
+@pytest.mark.parametrize("code", ["GROUP_AUTHORIZATION_FAILED", "TOPIC_AUTHORIZATION_FAILED"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_group_that_may_not_be_seen_is_told_at_once(code: str, *, whole: bool) -> None:
+    error = KafkaError(getattr(KafkaError, code))
+
+    def committed(places: list[TopicPartition], **_: Any) -> list[Any]:
+        if whole:
+            raise KafkaException(error)
+        return [SimpleNamespace(partition=p.partition, offset=-1, error=error) for p in places]
+
+    group = Group(SimpleNamespace(committed=committed), Admin(), Settings(), None)
+    with pytest.raises(ConfigError, match=r"group dynatomic.*allow Describe on both"):
+        group.committed([0])
 
 
 def test_an_offset_beyond_the_end_says_that_events_are_gone() -> None:
@@ -653,6 +743,37 @@ def test_brokers_that_give_no_message_are_told_in_time() -> None:
         list(read(consumer, config, {0: (0, 1)}, lambda _: None, clock=clock))
 
 
+def test_errors_are_no_messages_so_brokers_that_only_err_are_told_in_time() -> None:
+    w, clock = World(), Clock()
+    w.emit("a")
+    config = Settings(topic=TOPIC, tables=("hits",))
+    consumer = w.broker.consumer(consumer_config(config, eof=True))
+    consume = consumer.consume
+
+    def err(*arguments: Any) -> Any:
+        clock.advance(1)
+        assert clock.now < 2_000, "it waits for ever"
+        w.broker.emit_error(consumer, KafkaError.LEADER_NOT_AVAILABLE, topic=TOPIC, partition=0)
+        return consume(*arguments)
+
+    consumer.consume = err  # type: ignore[method-assign, assignment]
+    with pytest.raises(UnavailableError, match="no broker gave a message for 60 s"):
+        list(read(consumer, config, {0: (0, 9)}, lambda _: None, clock=clock))
+
+
+@pytest.mark.parametrize("code", [KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION])
+def test_a_damaged_batch_ends_it_for_librdkafka_asks_for_it_for_ever_or_jumps(code: int) -> None:
+    w = World()
+    w.emit("a", "a")
+    config = Settings(topic=TOPIC, tables=("hits",))
+    consumer = w.broker.consumer(consumer_config(config, eof=True))
+    w.broker.emit_error(consumer, code, topic=TOPIC, partition=0, offset=1)
+    reset = KafkaError._AUTO_OFFSET_RESET  # where it jumped to there is nothing
+    w.broker.emit_error(consumer, reset, topic=TOPIC, partition=0, offset=2**60)
+    with pytest.raises(DynatomicError, match=r"partition 0 .* offset 1.* is damaged"):
+        list(read(consumer, config, {0: (0, 2)}, lambda _: None))
+
+
 def test_gaps_and_what_comes_after_the_end_are_not_waited_for() -> None:
     w, log = World(2), World(1).broker.logs[TOPIC][0]
     assert not log.messages
@@ -706,6 +827,72 @@ def test_a_counter_that_the_topic_names_later_begins_with_what_its_item_held(
     w.emit("a", counter="views")
     w.item("a", 1, {0: 1}, views={"N": "31"})
     assert first_line(w.verify(baseline=file)) == "OK  2 counters, sum 32 = 32"
+
+
+@pytest.mark.parametrize("guarantee", [FENCED, UNFENCED])
+def test_an_item_whose_events_retention_removed_is_in_the_first_snapshot_and_all_later_ones(
+    guarantee: ProcessingGuarantee, tmp_path: Path
+) -> None:
+    w, first, second = World(), tmp_path / "first", tmp_path / "second"
+    w.emit("old", "older", "a", incr=100)
+    w.item("old", 100, {0: 0})
+    w.item("older", 100, {0: 1}, views={"N": "7"})
+    w.item("a", 100, {0: 2})
+    w.commit(3)
+    w.broker.delete_before(TOPIC, 0, 2)
+    taken = w.verify(guarantee, snapshot=first)
+    assert list(taken.text(20)) == [
+        "1 counters, sum 100; nothing was compared",
+        "2 items that the topic does not name are in the snapshot too",
+    ]
+    assert first_line(w.verify(guarantee, baseline=first)) == "OK  1 counters, sum 100 = 100"
+    w.item("old", 107, {0: w.emit("old", incr=7)})
+    w.commit(4)
+    assert first_line(w.verify(guarantee, baseline=first)) == "OK  2 counters, sum 207 = 207"
+    w.verify(guarantee, baseline=first, snapshot=second)
+    w.item("older", 101, {0: w.emit("older", incr=1)}, views={"N": "8"})
+    w.emit("older", counter="views")
+    w.commit(6)
+    w.item("older", 101, {0: 5}, views={"N": "8"})
+    assert first_line(w.verify(guarantee, baseline=second)) == "OK  4 counters, sum 316 = 316"
+    w.item("older", 101, {0: 5}, views={"N": "9"})
+    assert found(w.verify(guarantee, baseline=second)) == {"older": 1}
+
+
+def test_a_later_snapshot_does_not_accept_what_was_changed_beside_the_topic(
+    tmp_path: Path,
+) -> None:
+    w, first, second = World(), tmp_path / "first", tmp_path / "second"
+    w.emit("old", "a")
+    w.item("old", 100, {0: 0})
+    w.item("a", 1, {0: 1})
+    w.commit(2)
+    w.broker.delete_before(TOPIC, 0, 1)
+    w.verify(snapshot=first)
+    w.item("old", 105, {0: 0})
+    w.verify(baseline=first, snapshot=second)
+    w.item("old", 106, {0: w.emit("old")})
+    w.commit(3)
+    assert found(w.verify(baseline=second)) == {"old": 5}
+
+
+def test_a_table_that_the_baseline_does_not_have_is_told_and_is_in_the_next_one(
+    tmp_path: Path,
+) -> None:
+    w, first, second = World(), tmp_path / "first", tmp_path / "second"
+    w.emit("a")
+    w.item("a", 1, {0: 0})
+    w.commit(1)
+    w.item("z", 40, table="bytes")
+    w.verify(snapshot=first, tables=("hits",))
+    told = "table bytes is not in the baseline: its counters are taken to begin at 0"
+    assert list(w.verify(baseline=first).text(20))[1:] == [told]
+    assert list(w.verify(baseline=first, tables=("hits",)).text(20))[1:] == []
+    w.verify(baseline=first, snapshot=second)
+    w.item("z", 41, {0: w.emit("z", table="bytes")}, table="bytes")
+    w.commit(2)
+    assert found(w.verify(baseline=first)) == {"z": 40}
+    assert list(w.verify(baseline=second).text(20)) == ["OK  2 counters, sum 42 = 42"]
 
 
 def test_a_counter_that_is_named_while_a_snapshot_is_taken_is_not_counted_twice(

@@ -56,11 +56,20 @@ def fences(members: Iterable[Member]) -> Counter[str]:
     for member in members:
         for line in member.text().splitlines():
             if line.startswith("{") and '"event": "fence refused"' in line:
-                told: dict[str, Any] = json.loads(line)
+                if not (told := _fields(line)):
+                    continue
                 found["lines"] += 1
                 found["items"] += told.get("items", 0)
                 found["events"] += told.get("events", 0)
     return found
+
+
+def _fields(line: str) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(line)
+    except ValueError:  # the member was killed in the middle of it, or its disk was full
+        return {}
+    return told
 
 
 def summary(results: Sequence[Result]) -> dict[str, Any]:

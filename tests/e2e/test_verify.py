@@ -9,7 +9,13 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from consumer.comparison import Comparison
 from consumer.embedded import environment, free_port
+from consumer.errors import ConfigError, UnavailableError
+from consumer.settings import Settings
+from consumer.verdict import Verdict
+from consumer.verify import Options
+from consumer.verify import verify as compare
 from tests.conftest import Child, unique
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Load, Log, Stack
@@ -24,6 +30,7 @@ from tests.proxy import (
     server_error,
     throttle,
 )
+from tests.test_embedded import wait_until
 
 EXACTLY_ONCE = ("--processing-guarantee", "exactly-once")
 WORDS = ["table", "item", "counter", "in", "topic", "in", "table", "difference", "partitions"]
@@ -184,6 +191,49 @@ def test_what_retention_removed_is_refused_and_a_baseline_answers(
 
 
 @REAL
+@pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
+def test_the_first_baseline_has_what_retention_removed_before_it(
+    stack: Stack, table: Table, tmp_path: Path, guarantee: str
+) -> None:
+    topic, name, how = stack.topic(1), table("N", "S"), ("--processing-guarantee", guarantee)
+    first, second = str(tmp_path / "first.jsonl"), str(tmp_path / "second.jsonl")
+    log = stack.produce(topic, [Event(name, f"{n}", "r", incr=100) for n in range(5)])
+    stack.drain(topic, [name], *how)
+    delete_before(stack, topic, {0: 4})
+    taken = verify(stack, topic, [name], *how, "--snapshot", first).stdout.splitlines()
+    assert taken[0] == "1 counters, sum 100; nothing was compared"
+    assert taken[1] == "4 items that the topic does not name are in the snapshot too"
+    log.update(stack.produce(topic, [Event(name, "0", "r", incr=7)]))
+    stack.drain(topic, [name], *how)
+    known = Counter({ref: n for ref, n in log.items() if ref[1] in ("0", "4")})
+    wanted = verify(stack, topic, [name], *how, "--baseline", first, "--snapshot", second)
+    assert wanted.stdout.splitlines()[0] == ok(known)
+    log.update(stack.produce(topic, [Event(name, f"{n}", "r") for n in range(5)]))
+    stack.drain(topic, [name], *how)
+    assert verify(stack, topic, [name], *how, "--baseline", second).stdout == ok(log) + "\n"
+
+
+@pytest.mark.parametrize("stack", ["embedded"], indirect=True)
+def test_what_is_found_while_a_topic_is_made_again_is_not_believed(
+    stack: Stack, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in stack.env().items():
+        monkeypatch.setenv(variable, value)
+    ids = iter(["1" * 32, "2" * 32])
+    monkeypatch.setattr("consumer.verify.topic_id", lambda *_: next(ids))
+
+    def run(_: Comparison) -> Verdict:
+        raise ConfigError("retention removed events: they were another topic's")
+
+    monkeypatch.setattr(Comparison, "run", run)
+    settings = Settings(
+        bootstrap_servers=stack.bootstrap_servers, topic=stack.topic(), tables=(table(),)
+    )
+    with pytest.raises(UnavailableError, match="was deleted and made again while it was read"):
+        compare(settings, stack.endpoint_url, Options())
+
+
+@REAL
 def test_a_topic_made_again_is_not_the_baselines(
     stack: Stack, table: Table, tmp_path: Path
 ) -> None:
@@ -266,6 +316,24 @@ def test_no_kafka(stack: Stack, table: Table) -> None:
     command = [sys.executable, "-c", HASTY, "verify", "--table", table()]
     child = stack.spawn.command(command, env=environment(nobody, stack.endpoint_url))
     failing(child, 75, nobody, "--bootstrap-servers")
+
+
+def test_a_throttled_table_does_not_hold_up_an_interrupt(stack: Stack, table: Table) -> None:
+    topic, name = stack.topic(1), table()
+    stack.produce(topic, [Event(name, f"k{n}") for n in range(1_000)])
+
+    def slow(request: Request) -> Fault | None:
+        return throttle() if request.operation == "BatchGetItem" else None
+
+    with FaultyProxy(stack.endpoint_url, slow) as proxy:
+        where = ("--endpoint-url", proxy.endpoint_url)
+        child = stack.spawn(
+            *("verify", "-t", topic, "--table", name, *EXACTLY_ONCE, *where), env=stack.env()
+        )
+        wait_until(lambda: len(proxy.requests) > 30, "it waits for the table")
+        child.signal(2)
+        assert child.wait(15) == 130, child.logs()
+    assert "Traceback" not in child.stderr
 
 
 FAULTS: list[Fault] = [throttle(), server_error(), html(), DropResponse(), WrongChecksum()]
