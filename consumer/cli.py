@@ -1,93 +1,35 @@
 """The command ``dynatomic``: reads the settings, calls one function, turns errors into exit codes.
 
 Exit codes: 0 done; 1 failed, or the answer is no; 2 usage; 75 a server was not there in time;
-78 bad configuration; 130 interrupted. What a command does is imported when it runs: ``--help``
-must not wait for the clients of Kafka and AWS.
+78 bad configuration; 130 interrupted.
 """
 
 import contextlib
-import inspect
 import logging
 import os
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, TextIO
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal, TextIO
 
 from cyclopts import App, CoercionError, CycloptsError, Parameter
 
 from consumer import flags, logs
+from consumer.command import ALL, KAFKA, RULES, EndpointUrl, app, command, flag, say, sources
 from consumer.errors import ConfigError, DynatomicError
-from consumer.settings import SETTINGS, Settings
-from consumer.sources import Sources, file_name, number, seconds, signature
+from consumer.settings import Settings
+from consumer.sources import file_name, number, seconds
 
 USAGE = 2
 INTERRUPTED = 130
 
 
-def _version() -> str:
-    from importlib import metadata  # noqa: PLC0415 -- slow to load
-
-    try:
-        return f"dynatomic {metadata.version('dynatomic')}"
-    except metadata.PackageNotFoundError:
-        return "dynatomic, not installed"
-
-
 _logger = logging.getLogger(__name__)
-_sources = Sources()
-app = App(
-    name="dynatomic",
-    help="Sums row events from a Kafka topic into DynamoDB counters.",
-    version=_version,
-    config=_sources,
-    help_format="plaintext",
-    suppress_keyboard_interrupt=False,
-)
 _config = App(name="config", help="Show or check the settings.")
 app.command(_config)
 
-_ALL = tuple(setting.name for setting in SETTINGS)
-_KAFKA = ("bootstrap_servers", "topic", "tables", "librdkafka")
-_RULES = ("group_id", "counter", "processing_guarantee", "min_incr", "max_incr", "writer_schema")
 
-
-def _command(group: App, *names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Make a function a command that has the named settings, and gets them as `Settings`."""
-
-    def register(function: Callable[..., int]) -> Callable[..., int]:
-        def call(*args: object, config: Path | None = None, **given: Any) -> int:  # noqa: ARG001
-            # The file has been read by now: see Sources.
-            settings = Settings(**{name: given.pop(name) for name in names if name in given})
-            logs.setup(settings.log_level)
-            return function(settings, *args, **given)
-
-        call.__signature__ = signature(function, names)  # type: ignore[attr-defined]
-        # cyclopts would rather believe these than the signature.
-        call.__annotations__ = {}
-        group.command(call, name=function.__name__, help=inspect.getdoc(function))
-        return function
-
-    return register
-
-
-EndpointUrl = Annotated[
-    str | None,
-    Parameter(
-        name="--endpoint-url",
-        metavar="URL",
-        help="DynamoDB, if not AWS's. Else AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL, and "
-        "region, profile and credentials as for every AWS client.",
-    ),
-]
-
-
-def _flag(text: str) -> Parameter:
-    return Parameter(help=text, negative=(), show_default=False)
-
-
-@_command(app, *_KAFKA, "dead_letter_topic")
+@command(app, *KAFKA, "dead_letter_topic")
 def init(
     settings: Settings,
     *,
@@ -95,30 +37,30 @@ def init(
         float | None,
         Parameter(help="Seconds to wait for both servers.", metavar="SECONDS", converter=seconds),
     ] = None,
-    create_tables: Annotated[bool, _flag("Make the listed tables too.")] = False,
+    create_tables: Annotated[bool, flag("Make the listed tables too.")] = False,
     endpoint_url: EndpointUrl = None,
 ) -> int:
     """Make the topics and, when asked, the tables; what is there stays as it is."""
-    from consumer.init import initialise  # noqa: PLC0415 -- see the top
+    from consumer.init import initialise  # noqa: PLC0415 -- see `command`
 
-    return _say(initialise(settings, endpoint_url, wait, create_tables=create_tables))
+    return say(initialise(settings, endpoint_url, wait, create_tables=create_tables))
 
 
-@_command(app, *_ALL)
+@command(app, *ALL)
 def run(
     settings: Settings,
     *,
-    once: Annotated[bool, _flag("Stop at the end offsets found at the start.")] = False,
-    dry_run: Annotated[bool, _flag("Print what would be added; write and commit nothing.")] = False,
+    once: Annotated[bool, flag("Stop at the end offsets found at the start.")] = False,
+    dry_run: Annotated[bool, flag("Print what would be added; write and commit nothing.")] = False,
     endpoint_url: EndpointUrl = None,
 ) -> int:
     """Consume events: sum them per window, add the sums to DynamoDB, commit the offsets."""
-    from consumer.run import run as consume  # noqa: PLC0415 -- see the top
+    from consumer.run import run as consume  # noqa: PLC0415 -- see `command`
 
     return consume(settings, endpoint_url, once=once, dry_run=dry_run)
 
 
-@_command(app, *_KAFKA)
+@command(app, *KAFKA)
 def produce(  # noqa: PLR0913 -- one a flag
     settings: Settings,
     file: Annotated[
@@ -144,7 +86,7 @@ def produce(  # noqa: PLR0913 -- one a flag
     seed: Annotated[int, Parameter(help="Same seed, same samples.", converter=number(0))] = 0,
 ) -> int:
     """Send row events to the topic: JSON lines, or samples for one table with --count."""
-    from consumer.produce import produce_file, produce_samples  # noqa: PLC0415 -- see the top
+    from consumer.produce import produce_file, produce_samples  # noqa: PLC0415 -- see `command`
     from consumer.progress import progress_bar  # noqa: PLC0415
 
     if count is None:
@@ -167,7 +109,7 @@ def produce(  # noqa: PLR0913 -- one a flag
     return 0
 
 
-@_command(app, "counter")
+@command(app, "counter")
 def incr(  # noqa: PLR0913 -- one a flag
     settings: Settings,
     table: Annotated[str, Parameter(help="The table.")],
@@ -185,14 +127,14 @@ def incr(  # noqa: PLR0913 -- one a flag
 
     A plain atomic addition: it has no fence, and is not in the topic that `verify` recounts.
     """
-    from consumer.counters import increment  # noqa: PLC0415 -- see the top
-    from consumer.tables import make_client  # noqa: PLC0415 -- see the top
+    from consumer.counters import increment  # noqa: PLC0415 -- see `command`
+    from consumer.tables import make_client  # noqa: PLC0415 -- see `command`
 
     client = make_client(endpoint_url)
-    return _say([str(increment(table, key, range_, settings.counter, by, client=client))])
+    return say([str(increment(table, key, range_, settings.counter, by, client=client))])
 
 
-@_command(app, *_KAFKA, *_RULES, "max_requests")
+@command(app, *KAFKA, *RULES, "max_requests")
 def verify(  # noqa: PLR0913 - one a flag
     settings: Settings,
     *,
@@ -209,7 +151,7 @@ def verify(  # noqa: PLR0913 - one a flag
     Exact while consumers run with exactly-once; with at-least-once the group
     must be idle. Takes about 150 MB of memory for a million counters.
     """
-    from consumer.verify import Options  # noqa: PLC0415 -- see the top
+    from consumer.verify import Options  # noqa: PLC0415 -- see `command`
     from consumer.verify import verify as compare  # noqa: PLC0415
 
     if sample is not None and snapshot is not None:
@@ -221,39 +163,32 @@ def verify(  # noqa: PLR0913 - one a flag
 @app.command
 def demo() -> int:
     """Count 100,000 events here and now, kill a consumer on the way, compare the sums."""
-    from consumer.demo import demo as play  # noqa: PLC0415 -- see the top
+    from consumer.demo import demo as play  # noqa: PLC0415 -- see `command`
 
     logs.setup()
     return play()
 
 
-@_command(_config, *_ALL)
+@command(_config, *ALL)
 def show(
     settings: Settings,
     *,
-    origin: Annotated[bool, _flag("Say where each value came from.")] = False,
+    origin: Annotated[bool, flag("Say where each value came from.")] = False,
 ) -> int:
     """Print the settings in effect as TOML, secrets masked."""
-    from consumer import config  # noqa: PLC0415 -- see the top
+    from consumer import config  # noqa: PLC0415 -- see `command`
 
-    return _say(config.show(settings, _sources.origins if origin else None))
+    return say(config.show(settings, sources.origins if origin else None))
 
 
-@_command(_config, *_ALL)
+@command(_config, *ALL)
 def check(settings: Settings) -> int:
     """Check the settings without asking any server."""
-    from consumer import config  # noqa: PLC0415 -- see the top
+    from consumer import config  # noqa: PLC0415 -- see `command`
 
     results = list(config.check(settings))
-    _say(f"{name}: {f'error: {error}' if error else 'ok'}" for name, error in results)
+    say(f"{name}: {f'error: {error}' if error else 'ok'}" for name, error in results)
     return ConfigError.exit_code if any(error for _, error in results) else 0
-
-
-def _say(lines: Iterable[str]) -> int:
-    for line in lines:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
-    return 0
 
 
 @contextlib.contextmanager

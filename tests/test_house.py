@@ -35,7 +35,7 @@ ORDER = [
     ],
     *["baseline", "group", "sample", "recount", "verdict", "comparison", "verify"],
     *["emit", "produce", "mock_broker", "embedded", "demo"],
-    *["config", "sources", "flags", "cli", "__main__"],
+    *["config", "sources", "flags", "command", "cli", "__main__"],
 ]
 
 # Who may know a library; no others do. Its types go no further either.
@@ -46,7 +46,7 @@ CLIENTS = {
     "urllib3": {"transport"},
     "confluent_kafka": {*ORDER[ORDER.index("kafka") :], "fakes"},
     "fastavro": {"row", "decoder"},
-    "cyclopts": {"sources", "flags", "cli"},
+    "cyclopts": {"sources", "flags", "command", "cli"},
     "rich": {"progress"},
 }
 
