@@ -73,6 +73,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests that start many processes to one worker: two at once would disturb each other."""
+    for item in items:
+        if {"chaos", "e2e"} & set(item.path.parts):
+            item.add_marker(pytest.mark.xdist_group("processes"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that reports what this worker could not test."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["missing"] = _missing
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take in what a worker could not test."""
+    _missing.update(getattr(node, "workeroutput", {}).get("missing", {}))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,

@@ -85,15 +85,14 @@ def test_no_counter_differs_after_faults(
     guarantee: ProcessingGuarantee,
     faults: tuple[str, ...],
 ) -> None:
-    results = campaign(
-        options(guarantee, protocol, *faults),
-        backend_of(backend, request),
-        nursery,
-        print,
-    )
+    servers, results, missed = backend_of(backend, request), [], faults
+    for _ in range(3):  # on a busy machine a fault may find no chance in a short round
+        results += campaign(options(guarantee, protocol, *missed), servers, nursery, print)
+        missed = tuple(name for name in faults if not sum(r.hits[name] for r in results))
+        if not missed:
+            break
     assert [r.wrong for r in results if r.wrong] == []
-    for name in faults:
-        assert sum(r.hits[name] for r in results), f"{name} hit nothing"
+    assert missed == (), "they hit nothing"
     assert all(r.events and r.counters for r in results)
 
 
