@@ -14,7 +14,7 @@ from typing import Annotated, Literal, TextIO
 
 from cyclopts import App, CoercionError, CycloptsError, Parameter
 
-from consumer import flags, logs
+from consumer import flags, iam, logs
 from consumer.command import ALL, KAFKA, RULES, EndpointUrl, app, command, flag, say, sources
 from consumer.errors import ConfigError, DynatomicError
 from consumer.settings import Settings
@@ -29,8 +29,8 @@ _config = App(name="config", help="Show or check the settings.")
 app.command(_config)
 
 
-@command(app, *KAFKA, "dead_letter_topic")
-def init(
+@command(app, *KAFKA, "dead_letter_topic", "group_id")
+def init(  # noqa: PLR0913 -- one a flag
     settings: Settings,
     *,
     wait: Annotated[
@@ -38,9 +38,16 @@ def init(
         Parameter(help="Seconds to wait for both servers.", metavar="SECONDS", converter=seconds),
     ] = None,
     create_tables: Annotated[bool, flag("Make the listed tables too.")] = False,
+    print_iam: Annotated[bool, flag("Print an IAM policy instead, and ask no server.")] = False,
+    policy: flags.Policy = "run",
+    region: flags.Region = "*",
+    account: flags.Account = "*",
+    msk_cluster: flags.MskCluster = None,
     endpoint_url: EndpointUrl = None,
 ) -> int:
     """Make the topics and, when asked, the tables; what is there stays as it is."""
+    if print_iam:
+        return say(iam.print_iam(policy, settings, iam.Place(region, account, msk_cluster)))
     from consumer.init import initialise  # noqa: PLC0415 -- see `command`
 
     return say(initialise(settings, endpoint_url, wait, create_tables=create_tables))

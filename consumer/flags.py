@@ -1,10 +1,11 @@
-"""The flags of `dynatomic verify`, as the command line shows them."""
+"""The flags of `dynatomic verify` and `init --print-iam`, as the command line shows them."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from consumer.iam import Command
 from consumer.sources import number
 
 Baseline = Annotated[
@@ -31,4 +32,14 @@ Limit = Annotated[
 ]
 Output = Annotated[
     Literal["text", "json"], Parameter(name=("--output", "-o"), help="json: all differences.")
+]
+
+Policy = Annotated[Command, Parameter(help="The command that the IAM policy is for.")]
+Region = Annotated[str, Parameter(help="Region in the IAM policy's ARNs.")]
+Account = Annotated[str, Parameter(help="Account in the IAM policy's ARNs.", metavar="DIGITS")]
+MskCluster = Annotated[
+    str | None,
+    Parameter(
+        help="Amazon MSK cluster with IAM: the policy gets its Kafka side too.", metavar="ARN"
+    ),
 ]

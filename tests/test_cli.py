@@ -297,7 +297,7 @@ def test_a_wrong_file_is_exit_78_and_named(
 def needs(command: list[str]) -> set[str]:
     kafka = {"bootstrap_servers", "topic", "tables", "librdkafka"}
     some = {
-        "init": kafka | {"dead_letter_topic"},
+        "init": kafka | {"dead_letter_topic", "group_id"},
         "produce": kafka,
         "incr": {"counter"},
         "demo": set(),

@@ -35,7 +35,7 @@ ORDER = [
     ],
     *["baseline", "group", "sample", "recount", "verdict", "comparison", "verify"],
     *["emit", "produce", "mock_broker", "embedded", "demo"],
-    *["config", "sources", "flags", "command", "cli", "__main__"],
+    *["config", "iam", "sources", "flags", "command", "cli", "__main__"],
 ]
 
 # Who may know a library; no others do. Its types go no further either.
