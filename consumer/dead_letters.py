@@ -26,6 +26,8 @@ HEADERS = (
     "dynatomic.detail",
     "dynatomic.group",
 )
+TOPIC_ID = "dynatomic.topic-id"
+"""The last header, where the brokers give topics an id: tells a topic from one made again."""
 RETRY_S = 1.0
 
 Stored = Callable[[], None]
@@ -96,6 +98,7 @@ class DeadLetters:
     """Stores letters and says when each is known to be in the topic.
 
     One thread owns it, and calls `poll` often. ``held`` and ``held_bytes`` are what waits.
+    ``topic_id`` is that of the topic that the events come from.
     """
 
     def __init__(
@@ -104,11 +107,14 @@ class DeadLetters:
         topic: str,
         group: str,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        topic_id: str | None = None,
     ) -> None:
         self._producer = producer
         self._topic = topic
         self._group = group
         self._clock = clock
+        self._topic_id = topic_id
         self._again: deque[tuple[float, Letter, Stored, Wanted]] = deque()
         self.held = 0
         self.held_bytes = 0
@@ -153,6 +159,8 @@ class DeadLetters:
         where = (item.topic, str(item.partition), str(item.offset))
         values = (*where, item.reason, item.detail, self._group)
         own = [(name, text.encode()) for name, text in zip(HEADERS, values, strict=True)]
+        if self._topic_id is not None:
+            own.append((TOPIC_ID, self._topic_id.encode()))
 
         def delivered(error: KafkaError | None, _message: Any) -> None:
             if error is not None:

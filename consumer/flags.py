@@ -1,4 +1,4 @@
-"""The flags of `dynatomic verify` and `init --print-iam`, as the command line shows them."""
+"""The flags that several commands share, and those of commands with many."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -31,7 +31,8 @@ Limit = Annotated[
     int, Parameter(help="Most differences shown; the largest first.", converter=number(0))
 ]
 Output = Annotated[
-    Literal["text", "json"], Parameter(name=("--output", "-o"), help="json: all differences.")
+    Literal["text", "json"],
+    Parameter(name=("--output", "-o"), help="json: all of it, for programs."),
 ]
 
 Policy = Annotated[Command, Parameter(help="The command that the IAM policy is for.")]
@@ -42,4 +43,8 @@ MskCluster = Annotated[
     Parameter(
         help="Amazon MSK cluster with IAM: the policy gets its Kafka side too.", metavar="ARN"
     ),
+]
+
+LetterReason = Annotated[
+    str | None, Parameter(name="--reason", help="Only dead letters of this reason.")
 ]

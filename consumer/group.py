@@ -1,21 +1,13 @@
-"""Where a consumer group stands, seen from outside: its committed offsets and its members."""
+"""Whether a group's commits tell what is counted, for who compares it with the tables."""
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
-
+from consumer.describe_group import committed_offsets, describe_group
 from consumer.errors import ConfigError, UnavailableError
-from consumer.init import until
-from consumer.kafka import DENIED, Watermarks, reason
+from consumer.kafka import Watermarks
 from consumer.offsets import is_foreign
 from consumer.settings import Settings
-
-TIMEOUT_S = 10.0
-
-_DENIED = (*DENIED, KafkaError.GROUP_AUTHORIZATION_FAILED)
-_UNKNOWN = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)  # noqa: SLF001
 
 
 class Group:
@@ -38,42 +30,21 @@ class Group:
         A commit may carry the id of its topic. Of one that was deleted and made again, the old
         one's commits say nothing: at-least-once raises ConfigError, for it rests on them.
         """
-        places = [TopicPartition(self._settings.topic, number) for number in partitions]
-
-        def ask() -> list[TopicPartition]:
-            try:
-                return list(self._consumer.committed(places, timeout=5.0))
-            except KafkaException as error:  # the group's coordinator may be moving
-                raise self._trouble(error) from None
-
         found = {}
-        for place in until(time.monotonic() + TIMEOUT_S, ask):
-            if place.error is not None:
-                raise self._trouble(KafkaException(place.error))
-            if place.offset < 0:
-                continue
-            if is_foreign(place.metadata or "", self._topic_id):
-                if self._settings.exactly_once:
-                    continue
+        for number, commit in committed_offsets(self._consumer, self._settings, partitions).items():
+            if not is_foreign(commit.metadata, self._topic_id):
+                found[number] = commit.offset
+            elif not self._settings.exactly_once:
                 raise ConfigError(
-                    f"group {self.name}: its committed offset of partition {place.partition} is "
-                    f"of another topic of the name {place.topic!r}, which was deleted"
+                    f"group {self.name}: its committed offset of partition {number} is of another "
+                    f"topic of the name {self._settings.topic!r}, which was deleted"
                 )
-            found[place.partition] = place.offset
         return found
 
     def members(self) -> int | None:
         """Return how many members it has now, None if the brokers do not tell."""
-        asked = self._admin.describe_consumer_groups([self.name], request_timeout=TIMEOUT_S)
-        try:
-            return len(asked[self.name].result().members)
-        except KafkaException as error:
-            code = error.args[0].code()
-            if code in _UNKNOWN:
-                return None
-            if code == KafkaError.GROUP_ID_NOT_FOUND:
-                return 0
-            raise self._trouble(error) from None
+        found = describe_group(self._admin, self._settings)
+        return None if found is None else len(found.members)
 
     def check_committed(
         self, committed: Mapping[int, int], marks: Mapping[int, Watermarks]
@@ -117,9 +88,3 @@ class Group:
                 "has written: stop it, or wait until it has caught up, and verify again"
             )
         return members is not None and now is not None
-
-    def _trouble(self, error: KafkaException) -> ConfigError | UnavailableError:
-        what = f"group {self.name} of topic {self._settings.topic}: {reason(error)}"
-        if error.args[0].code() in _DENIED:
-            return ConfigError(f"{what}; allow Describe on both")
-        return UnavailableError(f"{what}; try again")

@@ -82,7 +82,7 @@ def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bo
             config,
             decoder,
             writer or Printer(),
-            NoLetters() if dry_run else _dead_letters(settings),
+            NoLetters() if dry_run else _dead_letters(settings, identity.topic_id),
             _reader(settings, config),
             Offsets(
                 settings.topic,
@@ -221,9 +221,9 @@ def _identity(settings: Settings) -> Identity:
     return Identity(settings.topic, found, asker(admin, settings.topic))
 
 
-def _dead_letters(settings: Settings) -> DeadLetters:
+def _dead_letters(settings: Settings, topic_id: str | None) -> DeadLetters:
     producer = new_producer(producer_config(settings))
-    return DeadLetters(producer, settings.dead_letters, settings.group_id)
+    return DeadLetters(producer, settings.dead_letters, settings.group_id, topic_id=topic_id)
 
 
 def _reader(settings: Settings, config: Mapping[str, Any]) -> ReadAgain:

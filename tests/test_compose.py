@@ -19,7 +19,8 @@ import pytest
 import yaml
 from cyclopts import CycloptsError
 
-from consumer.cli import app
+import consumer.cli  # noqa: F401 -- its commands are the app's
+from consumer.command import app
 from consumer.produce import samples
 from consumer.settings import SETTINGS, Settings
 from consumer.signals import GRACE_S

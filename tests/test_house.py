@@ -25,6 +25,7 @@ ORDER = [
         "identity",
         "offsets",
         "dead_letters",
+        "dead_letter_ratio",
         "intake",
         "refused",
         "settlement",
@@ -33,9 +34,20 @@ ORDER = [
         "init",
         "run",
     ],
-    *["baseline", "group", "sample", "recount", "verdict", "comparison", "verify"],
+    *[
+        "describe_group",
+        "baseline",
+        "group",
+        "sample",
+        "recount",
+        "verdict",
+        "comparison",
+        "verify",
+    ],
     *["emit", "produce", "mock_broker", "embedded", "demo"],
-    *["config", "iam", "sources", "flags", "command", "cli", "__main__"],
+    *["lag", "top", "offset_plan", "reset_offsets"],
+    *["dlq", "dlq_sender", "dlq_show", "dlq_replay"],
+    *["config", "iam", "sources", "flags", "command", "operate", "cli", "__main__"],
 ]
 
 # Who may know a library; no others do. Its types go no further either.
@@ -46,8 +58,8 @@ CLIENTS = {
     "urllib3": {"transport"},
     "confluent_kafka": {*ORDER[ORDER.index("kafka") :], "fakes"},
     "fastavro": {"row", "decoder"},
-    "cyclopts": {"sources", "flags", "command", "cli"},
-    "rich": {"progress"},
+    "cyclopts": {"sources", "flags", "command", "operate", "cli"},
+    "rich": {"progress", "top"},
 }
 
 

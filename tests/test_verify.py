@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,7 +56,10 @@ class Admin:
         if self.members is None:
             told.set_exception(KafkaException(KafkaError(KafkaError._UNSUPPORTED_FEATURE)))
         else:
-            told.set_result(SimpleNamespace(members=[object()] * self.members))
+            nothing = SimpleNamespace(topic_partitions=[])
+            member = SimpleNamespace(member_id="m", host="h", client_id="c", assignment=nothing)
+            state = ConsumerGroupState.STABLE if self.members else ConsumerGroupState.EMPTY
+            told.set_result(SimpleNamespace(state=state, members=[member] * self.members))
         return dict.fromkeys(names, told)
 
 
