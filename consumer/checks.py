@@ -38,6 +38,14 @@ def between(low: int, high: int) -> Check:
     return check
 
 
+def share(value: object) -> str | None:
+    """Take a number from 0 to 1, both among them."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and 0 <= value <= 1:  # type: ignore[operator]
+        return None
+    return f"{shown(value)} is not a number from 0 to 1"
+
+
 def matching(pattern: re.Pattern[str], rule: str) -> Check:
     """Take text that a pattern matches whole; ``rule`` says what it must be."""
 

@@ -47,7 +47,7 @@ def show(settings: Settings, origins: Mapping[str, str] | None = None) -> Iterat
 def _toml(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, int):
+    if isinstance(value, int | float):
         return str(value)
     # A JSON string is a TOML string, but for DEL, which TOML wants escaped.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

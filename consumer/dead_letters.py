@@ -204,9 +204,17 @@ def _hint(cause: str) -> str:
 class Letters(Protocol):
     """What the worker uses of `DeadLetters`."""
 
-    held: int
-    held_bytes: int
-    trouble: str | None
+    @property
+    def held(self) -> int:
+        """How many letters are not known to be in the topic."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Their bytes."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the topic does not take them."""
 
     def store(self, item: Letter, on_stored: Stored, wanted: Wanted, /) -> None:
         """Send a letter."""

@@ -70,6 +70,14 @@ class Settings:
             unset="<topic>.dlq",
         ),
     ] = None
+    dead_letter_max_ratio: Annotated[
+        float,
+        _About(
+            "Stop, and commit nothing more, where more of the last events are dead letters.",
+            checks.share,
+            metavar="RATIO",
+        ),
+    ] = 1.0
     counter: Annotated[
         str,
         _About(
@@ -228,11 +236,17 @@ def _settings() -> tuple[Setting, ...]:
                 flags=(flag, about.short) if about.short else (flag,),
                 env=f"DYNATOMIC_{item.name.upper()}",
                 metavar=about.metavar,
-                shown_default=about.unset if default in (None, (), {}) else str(default),
+                shown_default=_shown(default, about.unset),
                 check=about.check,
             )
         )
     return tuple(found)
+
+
+def _shown(default: object, unset: str) -> str:
+    if default in (None, (), {}):
+        return unset
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 SETTINGS = _settings()

@@ -38,6 +38,14 @@ def whole(text: str) -> int:
         raise ValueError(f"{shown(text)} is not a whole number") from None
 
 
+def decimal(text: str) -> float:
+    """Return the number; raise `ValueError` that says so for anything else."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{shown(text)} is not a number") from None
+
+
 def split(text: str) -> list[str]:
     """Return what stands between the commas, without blanks around it; nothing for nothing."""
     return [part.strip() for part in text.split(",") if part.strip()]
@@ -63,6 +71,8 @@ def parameter(setting: Setting) -> Any:
     details: dict[str, Any] = {"metavar": setting.metavar} if setting.metavar else {}
     if kind is int:
         details["converter"] = _convert_whole
+    elif kind is float:
+        details["converter"] = _convert_decimal
     elif kind == tuple[str, ...]:
         details["env_var_split"] = _split_env
     elif kind == dict[str, str]:
@@ -83,6 +93,10 @@ def parameter(setting: Setting) -> Any:
 
 def _convert_whole(_type: object, tokens: Sequence[Token]) -> int:
     return whole(tokens[0].value)
+
+
+def _convert_decimal(_type: object, tokens: Sequence[Token]) -> float:
+    return decimal(tokens[0].value)
 
 
 def _convert_pairs(_type: object, tokens: Sequence[Token]) -> dict[str, str]:
@@ -229,6 +243,8 @@ def from_environment(setting: Setting) -> Any:
     try:
         if setting.type is int:
             value = whole(text)
+        elif setting.type is float:
+            value = decimal(text)
         elif setting.type == tuple[str, ...]:
             value = tuple(split(text))
         elif setting.type == dict[str, str]:

@@ -29,6 +29,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, TopicPartition
 
+from consumer.dead_letter_ratio import DeadLetterRatio, LimitedLetters
 from consumer.dead_letters import Letters
 from consumer.decoder import Decoder
 from consumer.health import Watch
@@ -73,6 +74,9 @@ class Worker:
         self.settings = settings
         self.partitions: dict[int, Partition] = {}
         self.events = 0
+        if settings.dead_letter_max_ratio < 1:
+            ratio = DeadLetterRatio(settings.dead_letter_max_ratio)
+            letters = LimitedLetters(letters, ratio, lambda: self.events)
         self._decoder = decoder
         self._writer = writer
         self._letters = letters

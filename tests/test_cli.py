@@ -63,6 +63,7 @@ ORIGINS: dict[str, tuple[list[str], str, str, Any, Any, Any]] = {
         ["eee"],
     ),
     "dead_letter_topic": (["--dead-letter-topic", "x"], "y", "'z'", "x", "y", "z"),
+    "dead_letter_max_ratio": (["--dead-letter-max-ratio", "0"], "0.25", "1e-2", 0.0, 0.25, 0.01),
     "counter": (["--counter", "x"], "y", "'z'", "x", "y", "z"),
     "processing_guarantee": (
         ["--processing-guarantee", "exactly-once"],

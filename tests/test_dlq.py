@@ -14,7 +14,6 @@ from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.dead_letter_ratio import DeadLetterRatio
 from consumer.dead_letters import HEADERS, TOPIC_ID, DeadLetters, Letter
 from consumer.decoder import Decoder
 from consumer.describe_group import Committed
@@ -864,60 +863,6 @@ def test_the_producer_is_transactional_whatever_the_user_set() -> None:
     assert config["transactional.id"] == transactional_id(settings) == "row-events.dlq.replay"
     assert config["delivery.timeout.ms"] == config["transaction.timeout.ms"] == "30000"
     assert (config["linger.ms"], config["enable.idempotence"]) == ("7", "true")
-
-
-# --- the ratio -------------------------------------------------------------------------------
-
-
-def fed(ratio: DeadLetterRatio, *events: str) -> None:
-    for each in events:
-        ratio.read(len(each))
-        for _ in range(each.count("x")):
-            ratio.letter("undecodable")
-
-
-def test_a_few_events_are_not_judged() -> None:
-    ratio = DeadLetterRatio(0.5, least=10)
-    fed(ratio, "x" * 9)
-    ratio.check()
-    fed(ratio, "x")
-    with pytest.raises(ConfigError, match=r"10 of the last 10 events .*\(undecodable 10\)"):
-        ratio.check()
-
-
-@pytest.mark.parametrize(("events", "stops"), [("x.", False), ("xx.", True), ("...", False)])
-def test_more_than_the_ratio_stops(events: str, *, stops: bool) -> None:
-    ratio = DeadLetterRatio(0.5, least=10)
-    fed(ratio, *[events] * 100)
-    if stops:
-        with pytest.raises(ConfigError, match="dlq show"):
-            ratio.check()
-    else:
-        ratio.check()
-
-
-def test_a_ratio_of_one_allows_all_and_zero_none() -> None:
-    ratio = DeadLetterRatio(1.0)
-    fed(ratio, "x" * 50_000)
-    ratio.check()
-    ratio = DeadLetterRatio(0.0)
-    fed(ratio, "." * 5_000)
-    ratio.check()
-    fed(ratio, "x")
-    with pytest.raises(ConfigError, match=r"1 of the last 5,001"):
-        ratio.check()
-
-
-def test_what_was_long_ago_does_not_count() -> None:
-    ratio = DeadLetterRatio(0.5, least=10, span=100)
-    fed(ratio, *["."] * 10_000)
-    fed(ratio, *["x"] * 99)
-    ratio.check()  # up to twice the span is looked at
-    fed(ratio, *["x"] * 10)
-    with pytest.raises(ConfigError):
-        ratio.check()
-    fed(ratio, *["."] * 200)
-    ratio.check()
 
 
 def test_commits_of_a_topic_of_another_id_say_nothing() -> None:

@@ -96,3 +96,11 @@ def test_usage_and_configuration(spawn: Spawn, tmp_path: Path) -> None:
     children = [spawn(*arguments, env=env) for arguments, _, _ in cases]
     for child, (_, code, parts) in zip(children, cases, strict=True):
         one_line(child, code, *parts)
+
+
+def test_a_consumer_that_would_throw_everything_away(stack: Stack, table: Table) -> None:
+    topic = stack.topic(1)
+    stack.produce_raw(topic, [{"value": b"\xff\x00bad"}] * 200)
+    child = stack.run(topic, [table()], "--dead-letter-max-ratio", "0.9")
+    one_line(child, 78, "are dead letters (undecodable ", "--dead-letter-max-ratio 0.9", "dlq show")
+    assert (stack.letters(topic), stack.committed(topic)) == ([], {})
