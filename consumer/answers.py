@@ -45,6 +45,11 @@ class Retry:
 
     cause: str
 
+    @property
+    def throttled(self) -> bool:
+        """Whether the table takes no more for now."""
+        return self.cause in _THROTTLED - _CONFLICTS
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -82,6 +87,7 @@ _THROTTLED = {
     "LimitExceeded",
     "ReplicatedWriteConflict",
 }
+_CONFLICTS = {"TransactionConflict", "ReplicatedWriteConflict"}
 _TELLING = {"AccessDenied", "ResourceNotFound"}
 _REFUSED = {
     "AccessDenied",

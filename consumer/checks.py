@@ -10,8 +10,10 @@ Check = Callable[[Any], str | None]
 
 INT64 = 2**63
 HOUR_MS = 3_600_000
+MOST_PORT = 65_535
 _MOST_SHOWN = 80  # characters of a wrong value in a message
 _SERVER = re.compile(r"([A-Z_]+://)?(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+)(:\d{1,5})?", re.IGNORECASE)
+_LISTEN = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9a-fA-F:.%]+\]):(?P<port>\d{1,5})")
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 GROUP = re.compile(r"[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]{0,253}[^\s\x00-\x1f\x7f])?")
@@ -95,6 +97,14 @@ def servers(value: object) -> str | None:
     if all(_SERVER.fullmatch(part.strip()) for part in parts):
         return None
     return f"{shown(value)} is not a list of brokers: give host:port, separated by commas"
+
+
+def http(value: object) -> str | None:
+    """Take an address to listen on, or ``off``."""
+    found = _LISTEN.fullmatch(value) if isinstance(value, str) else None
+    if value == "off" or (found and int(found["port"]) <= MOST_PORT):
+        return None
+    return f"{shown(value)} is not an address: give HOST:PORT, such as 127.0.0.1:9108, or off"
 
 
 def tables(value: object) -> str | None:

@@ -5,9 +5,11 @@ calls decides (`writer` for windows, the caller for `increment`).
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import (
@@ -48,6 +50,27 @@ _FOR_CREDENTIALS = {
 }
 
 
+class Units:
+    """The write units that DynamoDB reported, by table; safe from any thread.
+
+    An answer names them only where the request asks (``ReturnConsumedCapacity``), which costs
+    nothing; DynamoDB Local names none for batches.
+    """
+
+    def __init__(self) -> None:
+        self.by_table: Counter[str] = Counter()
+        self._lock = Lock()
+
+    def add(self, reported: Any) -> None:
+        """Take in what one answer says, which may be nothing."""
+        for each in reported if isinstance(reported, list) else ():
+            if isinstance(each, dict) and isinstance(
+                units := each.get("CapacityUnits"), int | float
+            ):
+                with self._lock:
+                    self.by_table[str(each.get("TableName"))] += units  # type: ignore[assignment]
+
+
 @dataclass(frozen=True, slots=True)
 class Counters:
     """Writes changes of the given tables, one blocking request a call; safe from any thread."""
@@ -55,6 +78,7 @@ class Counters:
     client: "DynamoDBClient"
     keys: Mapping[str, KeySchema]
     transport: Transport = field(init=False)
+    units: Units = field(init=False, default_factory=Units)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "transport", Transport(self.client))
@@ -96,6 +120,7 @@ class Counters:
         responses: Any = answered.get("Responses")
         if _odd(answered) or not _fits(responses, len(batch)):
             return [Retry("IncompleteResponse")] * len(batch)
+        self.units.add(answered.get("ConsumedCapacity"))
         return [
             answer(step, change, *_error_of(response)) if "Error" in response else APPLIED
             for change, response in zip(batch, responses, strict=True)
@@ -105,6 +130,7 @@ class Counters:
         (change,) = batch
         request = update_item(self.keys[change.table], change, step)
         response = ask(self.client.update_item, **request)
+        self.units.add([response.get("ConsumedCapacity")])
         return [Retry("IncompleteResponse") if _odd(response) else answer(step, change, None, "")]
 
     def _existing(self, change: Change) -> list[Answer]:

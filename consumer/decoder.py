@@ -70,7 +70,8 @@ class Decoder(dict[bytes, Increment]):
     A hit costs one dictionary look-up in C. A miss comes to `__missing__`, which tries the
     memo of equal *items*: ``incr`` stands last in the schema, so a payload is a prefix that
     names the counter and a varint. Avro decodes from the left, so a prefix that once was
-    followed by a varint names the same counter whenever it is followed by one.
+    followed by a varint names the same counter whenever it is followed by one. ``decodes`` counts
+    the payloads that Avro decoded.
     """
 
     def __init__(
@@ -94,21 +95,23 @@ class Decoder(dict[bytes, Increment]):
         self._keep = True
         self._prefix, self._tail = itemgetter(slice(None, -1)), itemgetter(slice(-1, None))
         self._batches = self._seen = self._decoded = self._plain = 0
-        self._misses = 0
+        self.decodes = self._misses = 0
         self._errors: list[RowError] = []
 
     def decode(self, payloads: Sequence[bytes | None]) -> Decoded:
         """Return what each payload adds, in order."""
-        misses, self._errors = self._misses, []
+        misses, decoded, self._errors = self._misses, self._decoded, []
         if self._plain:
             self._plain -= 1
             found = list(map(self._one, payloads))
+            self.decodes += len(found)
             refs, incrs = list(map(_ref, found)), list(map(_incr, found))
         elif self._keep:
             found = list(map(self.__getitem__, payloads))  # type: ignore[arg-type]
             refs, incrs = list(map(_ref, found)), list(map(_incr, found))
         else:
             refs, incrs = self._in_parts(payloads)
+        self.decodes += self._decoded - decoded
         self._adapt(len(refs), self._misses - misses)
         if not self._errors:
             return Decoded(refs, incrs, {})

@@ -1,70 +1,267 @@
-"""When the consumer cannot make progress it says so, with the cause."""
+"""Whether the consumer makes progress, and if not, why: one cause each.
+
+Progress is the age of what happened last, never the absence of errors: a client whose brokers are
+gone returns no message and raises nothing.
+"""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
 
+from consumer.answers import Refused, Retry
 from consumer.partition import Partition
 
 log = logging.getLogger(__name__)
 
 STUCK_S = 30.0
+"""How often it is logged what is stuck, and after how many seconds first."""
 
 
-def cause(  # noqa: PLR0911 - a table of causes
-    partition: Partition, letters: str | None, commits: str | None, identity: str | None
-) -> str:
-    """Return what a partition waits for, given the trouble of dead letters and of commits."""
-    closing = partition.closing
+class Cause(Enum):
+    """Why there is no progress, and what to do about it."""
+
+    LOOP_HANGS = "loop-hangs", "the loop did no turn: restart it, and report what it printed"
+    NEVER_ASSIGNED = (
+        "never-assigned",
+        "the group gave this member no answer: check the brokers, and Read on the group",
+    )
+    NEVER_FETCHED = (
+        "never-fetched",
+        (
+            "nothing was read, not even the end: check that the partition has a leader, and "
+            "Read on the topic"
+        ),
+    )
+    FETCH_STOPPED = (
+        "fetch-stopped",
+        (
+            "events wait and none comes: check the partition's leader and the network; a restart "
+            "connects anew"
+        ),
+    )
+    BROKER_DOWN = "broker-down", "no broker answers: check Kafka and -b/--bootstrap-servers"
+    OFFSET_UNKNOWN = (
+        "offset-unknown",
+        "the committed offset is not known: check the group's coordinator, and Read on the group",
+    )
+    TOPIC_UNKNOWN = (
+        "topic-unknown",
+        "the topic's id is not confirmed: check the brokers, and Describe on the topic",
+    )
+    TABLE_THROTTLED = (
+        "table-throttled",
+        (
+            "DynamoDB takes no more: raise the table's capacity, or lower the writes by a longer "
+            "--window-ms"
+        ),
+    )
+    TABLE_REFUSED = (
+        "table-refused",
+        "mend the table, its name or the permission that the cause names",
+    )
+    TABLE_FAILING = (
+        "table-failing",
+        "requests to DynamoDB fail or time out: check the endpoint and the network",
+    )
+    DEAD_LETTERS_DOWN = (
+        "dead-letter-topic-down",
+        "check the dead-letter topic, Write on it, and its max.message.bytes",
+    )
+    COMMITS_FAILING = (
+        "commits-failing",
+        "events are counted but not committed: check the group's coordinator",
+    )
+    PARTITION_STOPPED = "partition-stopped", "the cause ends with the command that resolves it"
+    UNKNOWN = "unknown", "something is on its way for too long: look at the log"
+
+    def __init__(self, word: str, hint: str) -> None:
+        self.word = word
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """One thing that makes no progress: a partition, or the whole consumer (None)."""
+
+    cause: Cause
+    detail: str
+    seconds: float
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Troubles:
+    """What went wrong last with what all partitions share; None while it works."""
+
+    letters: str | None = None
+    commits: str | None = None
+    identity: str | None = None
+
+
+@dataclass(slots=True)
+class Brokers:
+    """What the brokers said last: the end of each partition, and when; -1 where not known."""
+
+    ends: Mapping[int, int] = field(default_factory=dict)
+    heard: float | None = None
+    trouble: str | None = None
+    joined: bool = False
+
+    def silent(self, now: float) -> float:
+        """Return for how many seconds they have not answered; 0 if they were never asked."""
+        return 0.0 if self.heard is None or self.trouble is None else now - self.heard
+
+
+def cause(partition: Partition, troubles: Troubles) -> tuple[Cause, str]:
+    """Return what a partition waits for that has something on its way, or was never read."""
     if partition.stopped:
-        return partition.stopped
+        return Cause.PARTITION_STOPPED, partition.stopped
     if partition.position < 0:
-        return "nothing was read, not even its end: no leader, or no offset to begin at"
+        said = "nothing was read, not even its end: no leader, or no offset to begin at"
+        return Cause.NEVER_FETCHED, said
     if not partition.known:
-        return "its committed offset is not known yet: no answer from the group's coordinator"
-    if closing is not None and closing.unwritten:
-        return f"the topic's id: {identity or 'no answer yet'}"
-    if closing is not None and closing.write is not None and closing.write.trouble:
-        waits = dict(closing.write.trouble)
-        return "; ".join(f"table {table}: {trouble.cause}" for table, trouble in waits.items())
-    if closing is not None and closing.letters:
-        return f"dead-letter topic: {letters or 'no answer yet'}"
-    if closing is not None and closing.write is not None and closing.write.rejected:
-        return "refused events are read from the topic again"
+        said = "its committed offset is not known yet: no answer from the group's coordinator"
+        return Cause.OFFSET_UNKNOWN, said
+    return (
+        _writing(partition, troubles)
+        or _committing(partition, troubles)
+        or (Cause.TABLE_FAILING, "no answer from DynamoDB yet")
+    )
+
+
+def _writing(partition: Partition, troubles: Troubles) -> tuple[Cause, str] | None:
+    closing = partition.closing
+    if closing is None:
+        return None
+    if closing.unwritten:
+        return Cause.TOPIC_UNKNOWN, f"the topic's id: {troubles.identity or 'no answer yet'}"
+    write = closing.write
+    if write is not None and (waits := dict(write.trouble)):
+        return _table(waits)
+    if closing.letters:
+        return Cause.DEAD_LETTERS_DOWN, f"dead-letter topic: {troubles.letters or 'no answer yet'}"
+    if write is not None and write.rejected:
+        return Cause.UNKNOWN, "refused events are read from the topic again"
+    return None
+
+
+def _table(waits: Mapping[str, Retry | Refused]) -> tuple[Cause, str]:
+    said = "; ".join(f"table {table}: {trouble.cause}" for table, trouble in waits.items())
+    if any(isinstance(each, Refused) for each in waits.values()):
+        return Cause.TABLE_REFUSED, said
+    throttled = any(isinstance(each, Retry) and each.throttled for each in waits.values())
+    return Cause.TABLE_THROTTLED if throttled else Cause.TABLE_FAILING, said
+
+
+def _committing(partition: Partition, troubles: Troubles) -> tuple[Cause, str] | None:
     if partition.committed < partition.settled:
-        return f"commit: {commits or 'no answer yet'}"
-    return "the write is on its way"
+        return Cause.COMMITS_FAILING, f"commit: {troubles.commits or 'no answer yet'}"
+    return None
 
 
 class Watch:
-    """Logs, twice a minute, each partition that holds events and settles none."""
+    """The progress clocks: of the loop, of the group, and of each partition.
+
+    The loop calls `look` at every turn; any thread may call `stuck`. What is stuck is logged too,
+    twice a minute.
+    """
 
     def __init__(self) -> None:
-        self._said: float | None = None
+        self.brokers = Brokers()
+        self.beat: float | None = None
+        self._partitions: Collection[Partition] = ()
+        self._troubles = Troubles()
+        self._alone = 0.0
+        self._said = 0.0
+        self._unread: dict[int, tuple[int, float]] = {}
 
     def look(
-        self,
-        partitions: Collection[Partition],
-        now: float,
-        *,
-        letters: str | None,
-        commits: str | None,
-        identity: str | None,
+        self, partitions: Collection[Partition], now: float, troubles: Troubles = Troubles()
     ) -> None:
-        """Log what is stuck, if it is time to."""
-        if self._said is None:
-            self._said = now  # the start is no reason to complain
-        if now - self._said < STUCK_S:
-            return
-        if not partitions:
+        """Take note of where all partitions are, and log what is stuck, if it is time to."""
+        if self.beat is None:
+            self._alone = self._said = now  # the start is no reason to complain
+        self.beat = now
+        self._partitions, self._troubles = partitions, troubles
+        if partitions or self.brokers.joined:
+            self._alone = now
+        self._read(partitions, now)
+        if now - self._said >= STUCK_S:
+            self._tell(now)
+
+    def waiting_since(self, number: int) -> float | None:
+        """Return since when a partition has events that were not read; None if it has none."""
+        found = self._unread.get(number)
+        return found[1] if found else None
+
+    def stuck(self, now: float, after_s: float = STUCK_S) -> list[Stuck]:
+        """Return all that has made no progress for ``after_s`` seconds, though events wait."""
+        beat: float = now if self.beat is None else self.beat
+        if now - beat >= after_s:
+            return [Stuck(Cause.LOOP_HANGS, f"no turn for {now - beat:.0f} s", now - beat)]
+        found = []
+        partitions = list(self._partitions)
+        silent = self.brokers.silent(now)
+        if now - self._alone >= after_s:
+            detail = self.brokers.trouble or "no answer from the group"
+            why = Cause.BROKER_DOWN if silent else Cause.NEVER_ASSIGNED
+            found.append(Stuck(why, detail, now - self._alone))
+        for each in partitions:
+            seconds = max(now - each.progress, self._unread_for(each, now))
+            if seconds >= after_s or each.stopped:
+                found.append(self._judged(each, now, seconds, silent >= min(after_s, STUCK_S)))
+        if not found and silent >= after_s:
+            said = f"no broker answers: {self.brokers.trouble}"
+            found.append(Stuck(Cause.BROKER_DOWN, said, silent))
+        return found
+
+    def _judged(self, each: Partition, now: float, seconds: float, silent: bool) -> Stuck:  # noqa: FBT001
+        waits = now - each.progress >= self._unread_for(each, now) or bool(each.stopped)
+        why, detail = cause(each, self._troubles)
+        if not waits:
+            why, detail = Cause.FETCH_STOPPED, "events wait, and none was read"
+        if silent and why not in _OWN:
+            why, detail = Cause.BROKER_DOWN, f"no broker answers: {self.brokers.trouble}; {detail}"
+        return Stuck(why, detail, seconds, each.number)
+
+    def _unread_for(self, partition: Partition, now: float) -> float:
+        found = self._unread.get(partition.number)
+        return 0.0 if found is None else now - found[1]
+
+    def _read(self, partitions: Collection[Partition], now: float) -> None:
+        """Keep for how long each partition has had events that it could take and did not get."""
+        ends, before = self.brokers.ends, self._unread
+        self._unread = {
+            p.number: before[p.number]
+            if before.get(p.number, (-1, 0.0))[0] == p.position
+            else (p.position, now)
+            for p in partitions
+            if 0 <= p.position < ends.get(p.number, -1) and not p.paused
+        }
+
+    def _tell(self, now: float) -> None:
+        if not self._partitions:
             self._said = now
             fields = {"cause": "more members than partitions, or no answer from the brokers"}
             log.warning("no partition assigned", extra={"fields": fields})
-        for partition in partitions:
-            if now - partition.progress >= STUCK_S or partition.stopped:
-                self._said = now
-                stuck: dict[str, str | int] = {
-                    "partition": partition.number,
-                    "seconds": round(now - partition.progress),
-                    "cause": cause(partition, letters, commits, identity),
-                }
-                log.error("no progress", extra={"fields": stuck})
+            return
+        for each in self.stuck(now):
+            self._said = now
+            stuck = {
+                "partition": each.partition,
+                "seconds": round(each.seconds),
+                "why": each.cause.word,
+                "cause": each.detail,
+                "do": each.cause.hint,
+            }
+            log.error("no progress", extra={"fields": stuck})
+
+
+# These are not the brokers' doing, whether they answer or not.
+_OWN = {
+    Cause.TABLE_THROTTLED,
+    Cause.TABLE_REFUSED,
+    Cause.TABLE_FAILING,
+    Cause.PARTITION_STOPPED,
+}

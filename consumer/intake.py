@@ -44,6 +44,7 @@ def take_in(
         filling = partition.filling
         if not len(filling.window):
             filling.since = now
+            filling.born = messages[start].timestamp()[1]
         if rejected:
             good = [i for i in range(start, end) if i not in rejected]
             for i in sorted(rejected.keys() & set(range(start, end))):

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Self, TextIO
 
 _ROOT = "consumer"
 
@@ -52,6 +52,32 @@ class Every:
             return False
         self._next = now + self._seconds
         return True
+
+
+class LastTrouble(logging.Handler):
+    """Keeps the last warning or error of this package: ``last`` has time, level, event, fields."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last: dict[str, object] | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.last = {
+            "time": record.created,
+            "level": record.levelname.lower(),
+            "event": _event(record),
+            "fields": {key: _text(value) for key, value in _fields(record).items()},
+        }
+
+    def __enter__(self) -> Self:
+        """Begin to listen."""
+        logging.getLogger(_ROOT).addHandler(self)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Listen no more."""
+        logging.getLogger(_ROOT).removeHandler(self)
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -13,6 +13,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from consumer.partition import Partition
+from consumer.telemetry import Durations
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ class Offsets:
     """Commits what partitions have settled, one request at a time, without waiting for it.
 
     Each commit carries the topic's id as its metadata: when the topic is deleted and made again,
-    the offsets of the old one are not taken for the new one's.
+    the offsets of the old one are not taken for the new one's. ``commits`` counts them by outcome,
+    ``last_commit`` is when one succeeded last, in Unix time; 0 if none has.
     """
 
     def __init__(  # noqa: PLR0913 - the last four have defaults
@@ -54,6 +56,9 @@ class Offsets:
         self._not_before = 0.0
         self._no_look_before = 0.0
         self.trouble: str | None = None
+        self.commits = {"ok": 0, "failed": 0}
+        self.last_commit = 0.0
+        self.durations = Durations()
 
     def commit(self, consumer: Any, partitions: Collection[Partition], *, now: bool) -> None:
         """Commit what is settled; ``now`` does not wait for the answer to the commit before."""
@@ -90,6 +95,8 @@ class Offsets:
         partitions: Mapping[int, Partition],
     ) -> None:
         """Take in the answer to a commit: each partition has its own."""
+        if self._since is not None:
+            self.durations.add(self._clock() - self._since)
         self._since = None
         failed = None
         for place in places:
@@ -109,8 +116,11 @@ class Offsets:
             self._failed(failed)
         elif places:
             self.trouble = None
+            self.commits["ok"] += 1
+            self.last_commit = time.time()
 
     def _failed(self, error: KafkaError) -> None:
+        self.commits["failed"] += 1
         if self.trouble is None:
             log.warning("commit failed", extra={"fields": {"cause": error.name()}})
         self.trouble = error.name()

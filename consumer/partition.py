@@ -16,11 +16,13 @@ class Pending:
 
     ``letters`` are dead letters not yet known to be stored; ``reread`` reads the events again
     that the table refused. ``since`` is when its first event came, then when it was closed;
-    ``ticket`` asks whether the topic was still the same after that.
+    ``born`` is that event's timestamp in milliseconds of Unix time, 0 if it has none; ``ticket``
+    asks whether the topic was still the same after that.
     """
 
     window: Window = field(default_factory=Window)
     since: float = 0.0
+    born: int = 0
     ticket: int = 0
     write: Write | None = None
     letters: int = 0
@@ -91,6 +93,15 @@ class Partition:
         A partition that can be read gives an event or its end before long.
         """
         return self.closing is not None or self.committed < self.settled or self.position < 0
+
+    def held(self) -> int:
+        """Return how many events it holds."""
+        closing = self.closing
+        return len(self.filling.window) + (len(closing.window) if closing is not None else 0)
+
+    def oldest(self) -> Pending | None:
+        """Return the window with the oldest event that it holds; None if it holds none."""
+        return self.closing or (self.filling if len(self.filling.window) else None)
 
     def close_window(self, now: float) -> Pending:
         """Begin a new window and return the full one; one at a time is on its way out."""

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from consumer.counters import Counters
 from consumer.dead_letters import DeadLetters
 from consumer.decoder import Decoder
 from consumer.dry_run import NoLetters, Printer
+from consumer.ends import Ends, ends_asker, member_asker
 from consumer.errors import ConfigError, DynatomicError, UnavailableError
 from consumer.identity import Identity, asker
 from consumer.init import until
@@ -29,12 +31,16 @@ from consumer.kafka import (
     wait_for_kafka,
     watermarks,
 )
+from consumer.logs import LastTrouble
+from consumer.meter import Meter
 from consumer.offsets import Offsets, is_foreign
 from consumer.refused import ReadAgain, read_again
 from consumer.row import KeySchema, load_writer_schema
+from consumer.server import serving
 from consumer.settings import Settings
 from consumer.signals import Signals
 from consumer.statements import Step
+from consumer.status import Parts, Status
 from consumer.tables import describe, make_client
 from consumer.topics import check_not_compacted, topic_id
 from consumer.worker import Worker
@@ -54,63 +60,91 @@ def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bo
     Returns the exit code: 0, or 1 if the windows could not be finished within the bound. Raises
     ConfigError or UnavailableError when it cannot start, DynatomicError when it cannot go on.
     """
-    with Signals(settings.shutdown_timeout_ms / 1000) as signals:
-        settings.require_tables()
-        schema = load_writer_schema(settings.writer_schema) if settings.writer_schema else None
-        config = consumer_config(settings, eof=True)
-        new_consumer(dict(config)).close()  # a wrong property is told before any server is asked
-        counters = _open_tables(settings, endpoint_url, probe=not dry_run)
-        wait_for_kafka(settings, START_S)
-        check_not_compacted(settings)
-        identity = _identity(settings)
-        decoder = Decoder(
-            counters.keys,
-            default_counter=settings.counter,
-            min_incr=settings.min_incr,
-            max_incr=settings.max_incr,
-            writer_schema=schema,
-        )
-        first = Step.UPDATE if settings.write_mode == "batch" else Step.UPDATE_ITEM
-        writer = (
-            None
-            if dry_run
-            else Writer(counters.execute, max_requests=settings.max_requests, first_step=first)
-        )
-        worker = Worker(
-            settings,
-            new_consumer,
-            config,
-            decoder,
-            writer or Printer(),
-            NoLetters() if dry_run else _dead_letters(settings, identity.topic_id),
-            _reader(settings, config),
-            Offsets(
-                settings.topic,
-                settings.group_id,
-                topic_id=identity.topic_id,
-                reset=reset_policy(settings),
-                commits=not dry_run,
-            ),
-            identity,
-        )
+    with (
+        Signals(settings.shutdown_timeout_ms / 1000) as signals,
+        LastTrouble() as trouble,
+        serving(settings) as view,
+    ):
+        parts, writer = _assembled(settings, endpoint_url, dry_run=dry_run)
+        worker, status = parts.worker, Status(parts, trouble)
+        view.watch(status)
         # Windows hold millions of small tuples and no cycles: to look for cycles in them was the
         # largest cost found (CPU an event 2.5 us instead of 2.1, 4.5 instead of 2.8 where
         # increments vary).
         gc.freeze()
         gc.set_threshold(100_000, 50, 50)
         try:
-            return _loop(worker, settings, signals, once=once, dry_run=dry_run)
+            return _loop(worker, settings, signals, once=once, dry_run=dry_run, status=status)
         except KafkaException as error:
             raise DynatomicError(f"Kafka: {reason(error)}; start it again") from None
         finally:
+            status.stopping = True
             worker.close()
             if writer is not None:
                 writer.close()
             log.info("stopped", extra={"fields": _counts(worker)})
 
 
-def _loop(
-    worker: Worker, settings: Settings, signals: Signals, *, once: bool, dry_run: bool
+def _assembled(
+    settings: Settings, endpoint_url: str | None, *, dry_run: bool
+) -> tuple[Parts, Writer | None]:
+    """Make the parts, once both servers answer; of a dry run there is no writer."""
+    settings.require_tables()
+    schema = load_writer_schema(settings.writer_schema) if settings.writer_schema else None
+    config = consumer_config(settings, eof=True)
+    new_consumer(dict(config)).close()  # a wrong property is told before any server is asked
+    counters = _open_tables(settings, endpoint_url, probe=not dry_run)
+    wait_for_kafka(settings, START_S)
+    check_not_compacted(settings)
+    admin = new_admin(admin_config(settings))
+    identity = _identity(settings, admin)
+    decoder = Decoder(
+        counters.keys,
+        default_counter=settings.counter,
+        min_incr=settings.min_incr,
+        max_incr=settings.max_incr,
+        writer_schema=schema,
+    )
+    meter = Meter(counters.execute)
+    letters = NoLetters() if dry_run else _dead_letters(settings, identity.topic_id)
+    offsets = Offsets(
+        settings.topic,
+        settings.group_id,
+        topic_id=identity.topic_id,
+        reset=reset_policy(settings),
+        commits=not dry_run,
+    )
+    first = Step.UPDATE if settings.write_mode == "batch" else Step.UPDATE_ITEM
+    writer = (
+        None if dry_run else Writer(meter, max_requests=settings.max_requests, first_step=first)
+    )
+    worker = Worker(
+        settings,
+        new_consumer,
+        config,
+        decoder,
+        writer or Printer(),
+        letters,
+        _reader(settings, config),
+        offsets,
+        identity,
+    )
+    ends = Ends(
+        worker.watch.brokers,
+        ends_asker(admin, settings.topic),
+        member_asker(admin, settings.group_id),
+    )
+    return Parts(settings, worker, decoder, letters, offsets, ends, counters, meter), writer
+
+
+def _loop(  # noqa: PLR0913 - what the flags say
+    worker: Worker,
+    settings: Settings,
+    signals: Signals,
+    *,
+    once: bool,
+    dry_run: bool,
+    status: Status | None = None,
 ) -> int:
     topic_partitions(worker.consumer, settings.topic)
     ends = watermarks(worker.consumer, settings.topic) if once or dry_run else {}
@@ -127,8 +161,12 @@ def _loop(
     )
     while not signals.stop.is_set():
         worker.tick()
+        if status is not None:
+            status.ticked()
         if drain is not None and drain.done():
             break
+    if status is not None:
+        status.stopping = True
     if worker.shut_down():
         return 0
     log.error(
@@ -210,8 +248,7 @@ def _counts(worker: Worker) -> dict[str, int]:
     return counts | ({"suppressed": worker.suppressed} if worker.settings.exactly_once else {})
 
 
-def _identity(settings: Settings) -> Identity:
-    admin = new_admin(admin_config(settings))
+def _identity(settings: Settings, admin: AdminClient) -> Identity:
     found = topic_id(admin, settings.topic)
     if found is None and settings.exactly_once:
         raise ConfigError(

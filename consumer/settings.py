@@ -148,6 +148,22 @@ class Settings:
             checks.between(100, checks.HOUR_MS),
         ),
     ] = 25_000
+    http: Annotated[
+        str | None,
+        _About(
+            "Address of /metrics, /livez, /readyz, /status and the page at /; 'off' for none.",
+            checks.or_none(checks.http),
+            metavar="HOST:PORT",
+            unset="127.0.0.1:9108 or the next free port",
+        ),
+    ] = None
+    progress_timeout_ms: Annotated[
+        int,
+        _About(
+            "Milliseconds without progress, though events wait, until /livez is red.",
+            checks.between(1_000, checks.HOUR_MS),
+        ),
+    ] = 60_000
     log_level: Annotated[
         LogLevel, _About("Least level of the log lines on stderr.", checks.one_of(LogLevel))
     ] = "info"

@@ -7,7 +7,9 @@ fence hides all events below it, so it is never set before they are counted or s
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from consumer.dead_letters import Letter, Letters
 from consumer.fence import fence_name
@@ -15,13 +17,26 @@ from consumer.identity import Identity
 from consumer.logs import Every
 from consumer.partition import Partition, Pending
 from consumer.refused import Refused
+from consumer.telemetry import Durations
 from consumer.writer import Writes
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class Tally:
+    """What was settled so far; ``written`` is how long windows took from their end."""
+
+    windows: int = 0
+    events: int = 0
+    counters: int = 0
+    suppressed: int = 0
+    letters: Counter[str] = field(default_factory=Counter)
+    written: Durations = field(default_factory=Durations)
+
+
 class Settlement:
-    """Moves closed windows on; ``suppressed`` counts the events that fences held back.
+    """Moves closed windows on, and counts them in ``tally``.
 
     With ``topic_id`` each item takes a window only once (exactly-once); without, no item has a
     fence. ``on_done`` is called, on other threads, when there may be something to do.
@@ -37,7 +52,7 @@ class Settlement:
         topic_id: str | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.suppressed = 0
+        self.tally = Tally()
         self._writer = writer
         self._letters = letters
         self._refused = refused
@@ -50,6 +65,7 @@ class Settlement:
     def store(self, pending: Pending, item: Letter) -> None:
         """Store a dead letter of a window, which is not settled before that."""
         pending.letters += 1
+        self.tally.letters[str(item.reason)] += 1
         self._letters.store(item, pending.stored, pending.wanted)
         self._unsaid += 1
         if self._may_say():
@@ -75,9 +91,13 @@ class Settlement:
     def _tell(self, number: int, closed: Pending, now: float) -> None:
         window, write = closed.window, closed.write
         if write is not None and write.fenced:
-            self.suppressed += write.suppressed
+            self.tally.suppressed += write.suppressed
             fields = {"partition": number, "items": write.fenced, "events": write.suppressed}
             log.info("fence refused", extra={"fields": fields})
+        self.tally.windows += 1
+        self.tally.events += len(window)
+        self.tally.counters += len(window.sums)
+        self.tally.written.add(now - closed.since)
         fields = {
             "partition": number,
             "first": window.first,

@@ -134,7 +134,8 @@ def statement(step: Step, keys: KeySchema, change: Change) -> dict[str, Any]:
 def body(step: Step, keys: Mapping[str, KeySchema], batch: Iterable[Change]) -> bytes:
     """Return the JSON body of a BatchExecuteStatement: the statements of up to 25 changes."""
     texts = [_text(step, keys[change.table], change) for change in batch]
-    return f'{{"Statements": [{", ".join(texts)}]}}'.encode()
+    joined = ", ".join(texts)
+    return f'{{"Statements": [{joined}], "ReturnConsumedCapacity": "TOTAL"}}'.encode()
 
 
 def _text(step: Step, keys: KeySchema, change: Change) -> str:
@@ -189,6 +190,7 @@ def update_item(keys: KeySchema, change: Change, step: Step = Step.UPDATE_ITEM) 
         "UpdateExpression": update,
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,
+        "ReturnConsumedCapacity": "TOTAL",
     }
     if condition:
         request["ConditionExpression"] = condition

@@ -18,7 +18,8 @@ It keeps this promise:
 8. SIGTERM finishes the open windows, commits, leaves the group and exits 0 within the bound; a
    second signal exits at once.
 9. Memory is bounded by settings, not by the backlog.
-10. When the group cannot make progress it says so: a log line with the cause, or an exit code.
+10. When the group cannot make progress it says so: `/livez` red, a log line with the cause, a
+    metric, or an exit code. It never looks healthy while it is stuck.
 """
 
 import logging
@@ -32,7 +33,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from consumer.dead_letter_ratio import DeadLetterRatio, LimitedLetters
 from consumer.dead_letters import Letters
 from consumer.decoder import Decoder
-from consumer.health import Watch
+from consumer.health import Troubles, Watch
 from consumer.identity import Identity
 from consumer.intake import error_of, take_error, take_in
 from consumer.limits import Limits
@@ -41,6 +42,7 @@ from consumer.partition import Partition
 from consumer.refused import ReadAgain, Refused
 from consumer.settings import Settings
 from consumer.settlement import Settlement
+from consumer.telemetry import Durations
 from consumer.writer import Writes
 
 log = logging.getLogger(__name__)
@@ -77,6 +79,9 @@ class Worker:
         if settings.dead_letter_max_ratio < 1:
             ratio = DeadLetterRatio(settings.dead_letter_max_ratio)
             letters = LimitedLetters(letters, ratio, lambda: self.events)
+        self.rebalances = {"assigned": 0, "revoked": 0, "lost": 0}
+        self.polled, self.decoded = Durations(), Durations()
+        self.watch = Watch()
         self._decoder = decoder
         self._writer = writer
         self._letters = letters
@@ -86,10 +91,9 @@ class Worker:
         self._wake = Event()
         refused = Refused(settings.topic, read_again, self._woken, clock)
         topic_id = identity.topic_id if settings.exactly_once else None
-        self._settlement = Settlement(
+        self.settlement = Settlement(
             writer, letters, refused, identity, self._woken, topic_id, clock
         )
-        self._watch = Watch()
         self._raised: BaseException | None = None
         self._closing = False
         self._keyed = not settings.exactly_once
@@ -98,7 +102,7 @@ class Worker:
     @property
     def suppressed(self) -> int:
         """How many events fences kept from being counted twice."""
-        return self._settlement.suppressed
+        return self.settlement.tally.suppressed
 
     @property
     def topic_id(self) -> str | None:
@@ -125,10 +129,14 @@ class Worker:
         """Read once, and move every partition on. After an exception only `close` is allowed."""
         if self._identity.asks:
             timeout_s = min(timeout_s, SOON_S)
+        began = self._clock()
         messages = self.consumer.consume(self._limits.poll(), timeout_s)
         self._raise_from_callbacks()
+        read = self._clock()
+        self.polled.add(read - began)
         if messages:
             self._take_in(messages)
+            self.decoded.add(self._clock() - read)
         self._advance()
         self._hold_back()
 
@@ -173,7 +181,7 @@ class Worker:
                 "key them by table and item (as `dynatomic produce` does), or have few partitions"
             )
         self.events += take_in(
-            messages, self.partitions, self._decoder, self._settlement.store, self._clock()
+            messages, self.partitions, self._decoder, self.settlement.store, self._clock()
         )
         # An end of partition stands behind the events of the same batch, so these go first.
         for message in errors:
@@ -187,7 +195,7 @@ class Worker:
         now, limits = self._clock(), self._limits
         self._offsets.know(self.consumer, self.partitions.values(), may_begin=not finish)
         for partition in list(self.partitions.values()):
-            self._settlement.settle(partition, now)
+            self.settlement.settle(partition, now)
             if partition.idle:
                 # Nothing is held: all below the position is settled, markers of transactions too.
                 if partition.known:
@@ -200,17 +208,12 @@ class Worker:
                 self._offsets.begin(self.consumer, partition)
         self._identity.look(self._woken)
         for partition in self.partitions.values():
-            self._settlement.settle(partition, now)
+            self.settlement.settle(partition, now)
             if not partition.waits:
                 partition.progress = now
         self._offsets.commit(self.consumer, self.partitions.values(), now=False)
-        self._watch.look(
-            self.partitions.values(),
-            now,
-            letters=self._letters.trouble,
-            commits=self._offsets.trouble,
-            identity=self._identity.trouble,
-        )
+        troubles = Troubles(self._letters.trouble, self._offsets.trouble, self._identity.trouble)
+        self.watch.look(tuple(self.partitions.values()), now, troubles)
 
     def _woken(self, _done: object) -> None:
         self._wake.set()
@@ -280,6 +283,7 @@ class Worker:
             # librdkafka keeps a pause over assignments: taken for paused, so that it is resumed.
             partition = Partition(place.partition, paused=True, progress=self._clock())
             self.partitions[place.partition] = partition
+        self.watch.brokers.joined = True
         self._tell("assigned", places)
 
     def _on_revoke(self, _consumer: Any, places: list[TopicPartition]) -> None:
@@ -295,12 +299,14 @@ class Worker:
 
     def _on_lost(self, _consumer: Any, places: list[TopicPartition]) -> None:
         self._drop(place.partition for place in places)
+        self.watch.brokers.joined = False
         self._tell("lost", places)
 
     def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         self._offsets.answered(error, places, self.partitions)
 
     def _tell(self, what: str, places: list[TopicPartition]) -> None:
+        self.rebalances[what] += 1
         numbers = sorted(place.partition for place in places)
         fields = {
             "topic": self.settings.topic,

@@ -90,6 +90,8 @@ ORIGINS: dict[str, tuple[list[str], str, str, Any, Any, Any]] = {
     "max_incr": (["--max-incr", "1"], "2", "3", 1, 2, 3),
     "writer_schema": (["--writer-schema", "a b"], "c:d", "'e'", "a b", "c:d", "e"),
     "shutdown_timeout_ms": (["--shutdown-timeout-ms", "100"], "200", "300", 100, 200, 300),
+    "http": (["--http", "off"], "[::1]:1", "'0.0.0.0:65535'", "off", "[::1]:1", "0.0.0.0:65535"),
+    "progress_timeout_ms": (["--progress-timeout-ms", "1000"], "2000", "3000", 1000, 2000, 3000),
     "log_level": (["--log-level", "debug"], "warning", "'error'", "debug", "warning", "error"),
     "librdkafka": (
         ["-X", "a=b=c", "-X", "d= e,f "],

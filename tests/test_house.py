@@ -15,14 +15,25 @@ LINES = 320
 
 # Each may import only from those before it; `consumer` itself, the front door, from all.
 ORDER = [
-    *["errors", "fakes", "fence", "logs", "progress", "signals", "sparse_log"],
+    *["errors", "fakes", "fence", "logs", "progress", "signals", "sparse_log", "telemetry"],
     *["checks", "properties", "settings", "row", "decoder", "window"],
-    *["statements", "answers", "tables", "items", "transport", "counters", "write", "writer"],
+    *[
+        "statements",
+        "answers",
+        "tables",
+        "items",
+        "transport",
+        "counters",
+        "meter",
+        "write",
+        "writer",
+    ],
     *["partition", "limits", "health"],
     *[
         "kafka",
         "topics",
         "identity",
+        "ends",
         "offsets",
         "dead_letters",
         "dead_letter_ratio",
@@ -30,6 +41,9 @@ ORDER = [
         "refused",
         "settlement",
         "worker",
+        "status",
+        "metrics",
+        "server",
         "dry_run",
         "init",
         "run",
@@ -59,6 +73,7 @@ CLIENTS = {
     "confluent_kafka": {*ORDER[ORDER.index("kafka") :], "fakes"},
     "fastavro": {"row", "decoder"},
     "cyclopts": {"sources", "flags", "command", "operate", "cli"},
+    "prometheus_client": {"metrics"},
     "rich": {"progress", "top"},
 }
 

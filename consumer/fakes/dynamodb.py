@@ -160,4 +160,14 @@ class FakeDynamoDB:
                 refused.response["Item"] = copied(error.item)  # type: ignore[typeddict-unknown-key]
             raise refused from None
         self._answered += 1
+        if params.get("ReturnConsumedCapacity", "NONE") != "NONE":
+            body = body | {"ConsumedCapacity": _consumed(params)}
         return body | {"ResponseMetadata": metadata(f"fake-{self._answered:08d}")}
+
+
+def _consumed(params: Mapping[str, Any]) -> Any:
+    """Return one unit a write, as for items of up to 1 kB, refused ones among them."""
+    if "TableName" in params:
+        return {"TableName": params["TableName"], "CapacityUnits": 1.0}
+    units = Counter(each["Statement"].split('"')[1] for each in params["Statements"])
+    return [{"TableName": name, "CapacityUnits": float(count)} for name, count in units.items()]

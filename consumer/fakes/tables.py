@@ -144,6 +144,7 @@ class Tables:
             "ExpressionAttributeValues",
             "ReturnValues",
             "ReturnValuesOnConditionCheckFailure",
+            "ReturnConsumedCapacity",
         )
         table = self.table(params["TableName"])
         key = table.exact_key(params["Key"])

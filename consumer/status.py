@@ -1,0 +1,199 @@
+"""What the consumer is doing now, for people and for probes: read from the living objects.
+
+The loop's thread calls `Status.ticked`; any other thread may read. What is read is whole numbers
+and short lists, so the loop never waits for a reader.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, NamedTuple
+
+from consumer.counters import Counters
+from consumer.dead_letters import Letters
+from consumer.decoder import Decoder
+from consumer.ends import Ends
+from consumer.health import Stuck
+from consumer.logs import LastTrouble
+from consumer.meter import Meter
+from consumer.offsets import Offsets
+from consumer.partition import Partition
+from consumer.settings import Settings
+from consumer.worker import Worker
+
+SAMPLE_S, SAMPLES = 2.0, 300
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The objects that count; of a dry run some count nothing."""
+
+    settings: Settings
+    worker: Worker
+    decoder: Decoder
+    letters: Letters
+    offsets: Offsets
+    ends: Ends
+    counters: Counters
+    meter: Meter
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+
+
+class Lag(NamedTuple):
+    """How far a partition is behind: offsets (None if not known), and seconds."""
+
+    events: int | None
+    seconds: float
+
+
+class Sample(NamedTuple):
+    """Totals at one moment (Unix time)."""
+
+    time: float
+    events: int
+    writes: int
+    lag: int
+
+
+@dataclass(slots=True)
+class Status:
+    """Says whether the consumer is live and ready, and what it does; safe from any thread."""
+
+    parts: Parts
+    trouble: LastTrouble = field(default_factory=LastTrouble)
+    stopping: bool = False
+    _began: float = field(init=False)
+    _samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        self._began = self.parts.clock()
+
+    def ticked(self) -> None:
+        """Ask the brokers where the topic ends, and keep a sample, where it is time to."""
+        parts = self.parts
+        worker, now = parts.worker, parts.wall()
+        parts.ends.look(worker.partitions, worker.consumer.memberid)
+        last = self._samples[-1].time if self._samples else 0.0
+        if now - last < SAMPLE_S:
+            return
+        lag = sum(each.events or 0 for each in self.lags().values())
+        counters = worker.settlement.tally.counters
+        with self._lock:
+            self._samples.append(Sample(now, worker.events, counters, lag))
+
+    def stuck(self) -> list[Stuck]:
+        """Return all that makes no progress though events wait; nothing while it shuts down."""
+        if self.stopping:
+            return []
+        after_s = self.parts.settings.progress_timeout_ms / 1000
+        return self.parts.worker.watch.stuck(self.parts.clock(), after_s)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is in the group and able to work, with a partition or as a spare."""
+        worker = self.parts.worker
+        return not self.stopping and (worker.watch.brokers.joined or bool(worker.partitions))
+
+    def lags(self) -> dict[int, Lag]:
+        """Return how far each partition is behind."""
+        return {p.number: self._lag(p) for p in list(self.parts.worker.partitions.values())}
+
+    def _lag(self, partition: Partition) -> Lag:
+        watch = self.parts.worker.watch
+        end = max(watch.brokers.ends.get(partition.number, -1), partition.position)
+        start = partition.start if partition.start is not None else -1
+        base = max(partition.committed, start)
+        base = partition.began if base < 0 else base
+        if min(base, end) < 0:
+            return Lag(None, 0.0)
+        lag = max(0, end - base)
+        return Lag(lag, self._age(partition) if lag else 0.0)
+
+    def _age(self, partition: Partition) -> float:
+        """Return the age of the oldest event held, or since when it is known that one waits."""
+        held = partition.oldest()
+        now = self.parts.clock()
+        if held is not None and held.born > 0:
+            return max(0.0, self.parts.wall() - held.born / 1000)
+        if held is not None:
+            return now - held.since
+        waits = self.parts.worker.watch.waiting_since(partition.number)
+        return now - (partition.progress if waits is None else waits)
+
+    def report(self) -> dict[str, Any]:
+        """Return all of it, as JSON takes it."""
+        parts, worker = self.parts, self.parts.worker
+        tally = worker.settlement.tally
+        stuck = self.stuck()
+        with self._lock:
+            samples = list(self._samples)
+        return {
+            "state": "stopping" if self.stopping else "running",
+            "live": not stuck,
+            "ready": self.ready,
+            "stuck": [told(each) for each in stuck],
+            "uptime_seconds": round(parts.clock() - self._began, 1),
+            "topic": parts.settings.topic,
+            "group": parts.settings.group_id,
+            "tables": list(parts.settings.tables),
+            "processing_guarantee": parts.settings.processing_guarantee,
+            "window_ms": parts.settings.window_ms,
+            "partitions": [self._partition(p, lag) for p, lag in self._owned()],
+            "events": worker.events,
+            "windows": tally.windows,
+            "window_events": tally.events,
+            "writes": tally.counters,
+            "events_per_write": _ratio(tally.events, tally.counters),
+            "payload_cache_hit_ratio": _ratio(worker.events - parts.decoder.decodes, worker.events),
+            "suppressed": worker.suppressed,
+            "dead_letters": dict(tally.letters),
+            "dead_letters_held": parts.letters.held,
+            "throttles": sum(dict(parts.meter.throttles).values()),
+            "write_units": sum(dict(parts.counters.units.by_table).values()),
+            "commits": dict(parts.offsets.commits),
+            "last_commit": parts.offsets.last_commit or None,
+            "rebalances": dict(worker.rebalances),
+            "last_trouble": self.trouble.last,
+            "history": [list(each) for each in samples],
+        }
+
+    def _owned(self) -> list[tuple[Partition, Lag]]:
+        owned = sorted(self.parts.worker.partitions.values(), key=lambda each: each.number)
+        return [(each, self._lag(each)) for each in owned]
+
+    def _partition(self, partition: Partition, lag: Lag) -> Mapping[str, Any]:
+        end = self.parts.worker.watch.brokers.ends.get(partition.number, -1)
+        state = "paused" if partition.paused else "reading"
+        return {
+            "partition": partition.number,
+            "state": "stopped" if partition.stopped else state,
+            "position": _known(partition.position),
+            "committed": _known(max(partition.committed, partition.start or -1)),
+            "end": _known(max(end, partition.position)),
+            "lag": lag.events,
+            "age_seconds": round(lag.seconds, 1),
+            "held_events": partition.held(),
+        }
+
+
+def told(stuck: Stuck) -> dict[str, Any]:
+    """Return one thing that is stuck, as JSON takes it."""
+    return {
+        "cause": stuck.cause.word,
+        "partition": stuck.partition,
+        "seconds": round(stuck.seconds),
+        "detail": stuck.detail,
+        "do": stuck.cause.hint,
+    }
+
+
+def _known(offset: int) -> int | None:
+    return offset if offset >= 0 else None
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
