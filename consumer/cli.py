@@ -168,12 +168,14 @@ def verify(  # noqa: PLR0913 - one a flag
 
 
 @app.command
-def demo() -> int:
+def demo(
+    *, stay: Annotated[bool, flag("Go on afterwards, until Ctrl-C, for a look around.")] = False
+) -> int:
     """Count 100,000 events here and now, kill a consumer on the way, compare the sums."""
     from consumer.demo import demo as play  # noqa: PLC0415 -- see `command`
 
     logs.setup()
-    return play()
+    return play(stay=stay)
 
 
 @command(_config, *ALL)

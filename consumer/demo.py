@@ -1,4 +1,7 @@
-"""``dynatomic demo``: the whole thing on this machine, with a consumer killed on the way."""
+"""``dynatomic demo``: the whole thing on this machine, with a consumer killed on the way.
+
+With ``stay`` it goes on afterwards, so that the other commands have something to look at.
+"""
 
 import json
 import subprocess
@@ -8,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,15 @@ WINDOW_MS = 500
 PRODUCE_S = 8.0  # long enough for several windows
 PATIENCE_S = 60.0
 EXACTLY_ONCE = ("--processing-guarantee", "exactly-once")
+# The embedded broker forgets the oldest of what it was sent: at this rate, after some hours.
+STAY_EVENTS_S = 20
+# A consumer that ends, too, when the demo is gone and with it the other end of its stdin.
+_CHILD = """
+import os, sys, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
+from consumer.__main__ import main
+sys.exit(main())
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +63,11 @@ class Result:
         yield f"  kept out          {self.suppressed:>9,}   events read twice, by the fences"
 
 
-def demo() -> int:
-    """Play the demo; return the exit code of ``dynatomic verify``, with which it ends."""
+def demo(*, stay: bool = False) -> int:
+    """Play the demo; return the exit code of ``dynatomic verify``, with which it ends.
+
+    With ``stay`` the consumers go on, with a few events a second, until Ctrl-C.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dynatomic-demo-")))
         settings = Settings(group_id="demo", tables=(TABLE,))
@@ -67,11 +83,12 @@ def demo() -> int:
             for i in range(CONSUMERS)
         ]
         _say(f"{CONSUMERS} consumers in one group, exactly-once, windows of {WINDOW_MS} ms")
+        _say(f"what one of them does: {consumers[-1].page()}")
         _produce(settings, consumers)
         _drain(settings, consumers)
         seconds = time.monotonic() - began
-        for each in consumers[1:]:
-            each.stop()
+        if not stay:
+            _stop(consumers[1:])
         written = [line for each in consumers for line in each.lines("window written")]
         fenced = [line for each in consumers for line in each.lines("fence refused")]
         result = Result(
@@ -82,7 +99,38 @@ def demo() -> int:
         )
         for line in result.lines():
             _say(line)
-        return _verify(embedded.environment())
+        code = _verify(embedded.environment())
+        if stay:
+            _stay(settings, embedded.environment(), consumers[1:])
+            _stop(consumers[1:])
+        return code
+
+
+def _stop(consumers: list["_Child"]) -> None:
+    for each in consumers:
+        each.stop()
+
+
+def _stay(settings: Settings, environment: Mapping[str, str], consumers: list["_Child"]) -> None:
+    """Tell how to look at the group, and emit a few events a second, until Ctrl-C."""
+    told = {k: v for k, v in environment.items() if k.startswith(("AWS_", "DYNATOMIC_"))} | {
+        "DYNATOMIC_GROUP_ID": settings.group_id,
+        "DYNATOMIC_TABLES": TABLE,
+        "DYNATOMIC_PROCESSING_GUARANTEE": EXACTLY_ONCE[1],
+    }
+    _say(f"goes on with {STAY_EVENTS_S} events a second until Ctrl-C; for another terminal:")
+    _say(f"export {' '.join(f'{name}={value}' for name, value in sorted(told.items()))}")
+    rows = cycle(samples(table=TABLE, count=10_000, rows=COUNTERS, seed=2))
+    try:
+        with Emitter(settings.bootstrap_servers, topic=settings.topic) as emit:
+            while True:
+                for row in islice(rows, STAY_EVENTS_S):
+                    emit(row)
+                for each in consumers:
+                    each.check()
+                time.sleep(1.0)
+    except KeyboardInterrupt:
+        _say("")
 
 
 def _verify(environment: Mapping[str, str]) -> int:
@@ -114,6 +162,17 @@ class _Child:
                 found.append(line)
         return found
 
+    def page(self) -> str:
+        """Return the address of its page, once it serves it."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not (found := self.lines("serving")):
+            self.check()
+            if time.monotonic() > deadline:
+                raise DynatomicError(f"a consumer served no page within {PATIENCE_S:.0f} s")
+            time.sleep(0.05)
+        url: str = found[0]["url"]
+        return url
+
     def check(self) -> None:
         """Raise DynatomicError if it has ended."""
         if (code := self.process.poll()) is not None:
@@ -130,7 +189,7 @@ class _Child:
 @contextmanager
 def _consumer(log: Path, environment: Mapping[str, str]) -> Iterator[_Child]:
     command = [
-        *(sys.executable, "-m", "consumer", "run"),
+        *(sys.executable, "-c", _CHILD, "run"),
         *("--group-id", "demo", "--table", TABLE, "--window-ms", str(WINDOW_MS)),
         *EXACTLY_ONCE,
         # A dead member is noticed within 2 s here; Kafka's default is 45 s.
@@ -139,13 +198,18 @@ def _consumer(log: Path, environment: Mapping[str, str]) -> Iterator[_Child]:
     ]
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603 - a fixed command
-            command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            command,
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,  # a Ctrl-C at the terminal is for the demo, which stops them
         )
     try:
         yield _Child(process, log)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def _produce(settings: Settings, consumers: list[_Child]) -> None:
