@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
-from operator import methodcaller
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, TopicPartition
@@ -19,7 +18,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from consumer.baseline import Held
 from consumer.decoder import Decoder
 from consumer.errors import ConfigError, DynatomicError, UnavailableError
-from consumer.intake import error_of, take_error
+from consumer.intake import error_of, number_of, offset_of, take_error, value_of
 from consumer.items import ItemKey, item_key, key_of
 from consumer.kafka import AUTO_OFFSET_RESET, PARTITION_EOF
 from consumer.row import CounterRef
@@ -41,8 +40,6 @@ Counts = dict[tuple[str, str], dict[ItemKey, int]]
 
 Place = tuple[int, str, dict[ItemKey, int]]
 """A partition, a counter, and the sums of a table's items there."""
-
-_value, _offset, _number = map(methodcaller, ("value", "offset", "partition"))
 
 
 class Span(NamedTuple):
@@ -91,13 +88,13 @@ def read(  # noqa: PLR0913 - the last two are for tests
                 "check that Kafka is running, and try again"
             )
         position = 0
-        for number, same in groupby(map(_number, messages)):
+        for number, same in groupby(map(number_of, messages)):
             begin, position = position, position + len(list(same))
             if number not in ends:
                 continue  # read ahead before it was paused
             run = messages[begin:position]
             if run[-1].offset() >= ends[number] - 1:
-                run = run[: bisect_left(run, ends[number], key=_offset)]
+                run = run[: bisect_left(run, ends[number], key=offset_of)]
                 done.append(number)
             if run:
                 yield number, run
@@ -175,8 +172,8 @@ class Recount:
             if run[0].offset() >= clear and run[-1].offset() < span.cut:
                 self._hold(number, run, counted=True)
                 continue
-            careful = bisect_left(run, clear, key=_offset)
-            cut = bisect_left(run, span.cut, key=_offset)
+            careful = bisect_left(run, clear, key=offset_of)
+            cut = bisect_left(run, span.cut, key=offset_of)
             self._scan_carefully(number, run[:careful])
             self._hold(number, run[careful:cut], counted=True)
             self._hold(number, run[cut:], counted=False)
@@ -208,8 +205,8 @@ class Recount:
         self.rejected += len(run) - good
 
     def _decoded(self, run: list[Any]) -> Iterator[tuple[int, CounterRef, int]]:
-        refs, incrs, rejected = self.decoder.decode(list(map(_value, run)))
-        events = zip(map(_offset, run), refs, incrs, strict=True)
+        refs, incrs, rejected = self.decoder.decode(list(map(value_of, run)))
+        events = zip(map(offset_of, run), refs, incrs, strict=True)
         for index, (offset, ref, incr) in enumerate(events):
             if index not in rejected:
                 yield offset, ref, incr
@@ -218,7 +215,7 @@ class Recount:
         """Keep payloads until there are enough of them that many are equal."""
         if not run:
             return
-        payloads = list(map(_value, run))
+        payloads = list(map(value_of, run))
         self._held.setdefault((number, counted), []).extend(payloads)
         self._held_count += len(payloads)
         self._held_bytes += sum(map(len, filter(None, payloads)))
