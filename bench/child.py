@@ -29,6 +29,7 @@ from confluent_kafka import Consumer
 from bench.sink import KEYS
 from consumer import run as product
 from consumer.counters import Counters
+from consumer.decoder import Addend
 from consumer.kafka import consumer_config
 from consumer.limits import BATCH
 from consumer.row import CounterRef
@@ -175,9 +176,9 @@ def write(plan: Plan) -> Seen:
     counters = Counters(make_client(), {TABLE: KEYS})
     writer = Writer(counters.execute)
     ready = threading.Semaphore(0)
-    refs = [CounterRef(TABLE, f"key-{i}", None, "count") for i in range(plan.events // 10)]
+    names = [CounterRef(TABLE, f"key-{i}", None, "count") for i in range(plan.events // 10)]
     window = Window()
-    window.add(range(len(refs)), refs, range(1, len(refs) + 1))
+    window.add(range(len(names)), [Addend(name, i) for i, name in enumerate(names, 1)])
     first = Moment.now()
     for number in range(11):
         writer.submit(window, lambda _: ready.release())

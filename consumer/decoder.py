@@ -1,31 +1,21 @@
 """From payloads to increments, without decoding what was decoded before.
 
-Reading is bound by Python's cost per message, so two memos stand before fastavro. Both hold
-only what passed every check, both are bounded and cleared when full, and neither changes a
-verdict: `Decoder.decode` gives what decoding every payload would give.
+Reading is bound by Python's cost per message, so three memos stand before the checks: of equal
+payloads, of prefixes and numbers, of decoded names. All hold only what passed every check, are
+bounded, and are cleared when full, and none changes a verdict: `Decoder.decode` gives what reading
+every payload would give.
 """
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import compress, count, repeat
-from operator import is_, itemgetter
+from operator import is_, itemgetter, not_, or_
 from typing import Any, NamedTuple
 
-import fastavro
-
+from consumer.datum import CONTINUES, Names, Reader, zigzag
 from consumer.errors import RowError
-from consumer.row import (
-    INT64_MAX,
-    INT64_MIN,
-    MAX_PAYLOAD_BYTES,
-    CounterRef,
-    KeySchema,
-    Reason,
-    Row,
-    check_limits,
-    key_value,
-    schema,
-)
+from consumer.row import INT64_MAX, INT64_MIN, CounterRef, KeySchema
 
 Increment = tuple[CounterRef, int]
 """What one event adds to which counter."""
@@ -36,42 +26,52 @@ _TRIAL, _HOPELESS = 30_000, 0.95
 _PLAIN_BATCHES = 64
 _MAX_VARINT = 10
 _VARINT_ENTRIES = 65_536
-_CONTINUES = 0x80
-# Bytes that fastavro trips over end in one of these.
-_UNDECODABLE = (EOFError, IndexError, ValueError, OverflowError, MemoryError)
+_LENGTHS = 3
+_CUTS = {
+    length: (itemgetter(slice(None, -length)), itemgetter(slice(-length, None)))
+    for length in range(1, _MAX_VARINT + 2)
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Addend:
+    """Adds ``incr`` to a counter; one object for many events, equal to no other.
+
+    So it is counted without a look at the names, whose hash would cost more than all the rest.
+    """
+
+    ref: CounterRef
+    incr: int
 
 
 class Decoded(NamedTuple):
-    """What a run of payloads adds: ``incrs[i]`` to the counter ``refs[i]``.
+    """What a run of payloads adds: ``addends[i]`` once, or ``times[i]`` times.
 
     ``rejected`` has, by index, the reason of each that adds nothing.
     """
 
-    refs: list[CounterRef]
-    incrs: list[int]
+    addends: list[Addend]
+    times: list[int] | None
     rejected: dict[int, RowError]
 
     @property
     def increments(self) -> list[Increment]:
-        """The pairs."""
-        return list(zip(self.refs, self.incrs, strict=True))
+        """What each adds to which counter."""
+        times = repeat(1, len(self.addends)) if self.times is None else self.times
+        return [(a.ref, a.incr * number) for a, number in zip(self.addends, times, strict=True)]
 
 
-_NO_REF = CounterRef("", "", None, "")
-_ref, _incr = itemgetter(0), itemgetter(1)
+_NOTHING = Addend(CounterRef("", "", None, ""), 0)
 
 
-_NOTHING: Increment = (_NO_REF, 0)
-
-
-class Decoder(dict[bytes, Increment]):
+class Decoder(dict[bytes, Addend]):
     """Reads payloads for the given tables; itself the memo of equal payloads.
 
-    A hit costs one dictionary look-up in C. A miss comes to `__missing__`, which tries the
-    memo of equal *items*: ``incr`` stands last in the schema, so a payload is a prefix that
-    names the counter and a varint. Avro decodes from the left, so a prefix that once was
-    followed by a varint names the same counter whenever it is followed by one. ``decodes`` counts
-    the payloads that Avro decoded.
+    A hit costs one dictionary look-up in C. Where increments vary there is the memo of equal
+    *items*: ``incr`` stands last in the schema, so a payload is a prefix that names the counter
+    and a varint. Avro decodes from the left, so a prefix that once was followed by a varint names
+    the same counter whenever it is followed by one. ``decodes`` counts the payloads that Avro
+    decoded.
     """
 
     def __init__(
@@ -84,16 +84,19 @@ class Decoder(dict[bytes, Increment]):
         writer_schema: Any = None,
     ) -> None:
         super().__init__()
-        self._tables = tables
-        self._default = default_counter
-        self._min, self._max = min_incr, max_incr
-        self._schema = schema()
-        self._writer_schema = writer_schema
-        self._prefixes: dict[bytes, CounterRef] = {}
-        self._varints = _Varints(min_incr, max_incr)
+        self._reader = Reader(
+            tables,
+            default_counter=default_counter,
+            min_incr=min_incr,
+            max_incr=max_incr,
+            writer_schema=writer_schema,
+        )
+        self._prefixes: dict[bytes, Addend] = {}
+        self._named: dict[Names, Addend] = {}
+        self._varints = _Varints(self._reader.in_bounds)
+        self._lengths = [1]
         self._bytes = 0
         self._keep = True
-        self._prefix, self._tail = itemgetter(slice(None, -1)), itemgetter(slice(-1, None))
         self._batches = self._seen = self._decoded = self._plain = 0
         self.decodes = self._misses = 0
         self._errors: list[RowError] = []
@@ -101,52 +104,54 @@ class Decoder(dict[bytes, Increment]):
     def decode(self, payloads: Sequence[bytes | None]) -> Decoded:
         """Return what each payload adds, in order."""
         misses, decoded, self._errors = self._misses, self._decoded, []
+        addends: list[Addend]
+        times: list[int] | None = None
         if self._plain:
             self._plain -= 1
-            found = list(map(self._one, payloads))
-            self.decodes += len(found)
-            refs, incrs = list(map(_ref, found)), list(map(_incr, found))
+            found = [self._by_avro(payload, keep=False) for payload in payloads]
+            addends, times = [addend for addend, _ in found], [number for _, number in found]
         elif self._keep:
-            found = list(map(self.__getitem__, payloads))  # type: ignore[arg-type]
-            refs, incrs = list(map(_ref, found)), list(map(_incr, found))
+            addends = list(map(self.__getitem__, payloads))  # type: ignore[arg-type]
         else:
-            refs, incrs = self._in_parts(payloads)
+            addends, times = self._in_parts(payloads)
         self.decodes += self._decoded - decoded
-        self._adapt(len(refs), self._misses - misses)
+        self._adapt(len(addends), self._misses - misses)
         if not self._errors:
-            return Decoded(refs, incrs, {})
-        bad = [i for i, ref in enumerate(refs) if ref is _NO_REF]
-        return Decoded(refs, incrs, dict(zip(bad, self._errors, strict=True)))
+            return Decoded(addends, times, {})
+        bad = [i for i, addend in enumerate(addends) if addend is _NOTHING]
+        return Decoded(addends, times, dict(zip(bad, self._errors, strict=True)))
 
-    def _in_parts(self, payloads: Sequence[Any]) -> tuple[list[CounterRef], list[int]]:
+    def _in_parts(self, payloads: Sequence[Any]) -> tuple[list[Addend], list[int]]:
         """Look up prefix and varint of all payloads in C, as if all varints were of one length.
 
-        Where that gives no counter, or no number, the payload goes its own way.
+        Where that gives no counter, or no number, other lengths are tried; what is left then is
+        read on its own.
         """
-        refs: list[Any]
-        incrs: list[Any]
-        failed = self._varints.failed
-        try:
-            refs = list(map(self._prefixes.get, map(self._prefix, payloads)))
-            incrs = list(map(self._varints.__getitem__, map(self._tail, payloads)))
-        except TypeError:  # a message without a payload
-            refs, incrs = [None] * len(payloads), [None] * len(payloads)
-        if all(refs) and self._varints.failed == failed:
-            return refs, incrs
-        slow = {*_places_of_none(refs), *_places_of_none(incrs)}
-        for i in sorted(slow):
-            refs[i], incrs[i] = self[payloads[i]]
-        if len(slow) > len(payloads) // 2:
-            self._guess_length(payloads)
-        return refs, incrs
+        addends, times = self._cut(payloads, self._lengths[0])
+        left = _places_of_none(addends, times)
+        if len(left) > len(payloads) // 2:
+            self._guess_lengths(payloads)
+        for length in self._lengths[1:] if left else ():
+            found = self._cut([payloads[i] for i in left], length)
+            for i, addend, number in zip(left, *found, strict=True):
+                addends[i], times[i] = addend, number
+            left = [i for i in left if addends[i] is None or times[i] is None]
+        for i in left:
+            addends[i], times[i] = self._alone(payloads[i])
+        return addends, times
 
-    def _guess_length(self, payloads: Sequence[bytes | None]) -> None:
-        """Take the length of the varint in the middle of these for that of most."""
-        lengths = sorted(_tail_length(payload) for payload in payloads[:1000] if payload)
-        if lengths:
-            length = lengths[len(lengths) // 2]
-            self._prefix = itemgetter(slice(None, -length))
-            self._tail = itemgetter(slice(-length, None))
+    def _cut(self, payloads: Sequence[Any], length: int) -> tuple[list[Any], list[Any]]:
+        prefix, tail = _CUTS[length]
+        try:
+            addends = list(map(self._prefixes.get, map(prefix, payloads)))
+            return addends, list(map(self._varints.get, map(tail, payloads)))
+        except TypeError:  # a message without a payload
+            return [None] * len(payloads), [None] * len(payloads)
+
+    def _guess_lengths(self, payloads: Sequence[bytes | None]) -> None:
+        """Begin with the length of most varints, then try the next."""
+        lengths = Counter(_tail_length(payload) for payload in payloads[:1000] if payload)
+        self._lengths = [length for length, _ in lengths.most_common(_LENGTHS)] or [1]
 
     def _adapt(self, seen: int, missed: int) -> None:
         """Remember whole payloads only while they repeat, and nothing while nothing does.
@@ -155,156 +160,92 @@ class Decoder(dict[bytes, Increment]):
         """
         self._batches += 1
         self._seen += seen
-        if self._keep and seen > 100 and missed > seen // 2 and len(self) > seen:  # noqa: PLR2004
+        if self._keep and seen > 100 and missed > seen // 4 and len(self) > seen:  # noqa: PLR2004
             self._keep = False
             self.clear()
         elif not self._keep and self._batches % 256 == 0:
             self._keep = True
-        full = len(self) + len(self._prefixes) > _MEMO_ENTRIES or self._bytes > _MEMO_BYTES
+        entries = len(self) + len(self._prefixes) + len(self._named)
         unknown = self._seen > _TRIAL and self._decoded > _HOPELESS * self._seen
         if unknown:
             self._plain = _PLAIN_BATCHES
-        if unknown or full:
+        if unknown or entries > _MEMO_ENTRIES or self._bytes > _MEMO_BYTES:
             self.clear()
             self._prefixes.clear()
+            self._named.clear()
             self._bytes = self._seen = self._decoded = 0
 
-    def _one(self, payload: bytes | None) -> Increment:
-        """Decode one payload, and remember nothing."""
-        try:
-            row, _ = self._read(payload)
-            return self._resolve(row), row.incr
-        except RowError as error:
-            self._errors.append(error)
-            return _NOTHING
-
-    def __missing__(self, payload: bytes | None) -> Increment:
+    def __missing__(self, payload: bytes | None) -> Addend:
         self._misses += 1
+        unit, incr = self._alone(payload)
+        if unit is _NOTHING or payload is None:
+            return _NOTHING
+        addend = self[payload] = unit if incr == 1 else Addend(unit.ref, incr)
+        self._bytes += len(payload)
+        return addend
+
+    def _alone(self, payload: bytes | None) -> tuple[Addend, int]:
+        """Return what one payload adds, and how often."""
+        if payload:
+            length = _tail_length(payload)
+            addend = self._prefixes.get(payload[:-length])
+            number = self._varints[payload[-length:]]
+            if addend is not None and number is not None:
+                return addend, number
+        self._decoded += 1
+        return self._by_avro(payload, keep=True)
+
+    def _by_avro(self, payload: bytes | None, *, keep: bool) -> tuple[Addend, int]:
+        """Read a payload; without ``keep`` its prefix is not remembered."""
         try:
-            increment = (payload and self._by_prefix(payload)) or self._by_avro(payload)
+            names, incr, tail = self._reader.read(payload)
+            # A row of our own schema is known by its prefix, and by nothing if that never repeats.
+            known = None if tail else self._named.get(names)
+            if known is not None and self._reader.in_bounds(incr):
+                return known, incr
+            addend = Addend(self._reader.resolve(names, incr), 1)
         except RowError as error:
             self._errors.append(error)
-            return _NOTHING
-        if self._keep and payload is not None:
-            self[payload] = increment
-            self._bytes += len(payload)
-        return increment
-
-    def _by_prefix(self, payload: bytes) -> Increment | None:
-        length = _tail_length(payload)
-        ref = self._prefixes.get(payload[:-length])
-        incr = self._varints[payload[-length:]]
-        return None if ref is None or incr is None else (ref, incr)
-
-    def _by_avro(self, payload: bytes | None) -> Increment:
-        self._decoded += 1
-        row, tail = self._read(payload)
-        ref = self._resolve(row)
-        if tail:
+            return _NOTHING, 0
+        if not tail:
+            self._named[names] = addend
+            self._bytes += len(payload)  # type: ignore[arg-type]
+        elif keep:
             prefix = payload[: -len(tail)]  # type: ignore[index]
-            self._prefixes[prefix] = ref
+            self._prefixes[prefix] = addend
             self._bytes += len(prefix)
-        return ref, row.incr
-
-    def _read(self, payload: bytes | None) -> tuple[Row, bytes]:
-        """Return the row, and the bytes of its increment where it was of our own schema."""
-        if not payload:
-            raise RowError(Reason.EMPTY, "the message has no payload")
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise RowError(
-                Reason.TOO_LARGE, f"{len(payload)} bytes, the limit is {MAX_PAYLOAD_BYTES}"
-            )
-        # An empty table name is never valid, so a leading zero is the frame of a schema registry.
-        if payload[0] == 0:
-            raise RowError(Reason.FRAMED, "a schema registry's frame; send the plain Avro datum")
-        reason: tuple[Reason, str]
-        try:
-            source = io.BytesIO(payload)
-            row = Row(**fastavro.schemaless_reader(source, self._schema, None))  # type: ignore[arg-type]
-            tail = zigzag(row.incr)
-            if source.tell() == len(payload):
-                if payload.endswith(tail) and payload[-len(tail) - 1] < _CONTINUES:
-                    return row, tail
-                reason = (Reason.UNDECODABLE, "the increment is not a minimal varint")
-            else:
-                more = len(payload) - source.tell()
-                reason = (Reason.TRAILING, f"{more} bytes after the row; see --writer-schema")
-        except _UNDECODABLE as error:
-            reason = (Reason.UNDECODABLE, type(error).__name__)
-        if self._writer_schema is not None:
-            try:
-                source = io.BytesIO(payload)
-                # Read as written: a reader's schema makes fastavro skip fields without a look.
-                fields: Any = fastavro.schemaless_reader(source, self._writer_schema, None)
-                if source.tell() == len(payload):
-                    return Row(*map(fields.__getitem__, Row._fields)), b""
-            except _UNDECODABLE:
-                pass  # the reason above stands: neither schema reads it
-        raise RowError(*reason)
-
-    def _resolve(self, row: Row) -> CounterRef:
-        keys = self._tables.get(row.table)
-        if keys is None:
-            raise RowError(Reason.TABLE, "the row's table is not in --table")
-        check_limits(row)
-        if not self._min <= row.incr <= self._max:
-            raise RowError(Reason.INCR_OUT_OF_BOUNDS, f"not in {self._min}..{self._max}")
-        name = row.counter or self._default
-        if name in (keys.hash_name, keys.range_name):
-            raise RowError(Reason.COUNTER_NAME, "the counter is a key attribute of the table")
-        if (row.range is None) != (keys.range_name is None):
-            if row.range is None:
-                raise RowError(Reason.RANGE_MISSING, f"table {row.table} has a range key")
-            raise RowError(Reason.RANGE_UNEXPECTED, f"table {row.table} has no range key")
-        hash_key = key_value(row.key, keys.hash_type)
-        range_key = None
-        if row.range is not None:
-            range_key = key_value(row.range, keys.range_type or "S")
-        return CounterRef(row.table, hash_key, range_key, name)
+        return addend, incr
 
 
-def _places_of_none(values: Sequence[object]) -> Iterator[int]:
-    return compress(count(), map(is_, values, repeat(None)))
+def _places_of_none(addends: Sequence[object], times: Sequence[object]) -> list[int]:
+    none = map(not_, addends)
+    if not all(times):  # a number is missing, or zero
+        none = map(or_, none, map(is_, times, repeat(None)))
+    return list(compress(count(), none))
 
 
 def _tail_length(payload: bytes) -> int:
     """Return how many of the last bytes look like one varint."""
     length = 1
-    while length < min(len(payload), _MAX_VARINT + 1) and payload[-length - 1] >= _CONTINUES:
+    while length < min(len(payload), _MAX_VARINT + 1) and payload[-length - 1] >= CONTINUES:
         length += 1
     return length
 
 
 class _Varints(dict[bytes, int]):
-    """Bytes of a minimal zigzag varint -> its number; None for other bytes or one out of bounds.
+    """Bytes of a minimal zigzag varint -> its number; None for other bytes or one out of bounds."""
 
-    ``failed`` counts how often it was None.
-    """
-
-    def __init__(self, least: int, most: int) -> None:
+    def __init__(self, in_bounds: Callable[[int], bool]) -> None:
         super().__init__()
-        self.failed = 0
-        self._least, self._most = max(least, INT64_MIN), min(most, INT64_MAX)
+        self._in_bounds = in_bounds
 
     def __missing__(self, raw: bytes) -> int | None:
         if 0 < len(raw) <= _MAX_VARINT:
             value = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(raw))
             number = (value >> 1) ^ -(value & 1)
-            if self._least <= number <= self._most and zigzag(number) == raw:
+            if self._in_bounds(number) and zigzag(number) == raw:
                 if len(self) >= _VARINT_ENTRIES:
                     self.clear()
                 self[raw] = number
                 return number
-        self.failed += 1
         return None
-
-
-def zigzag(number: int) -> bytes:
-    """Return an int64 as Avro writes a long."""
-    value = (number << 1) ^ (number >> 63)
-    out = bytearray()
-    while value >= _CONTINUES:
-        out.append(value & 0x7F | _CONTINUES)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

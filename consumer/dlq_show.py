@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from confluent_kafka import KafkaException
 
-from consumer.decoder import Decoder
+from consumer.datum import Reader
 from consumer.dlq import DeadLetterTopic, Places, Stored, noted, opened, reader_config
 from consumer.errors import DynatomicError, RowError
 from consumer.kafka import new_consumer, reason, wait_for_kafka
@@ -49,7 +49,7 @@ def show(settings: Settings, options: Options) -> int:
     try:
         wait_for_kafka(settings, START_S)
         topic = DeadLetterTopic(consumer, settings.dead_letters)
-        shown = Shown(topic, options, Decoder({}, writer_schema=schema))
+        shown = Shown(topic, options, Reader({}, writer_schema=schema))
         for line in shown.lines():
             sys.stdout.write(f"{line}\n")
         sys.stdout.flush()  # before the summary
@@ -69,10 +69,10 @@ class Shown:
     known at its end, and it need not fit into memory.
     """
 
-    def __init__(self, topic: DeadLetterTopic, options: Options, decoder: Decoder) -> None:
+    def __init__(self, topic: DeadLetterTopic, options: Options, reader: Reader) -> None:
         self._topic = topic
         self._options = options
-        self._decoder = decoder
+        self._reader = reader
         self._counts: Counter[str] = Counter()
         self._replayed: Counter[str] = Counter()
         self._shown = self._foreign = 0
@@ -122,7 +122,7 @@ class Shown:
             yield f"{self._foreign:,} messages are no letters of a dynatomic consumer, not shown"
 
     def _row(self, item: Stored) -> Row | None:
-        return row_of(self._decoder, item.letter.value)
+        return row_of(self._reader, item.letter.value)
 
     def _text(self, item: Stored, replayed: bool) -> str:  # noqa: FBT001 - one of two lines
         letter, row = item.letter, self._row(item)
@@ -158,10 +158,11 @@ class Shown:
         return json.dumps(fields)
 
 
-def row_of(decoder: Decoder, payload: bytes | None) -> Row | None:
+def row_of(reader: Reader, payload: bytes | None) -> Row | None:
     """Return the row in a payload, whether or not it can be counted; None if there is none."""
     try:
-        return decoder._read(payload)[0]  # noqa: SLF001 - all others ask for a listed table
+        names, incr, _ = reader.read(payload)
+        return Row(*names, incr)
     except RowError:
         return None
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
+from itertools import compress, groupby
 from typing import Any
 
 from confluent_kafka import KafkaError, Message
@@ -36,8 +36,7 @@ def take_in(
     Messages of partitions that are not ours, which may still arrive after a rebalance, and of
     stopped ones are dropped.
     """
-    refs, incrs, rejected = decoder.decode(list(map(value_of, messages)))
-    offsets = list(map(offset_of, messages))
+    addends, times, rejected = decoder.decode(list(map(value_of, messages)))
     taken = end = 0
     for number, run in groupby(map(number_of, messages)):
         start, end = end, end + len(list(run))
@@ -48,19 +47,31 @@ def take_in(
         if not len(filling.window):
             filling.since = now
             filling.born = messages[start].timestamp()[1]
+        offsets = _offsets(messages[start:end])
+        partition.read_to(offsets[0], offsets[-1] + 1)
+        adds, numbers = addends[start:end], None if times is None else times[start:end]
         if rejected:
-            good = [i for i in range(start, end) if i not in rejected]
-            for i in sorted(rejected.keys() & set(range(start, end))):
-                filling.window.reject(offsets[i])
-                store(filling, letter(messages[i], rejected[i].reason, rejected[i].detail))
-            filling.window.add(
-                [offsets[i] for i in good], [refs[i] for i in good], [incrs[i] for i in good]
-            )
-        else:
-            filling.window.add(offsets[start:end], refs[start:end], incrs[start:end])
-        partition.read_to(offsets[start], offsets[end - 1] + 1)
+            good = [place not in rejected for place in range(start, end)]
+            for place in sorted(rejected.keys() & set(range(start, end))):
+                filling.window.reject(offsets[place - start])
+                error = rejected[place]
+                store(filling, letter(messages[place], error.reason, error.detail))
+            offsets, adds = list(compress(offsets, good)), list(compress(adds, good))
+            numbers = None if numbers is None else list(compress(numbers, good))
+        filling.window.add(offsets, adds, numbers)
         taken += end - start
     return taken
+
+
+def _offsets(run: Sequence[Any]) -> Sequence[int]:
+    """Return the offsets of messages of one partition, which ascend.
+
+    Only transactions and compaction leave gaps: without, first and last say all.
+    """
+    first, last = offset_of(run[0]), offset_of(run[-1])
+    if last - first == len(run) - 1:
+        return range(first, last + 1)
+    return list(map(offset_of, run))
 
 
 def take_error(message: Any, partitions: Mapping[int, Partition], settings: Settings) -> None:

@@ -34,7 +34,7 @@ class Limits:
         """Tell whether a window has reached its share of events or counters."""
         window, most = filling.window, self.settings
         full = len(window) >= self._share(most.window_max_events)
-        return full or len(window.sums) >= self._share(most.window_max_counters)
+        return full or window.counters >= self._share(most.window_max_counters)
 
     def _half(self, most: int) -> int:
         return max(1, most // (2 * max(1, self.owned)))

@@ -37,7 +37,7 @@ class Pending:
     @property
     def unwritten(self) -> bool:
         """Whether it has sums that nobody writes yet."""
-        return self.write is None and bool(self.window.sums)
+        return self.write is None and self.window.counters > 0
 
     @property
     def halfway(self) -> bool:

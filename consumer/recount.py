@@ -205,10 +205,10 @@ class Recount:
         self.rejected += len(run) - good
 
     def _decoded(self, run: list[Any]) -> Iterator[tuple[int, CounterRef, int]]:
-        refs, incrs, rejected = self.decoder.decode(list(map(value_of, run)))
-        events = zip(map(offset_of, run), refs, incrs, strict=True)
-        for index, (offset, ref, incr) in enumerate(events):
-            if index not in rejected:
+        decoded = self.decoder.decode(list(map(value_of, run)))
+        events = zip(map(offset_of, run), decoded.increments, strict=True)
+        for index, (offset, (ref, incr)) in enumerate(events):
+            if index not in decoded.rejected:
                 yield offset, ref, incr
 
     def _hold(self, number: int, run: list[Any], *, counted: bool) -> None:
@@ -230,11 +230,12 @@ class Recount:
 
     def _fold(self, number: int, payloads: list[bytes | None], *, counted: bool) -> None:
         times = Counter(payloads)
-        refs, incrs, rejected = self.decoder.decode(list(times))
+        decoded = self.decoder.decode(list(times))
         groups = self.sums.setdefault(number, {})
         bad = 0
-        for index, (ref, incr, count) in enumerate(zip(refs, incrs, times.values(), strict=True)):
-            if rejected and index in rejected:
+        events = zip(decoded.increments, times.values(), strict=True)
+        for index, ((ref, incr), count) in enumerate(events):
+            if index in decoded.rejected:
                 bad += count
                 continue
             items = groups.get((ref.table, ref.name))

@@ -103,7 +103,7 @@ class Settlement:
             "first": window.first,
             "last": window.last,
             "events": len(window),
-            "counters": len(window.sums),
+            "counters": window.counters,
             "requests": write.requests if write else 0,
             "ms": round((now - closed.since) * 1000),
         }

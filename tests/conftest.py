@@ -21,7 +21,10 @@ from botocore.config import Config
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
+from consumer.decoder import Addend
 from consumer.embedded import REGION, Embedded, environment
 from consumer.fakes import FakeBroker, FakeDynamoDB
 from consumer.row import CounterRef
@@ -37,6 +40,12 @@ from tests.servers import (
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+# How long an example takes says how busy the machine is.
+hypothesis_settings.register_profile(
+    "dynatomic", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("dynatomic")
 
 KINDS: Final = ("fake", "embedded", "real")
 REPOSITORY: Final = Path(__file__).parents[1]
@@ -55,7 +64,7 @@ def unique(prefix: str) -> str:
 def window_of(sums: Mapping[CounterRef, int]) -> Window:
     """Make a window of one event a counter."""
     window = Window()
-    window.add(range(len(sums)), list(sums), list(sums.values()))
+    window.add(range(len(sums)), [Addend(ref, total) for ref, total in sums.items()])
     return window
 
 

@@ -355,10 +355,7 @@ def sets_the_fence_to_the_items_own_last_event(patch: pytest.MonkeyPatch) -> Non
     submit, group = Writer.submit, writer.changes
 
     def submitted(self: Writer, window: Window, on_settled: Any, fence: str | None = None) -> Any:
-        last = {
-            (ref.table, ref.key, ref.range): offset
-            for offset, ref in zip(window._offsets, window._refs, strict=True)
-        }
+        last = {(ref.table, ref.key, ref.range): offset for offset, ref, _ in window.events()}
 
         def own(change: Change) -> Change:
             if change.fence is None:

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.datum import Reader
 from consumer.dead_letters import HEADERS, TOPIC_ID, DeadLetters, Letter
 from consumer.decoder import Decoder
 from consumer.describe_group import Committed
@@ -174,7 +175,7 @@ class Lab:
         return DeadLetterTopic(consumer, LETTERS, clock=self.clock)
 
     def show(self, **options: Any) -> tuple[list[str], list[str]]:
-        shown = Shown(self.topic(), ShowOptions(**options), Decoder({}))
+        shown = Shown(self.topic(), ShowOptions(**options), Reader({}))
         return list(shown.lines()), list(shown.summary())
 
     def json(self, **options: Any) -> list[dict[str, Any]]:
@@ -421,8 +422,8 @@ def test_show_decodes_with_the_writer_schema_too(lab: Lab, tmp_path: Path) -> No
     lab.store(1, encode(Row("hits", "late")) + b"\x02", reason="trailing-bytes")
     options = ShowOptions(output="json")
     plain, taught = (
-        [json.loads(line)["row"] for line in Shown(lab.topic(), options, decoder).lines()]
-        for decoder in (Decoder({}), Decoder({}, writer_schema=load_writer_schema(path)))
+        [json.loads(line)["row"] for line in Shown(lab.topic(), options, reader).lines()]
+        for reader in (Reader({}), Reader({}, writer_schema=load_writer_schema(path)))
     )
     assert plain == [None]
     assert taught[0]["key"] == "late"

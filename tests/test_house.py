@@ -16,7 +16,7 @@ LINES = 320
 # Each may import only from those before it; `consumer` itself, the front door, from all.
 ORDER = [
     *["errors", "fakes", "fence", "logs", "progress", "signals", "sparse_log", "telemetry"],
-    *["checks", "properties", "settings", "row", "decoder", "window"],
+    *["checks", "properties", "settings", "row", "datum", "decoder", "window"],
     *[
         "statements",
         "answers",
@@ -71,7 +71,7 @@ CLIENTS = {
     "mypy_boto3_dynamodb": {"counters", "items", "tables", "transport"},
     "urllib3": {"transport"},
     "confluent_kafka": {*ORDER[ORDER.index("kafka") :], "fakes"},
-    "fastavro": {"row", "decoder"},
+    "fastavro": {"row", "datum"},
     "cyclopts": {"sources", "flags", "command", "operate", "cli"},
     "prometheus_client": {"metrics"},
     "rich": {"progress", "top"},

@@ -477,7 +477,7 @@ class Counting:
         return Decoder({"hits": describe(client, "hits")})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 2**32))
 def test_a_table_that_is_counted_meanwhile_is_ok_at_any_moment(seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - a test
@@ -1054,7 +1054,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     events=EVENTS, cuts=st.tuples(st.integers(0, 25), st.integers(0, 25)), split=st.integers(1, 9)
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.decoder import Increment
+from consumer.decoder import Addend, Increment
 from consumer.row import INT64_MAX, INT64_MIN, CounterRef
 from consumer.window import Window
 
@@ -38,8 +38,7 @@ def histories(draw: st.DrawFn) -> list[list[Event]]:
 
 
 def add(window: Window, offsets: list[int], increments: list[Increment]) -> None:
-    refs, incrs = [ref for ref, _ in increments], [incr for _, incr in increments]
-    window.add(offsets, refs, incrs)
+    window.add(offsets, [Addend(ref, incr) for ref, incr in increments])
 
 
 def filled(chunks: list[list[Event]]) -> Window:
@@ -147,7 +146,7 @@ def test_sums_go_beyond_int64() -> None:
 
 @pytest.mark.parametrize("given", [[], [(A, 1)], [(A, 1)] * 3])
 def test_an_increment_too_many_or_too_few_is_a_defect(given: list[Increment]) -> None:
-    with pytest.raises(ValueError, match="a counter and an increment an offset"):
+    with pytest.raises(ValueError, match="an addend an offset"):
         add(Window(), [1, 2], given)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from consumer.answers import Answer, Applied, Fenced, Next, Partly, Refused, Rejected, Retry
 from consumer.counters import Counters, increment
+from consumer.decoder import Addend
 from consumer.errors import ConfigError, IncrementError, RowError, UnavailableError
 from consumer.fakes import FakeDynamoDB
 from consumer.fence import Fence
@@ -182,8 +183,8 @@ FENCE = "fence_0123abcd_7"
 def window(table: str, *events: tuple[int, str, str, int]) -> Window:
     """Make a window of (offset, key, counter, increment)."""
     made = Window()
-    refs = [CounterRef(table, key, None, name) for _, key, name, _ in events]
-    made.add([offset for offset, *_ in events], refs, [incr for *_, incr in events])
+    addends = [Addend(CounterRef(table, key, None, name), incr) for _, key, name, incr in events]
+    made.add([offset for offset, *_ in events], addends)
     return made
 
 
