@@ -186,6 +186,15 @@ def test_the_users_properties_win_over_the_defaults() -> None:
     assert producer_config(Settings(librdkafka=partitioner))["partitioner"] == "consistent_random"
 
 
+@pytest.mark.parametrize("size", [None, "5000000"])
+def test_little_is_read_ahead_unless_messages_are_large(size: str | None) -> None:
+    settings = Settings(librdkafka={"message.max.bytes": size} if size else {})
+    config = consumer_config(settings)
+    assert int(config["queued.min.messages"]) <= 20_000
+    assert ("fetch.max.bytes" in config) == (size is None)
+    new_consumer(config).close()
+
+
 def test_end_of_partition_events_are_off_unless_asked_for() -> None:
     assert consumer_config(Settings())["enable.partition.eof"] == "false"
     assert consumer_config(Settings(), eof=True)["enable.partition.eof"] == "true"
