@@ -231,7 +231,8 @@ class Emitter:
                 raise
             # The block's own error is what its caller must see.
             error.add_note(str(undelivered))
-            log.error("%s", undelivered)  # noqa: TRY400 - it is told in one line
+            fields = {"cause": str(undelivered)}
+            log.error("events not delivered", extra={"fields": fields})  # noqa: TRY400 - one line
 
 
 def _text(value: object) -> str:

@@ -117,7 +117,8 @@ def cause(partition: Partition, troubles: Troubles) -> tuple[Cause, str]:
     """Return what a partition waits for that has something on its way, or was never read."""
     if partition.stopped:
         return Cause.PARTITION_STOPPED, partition.stopped
-    if partition.position < 0:
+    asked = partition.start is None and not partition.known
+    if partition.position < 0 and not asked:
         said = "nothing was read, not even its end: no leader, or no offset to begin at"
         return Cause.NEVER_FETCHED, said
     if not partition.known:
@@ -265,3 +266,10 @@ _OWN = {
     Cause.TABLE_FAILING,
     Cause.PARTITION_STOPPED,
 }
+
+
+def markdown_table() -> str:
+    """Return the table of all causes for the documentation."""
+    rows = ["| cause | what to do |", "|---|---|"]
+    rows += [f"| `{each.word}` | {each.hint} |" for each in Cause]
+    return "\n".join(rows) + "\n"

@@ -12,6 +12,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
+from consumer.logs import Every
 from consumer.partition import Partition
 from consumer.telemetry import Durations
 
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 RETRY_S = 0.5
 LOST_S = 60.0
 LOOK_UP_S = 1.0
+SAY_S = 10.0
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -55,6 +57,7 @@ class Offsets:
         self._since: float | None = None
         self._not_before = 0.0
         self._no_look_before = 0.0
+        self._may_say = Every(SAY_S, clock)
         self.trouble: str | None = None
         self.commits = {"ok": 0, "failed": 0}
         self.last_commit = 0.0
@@ -171,7 +174,8 @@ class Offsets:
         if problem is not None:
             self._no_look_before = self._clock() + RETRY_S
             fields = {"partitions": [p.number for p in asked], "cause": problem.name()}
-            log.warning("committed offset unknown, trying again", extra={"fields": fields})
+            if self._may_say():
+                log.warning("committed offset unknown, trying again", extra={"fields": fields})
         return [place for place in found if place.error is None]
 
     def begin(self, consumer: Any, partition: Partition) -> None:

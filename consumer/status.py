@@ -4,6 +4,7 @@ The loop's thread calls `Status.ticked`; any other thread may read. What is read
 and short lists, so the loop never waits for a reader.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -23,7 +24,10 @@ from consumer.partition import Partition
 from consumer.settings import Settings
 from consumer.worker import Worker
 
+log = logging.getLogger(__name__)
+
 SAMPLE_S, SAMPLES = 2.0, 300
+TELL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,15 @@ class Lag(NamedTuple):
     seconds: float
 
 
+class Counted(NamedTuple):
+    """What was settled up to one moment (Unix time)."""
+
+    time: float
+    windows: int
+    events: int
+    counters: int
+
+
 class Sample(NamedTuple):
     """Totals at one moment (Unix time)."""
 
@@ -67,6 +80,7 @@ class Status:
     stopping: bool = False
     _began: float = field(init=False)
     _samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    _told: Counted | None = None
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
@@ -80,10 +94,27 @@ class Status:
         last = self._samples[-1].time if self._samples else 0.0
         if now - last < SAMPLE_S:
             return
+        self._tell(now)
         lag = sum(each.events or 0 for each in self.lags().values())
         counters = worker.settlement.tally.counters
         with self._lock:
             self._samples.append(Sample(now, worker.events, counters, lag))
+
+    def _tell(self, now: float) -> None:
+        """Log what was counted since it was logged last, once a minute."""
+        tally = self.parts.worker.settlement.tally
+        counted = Counted(now, tally.windows, tally.events, tally.counters)
+        before = self._told or counted._replace(windows=0, events=0, counters=0)
+        if self._told is None or now - before.time >= TELL_S:
+            self._told = counted
+            if counted.windows > before.windows:
+                fields = {
+                    "seconds": round(now - before.time),
+                    "windows": counted.windows - before.windows,
+                    "events": counted.events - before.events,
+                    "counters": counted.counters - before.counters,
+                }
+                log.info("counted", extra={"fields": fields})
 
     def stuck(self) -> list[Stuck]:
         """Return all that makes no progress though events wait; nothing while it shuts down."""

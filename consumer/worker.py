@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 
 POLL_S, SOON_S = 0.1, 0.005
 LEAVE_S = 6.0
+KEY_THEM = "an item gets a fence for each partition that names it: key events by table and item"
 LETTERS_HELD, LETTER_BYTES_HELD = 10_000, 16 * 1024 * 1024
 
 
@@ -176,10 +177,7 @@ class Worker:
             messages = [m for m in messages if m.error() is None]
         if not self._keyed and messages and messages[0].key() is None:
             self._keyed = True
-            log.warning(
-                "events without a key: an item gets a fence for each partition that names it, so "
-                "key them by table and item (as `dynatomic produce` does), or have few partitions"
-            )
+            log.warning("events without a key", extra={"fields": {"do": KEY_THEM}})
         self.events += take_in(
             messages, self.partitions, self._decoder, self.settlement.store, self._clock()
         )

@@ -130,16 +130,21 @@ def _unless_missing(what: str, start: Callable[[], _Server]) -> _Server:
     return server
 
 
+def needs(program: str) -> str:
+    """Find a program; the test is skipped without it, but not where CI says it is there."""
+    found = shutil.which(program)
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI=true, but no {program}", pytrace=False)
+        _missing[program] = f"{program} is not installed"
+        pytest.skip(f"no {program}")
+    return found
+
+
 @pytest.fixture(scope="session")
 def kcat() -> str:
     """Find kcat, the Kafka client that knows nothing of ours."""
-    found = shutil.which("kcat")
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI=true, but no kcat", pytrace=False)
-        _missing["kcat"] = "kcat is not installed"
-        pytest.skip("no kcat")
-    return found
+    return needs("kcat")
 
 
 # --- servers ---------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ worker commits is checked at that moment against all that was emitted (`World.ch
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,14 +20,17 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from consumer.counters import Counters
 from consumer.dead_letters import DeadLetters
 from consumer.decoder import Decoder
+from consumer.ends import Ends
 from consumer.fakes import FakeBroker, FakeConsumer, FakeDynamoDB, FakeProducer, Request
 from consumer.identity import Identity
 from consumer.kafka import consumer_config
+from consumer.meter import Meter
 from consumer.offsets import Offsets
 from consumer.refused import read_again
 from consumer.row import Row, encode
 from consumer.settings import Settings
 from consumer.statements import Step
+from consumer.status import Parts, Status
 from consumer.tables import describe
 from consumer.worker import Worker
 from consumer.writer import Writer
@@ -182,6 +185,7 @@ class Member:
     letters: DeadLetters
     offsets: Offsets
     alive: bool = True
+    status: Status | None = None
 
     @property
     def consumer(self) -> Recorder:
@@ -293,8 +297,10 @@ class World:
         config = consumer_config(told, eof=True)
         client = cast("Any", self.dynamodb)
         keys = {table: describe(client, table) for table in told.tables}
+        counters = Counters(client, keys)
+        meter = Meter(counters.execute, self.clock)
         writer = self.make_writer(
-            Counters(client, keys).execute,
+            meter,
             max_requests=told.max_requests,
             first_step=Step.UPDATE if told.write_mode == "batch" else Step.UPDATE_ITEM,
             clock=self.clock,
@@ -323,6 +329,13 @@ class World:
         )
         member = self.make_member(self, worker, writer, letters, offsets)
         worker._wake = cast("Any", Wake(member))
+        ends = Ends(worker.watch.brokers, self.ask_ends, self.ask_member, self.clock)
+        parts = Parts(
+            *(told, worker, decoder, letters, offsets, ends, counters, meter),
+            clock=self.clock,
+            wall=self.clock,
+        )
+        member.status = Status(parts)
         self.clock.watchers.append(lambda: _notify(writer))
         self.members.append(member)
         if join:
@@ -337,6 +350,26 @@ class World:
             answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
         else:
             answer.set_result(self.broker.topic_ids[TOPIC])
+        return answer
+
+    def ask_ends(self, numbers: Collection[int]) -> "dict[int, Future[int]]":
+        """Answer at once where partitions end, or that no broker is there."""
+        found: dict[int, Future[int]] = {number: Future() for number in numbers}
+        for number, answer in found.items():
+            log = self.broker.log(TOPIC, number)
+            if self.broker.faults.down or log is None:
+                answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+            else:
+                answer.set_result(log.high)
+        return found
+
+    def ask_member(self, member: str) -> "Future[bool]":
+        """Answer at once whether the group has this member."""
+        answer: Future[bool] = Future()
+        if self.broker.faults.down:
+            answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+        else:
+            answer.set_result(member in [m.name for m in self.broker.group(GROUP).members])
         return answer
 
     def read_again(

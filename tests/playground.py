@@ -8,10 +8,8 @@
 
 import random
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,46 +18,10 @@ from typing import Final
 from consumer import Emitter, Row
 from consumer.embedded import Embedded
 from consumer.row import KeySchema
+from tests.browser import Browser
 
 TABLE: Final = "usage"
 PICTURE_S: Final = 100.0
-
-CHROMIUM: Final = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--hide-scrollbars", "--disable-extensions", "--disable-dev-shm-usage"),
-)
-
-
-def chromium() -> str | None:
-    """Find the browser."""
-    return shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-def browse(*arguments: str, timeout: float = 60) -> str:
-    """Run the headless browser once, with a profile of its own; return what it printed."""
-    found = chromium()
-    assert found is not None, "no chromium"
-    with tempfile.TemporaryDirectory(prefix="dynatomic-chromium-") as profile:
-        done = subprocess.run(
-            [found, *CHROMIUM, f"--user-data-dir={profile}", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=True,
-        )
-    return done.stdout
-
-
-def picture(url: str, path: Path, size: tuple[int, int], *, dark: bool = False) -> None:
-    """Save what a browser window of this size shows."""
-    browse(
-        f"--screenshot={path}",
-        f"--window-size={size[0]},{size[1]}",
-        "--virtual-time-budget=4000",
-        *(["--blink-settings=preferredColorScheme=0"] if dark else []),
-        url,
-    )
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -81,7 +43,10 @@ def main(arguments: Sequence[str]) -> None:
             print(url, flush=True)  # noqa: T201 - what it is for
             _traffic(embedded.bootstrap_servers, chance, PICTURE_S if arguments else 3600.0)
             if arguments:
-                picture(url, Path(arguments[0]), (1180, 1000))
+                with Browser() as browser:
+                    browser.open(url)
+                    browser.wait("document.querySelector('polyline')")
+                    browser.picture(Path(arguments[0]))
         finally:
             process.terminate()
             process.wait()

@@ -14,55 +14,18 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LINES = 320
 
 # Each may import only from those before it; `consumer` itself, the front door, from all.
-ORDER = [
-    *["errors", "fakes", "fence", "logs", "progress", "signals", "sparse_log", "telemetry"],
-    *["checks", "properties", "settings", "row", "datum", "decoder", "window"],
-    *[
-        "statements",
-        "answers",
-        "tables",
-        "items",
-        "transport",
-        "counters",
-        "meter",
-        "write",
-        "writer",
-    ],
-    *["partition", "limits", "health"],
-    *[
-        "kafka",
-        "topics",
-        "identity",
-        "ends",
-        "offsets",
-        "dead_letters",
-        "dead_letter_ratio",
-        "intake",
-        "refused",
-        "settlement",
-        "worker",
-        "status",
-        "metrics",
-        "server",
-        "dry_run",
-        "init",
-        "run",
-    ],
-    *[
-        "describe_group",
-        "baseline",
-        "group",
-        "sample",
-        "recount",
-        "verdict",
-        "comparison",
-        "verify",
-    ],
-    *["emit", "produce", "mock_broker", "embedded", "demo"],
-    *["lag", "top", "offset_plan", "reset_offsets"],
-    *["dlq", "dlq_sender", "dlq_show", "dlq_replay"],
-    *["config", "iam", "sources", "flags", "command", "operate", "cli", "__main__"],
-]
+ORDER = """
+    errors fakes fence logs log_events progress signals sparse_log telemetry
+    checks properties settings row datum decoder window
+    statements answers tables items transport counters meter write writer
+    partition limits health
+    kafka topics identity ends offsets dead_letters dead_letter_ratio intake refused settlement
+    worker status metrics server dry_run init run describe_group
+    baseline group sample recount verdict comparison verify
+    emit produce mock_broker embedded demo lag top offset_plan reset_offsets dlq dlq_sender
+    dlq_show dlq_replay
+    config iam sources flags command operate cli __main__
+""".split()
 
 # Who may know a library; no others do. Its types go no further either.
 CLIENTS = {

@@ -1,0 +1,229 @@
+"""The tenth sentence of the promise in `consumer.worker`: it never looks healthy while it is stuck.
+
+What a probe is told is judged as it is in production: by the age of the last progress.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from consumer.health import Cause
+from consumer.status import Status
+from tests.harness import TOPIC, Member, World, world
+from tests.test_worker import failing
+
+AFTER_S = 60.0
+
+
+def status_of(member: Member) -> Status:
+    assert member.status is not None
+    return member.status
+
+
+def live(w: World, member: Member, seconds: float = AFTER_S + 10) -> list[str]:
+    """Let time pass as the loop sees it, and return the causes that /livez gives then."""
+    for _ in range(int(seconds)):
+        w.advance(1)
+        w.turn()
+        status_of(member).ticked()
+    return [each.cause.word for each in status_of(member).stuck()]
+
+
+def silence(_most: int = 0, _timeout: float = 0.0) -> list[Any]:
+    return []
+
+
+def no_answer(*_args: object, **_named: object) -> None:
+    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+
+def never_fetched(_w: World, member: Member, patch: pytest.MonkeyPatch) -> None:
+    inner = member.consumer.consume
+    # It is assigned, and then hears nothing: no message, and no end of the partition.
+    patch.setattr(member.consumer, "consume", lambda most, timeout: inner(most, timeout) and [])
+
+
+def fetch_stopped(w: World, member: Member, patch: pytest.MonkeyPatch) -> None:
+    w.emit("a")
+    w.window()
+    patch.setattr(member.consumer, "consume", silence)
+    w.emit("b")
+
+
+def broker_down(w: World, _member: Member, _patch: pytest.MonkeyPatch) -> None:
+    w.window()
+    w.broker.faults.down = True
+
+
+def offset_unknown(w: World, member: Member, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(member.consumer, "committed", no_answer)
+    w.emit("a")
+
+
+def topic_unknown(w: World, _member: Member, _patch: pytest.MonkeyPatch) -> None:
+    w.topic_id_held = True
+    w.emit("a")
+
+
+def refusing(code: str, status: int = 400) -> Callable[[World, Member, pytest.MonkeyPatch], None]:
+    def begin(w: World, _member: Member, _patch: pytest.MonkeyPatch) -> None:
+        w.refuse = failing(code, status=status)
+        w.emit("a")
+
+    return begin
+
+
+def letters_down(w: World, _member: Member, _patch: pytest.MonkeyPatch) -> None:
+    w.broker.faults.fail_deliveries(KafkaError._MSG_TIMED_OUT, 10_000)
+    w.put(b"bad")
+
+
+def commits_failing(w: World, _member: Member, _patch: pytest.MonkeyPatch) -> None:
+    w.broker.faults.fail_commits(KafkaError.COORDINATOR_NOT_AVAILABLE, 10_000)
+    w.emit("a")
+
+
+def stopped(w: World, member: Member, _patch: pytest.MonkeyPatch) -> None:
+    w.emit("a", "b")
+    w.window()
+    w.broker.delete_before(TOPIC, 0, 2)
+    member.worker.partitions[0].stopped = f"{TOPIC}:0 no longer has the offset 1"
+
+
+TROUBLES: dict[Cause, Callable[[World, Member, pytest.MonkeyPatch], None]] = {
+    Cause.NEVER_FETCHED: never_fetched,
+    Cause.FETCH_STOPPED: fetch_stopped,
+    Cause.BROKER_DOWN: broker_down,
+    Cause.OFFSET_UNKNOWN: offset_unknown,
+    Cause.TOPIC_UNKNOWN: topic_unknown,
+    Cause.TABLE_THROTTLED: refusing("ProvisionedThroughputExceededException"),
+    Cause.TABLE_REFUSED: refusing("AccessDeniedException"),
+    Cause.TABLE_FAILING: refusing("InternalServerError", 500),
+    Cause.DEAD_LETTERS_DOWN: letters_down,
+    Cause.COMMITS_FAILING: commits_failing,
+    Cause.PARTITION_STOPPED: stopped,
+}
+
+
+@pytest.mark.parametrize("cause", TROUBLES, ids=lambda cause: cause.word)
+def test_promise_10_it_never_looks_healthy_while_it_is_stuck(
+    cause: Cause, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world() as w:
+        member = w.worker()
+        if cause not in {Cause.NEVER_FETCHED, Cause.OFFSET_UNKNOWN}:
+            assert live(w, member, 3) == []
+        with monkeypatch.context() as patch:
+            TROUBLES[cause](w, member, patch)
+            assert live(w, member) == [cause.word]
+        if cause is Cause.PARTITION_STOPPED:
+            return
+        _mend(w)
+        w.emit("after")
+        w.until(w.all_committed, step_s=1)
+        assert live(w, member, 10) == [], "it stays red although it goes on"
+
+
+def _mend(w: World) -> None:
+    w.refuse = None
+    w.topic_id_held = w.broker.faults.down = False
+    w.broker.faults.commits.clear()
+    w.broker.faults.deliveries.clear()
+
+
+def test_promise_10_a_loop_that_hangs_is_seen_from_the_outside() -> None:
+    with world() as w:
+        member = w.worker()
+        assert live(w, member, 3) == []
+        w.advance(AFTER_S - 1)
+        assert status_of(member).stuck() == []
+        w.advance(1)
+        (found,) = status_of(member).stuck()
+        assert (found.cause, found.partition, found.seconds) == (Cause.LOOP_HANGS, None, AFTER_S)
+        w.turn()
+        assert status_of(member).stuck() == []
+
+
+def test_promise_10_a_member_that_never_joins_is_told_from_a_spare_one() -> None:
+    with world() as w:
+        first = w.worker()
+        outside = w.worker(join=False)
+        spare = w.worker()
+        causes = {}
+        for _ in range(int(AFTER_S) + 10):
+            w.advance(1)
+            w.turn()
+            for each in w.members:
+                status_of(each).ticked()
+        for name, each in (("first", first), ("outside", outside), ("spare", spare)):
+            causes[name] = [stuck.cause.word for stuck in status_of(each).stuck()]
+        assert causes == {"first": [], "outside": ["never-assigned"], "spare": []}
+        assert [status_of(each).ready for each in (first, outside, spare)] == [True, False, True]
+
+
+def test_promise_10_a_long_window_that_fills_and_a_backlog_are_no_trouble() -> None:
+    with world(2) as w:
+        member = w.worker(window_ms=300_000)
+        w.emit("a")
+        assert live(w, member, 200) == []
+        assert w.counts() == {}
+
+
+def test_promise_10_one_partition_in_trouble_is_enough_and_is_named() -> None:
+    with world(2, ["hits", "slow"]) as w:
+        member = w.worker()
+        w.refuse = failing("ThrottlingException", "slow")
+        w.emit("s", partition=0, table="slow")
+        for _ in range(int(AFTER_S) + 10):
+            w.emit("h", partition=1)
+            w.window()
+            status_of(member).ticked()
+        (found,) = status_of(member).stuck()
+        assert (found.cause, found.partition) == (Cause.TABLE_THROTTLED, 0)
+        assert found.detail == "table slow: Throttling"
+
+
+def test_a_consumer_that_shuts_down_is_live_and_not_ready() -> None:
+    with world() as w:
+        member = w.worker()
+        w.refuse = failing("ThrottlingException")
+        w.emit("a")
+        assert live(w, member) == ["table-throttled"]
+        status_of(member).stopping = True
+        assert status_of(member).stuck() == []
+        assert not status_of(member).ready
+
+
+def test_lag_is_counted_to_the_end_and_aged_by_the_oldest_event() -> None:
+    with world(2) as w:
+        member = w.worker(window_max_events=40)
+        status = status_of(member)
+        w.emit("a", partition=1)
+        w.window()
+        status.ticked()
+        assert {n: lag.events for n, lag in status.lags().items()} == {0: 0, 1: 0}
+        w.gate.close("hits")
+        w.emit(*["a"] * 100, partition=1)
+        w.window()
+        w.advance(30)
+        status.ticked()
+        status.ticked()
+        lags = status.lags()
+        assert member.worker.partitions[1].paused, "it is not read further, and still lags"
+        assert (lags[0].events, lags[1].events) == (0, 100)
+        assert lags[0].seconds == 0
+        assert 30 <= lags[1].seconds < 40
+        w.gate.open()
+        w.until(lambda: status.lags()[1] == (0, 0.0), step_s=1)
+
+
+def test_the_age_is_that_of_the_events_timestamp() -> None:
+    with world() as w:
+        member = w.worker(window_ms=60_000)
+        w.emit("a")
+        w.turn(3)
+        (partition,) = member.worker.partitions.values()
+        partition.filling.born = int((w.clock() - 500) * 1000)
+        assert status_of(member).lags()[0] == (1, 500.0)
