@@ -5,7 +5,6 @@ Source: W3C WebDriver, and ChromeDriver's `goog:` extensions for device sizes an
 
 import base64
 import json
-import shutil
 import subprocess
 import tempfile
 import time
@@ -26,14 +25,6 @@ _FLAGS: Final = (
 )
 
 
-def missing() -> str | None:
-    """Return what is not installed."""
-    for what in ("chromium", "chromedriver"):
-        if shutil.which(what) is None:
-            return f"{what} is not installed"
-    return None
-
-
 class Browser:
     """One browser window of its own profile, as long as the block lasts."""
 
@@ -50,8 +41,7 @@ class Browser:
         try:
             self._start(size)
             if dark:
-                feature = {"name": "prefers-color-scheme", "value": "dark"}
-                self._cdp("Emulation.setEmulatedMedia", {"features": [feature]})
+                self.dark()
         except BaseException:
             self.close()
             raise
@@ -96,6 +86,17 @@ class Browser:
             self._driver.wait()
             reaper().remove(self._driver.pid)
             self._folder.cleanup()
+
+    def dark(self) -> None:
+        """Show pages as somebody sees them who prefers dark ones."""
+        feature = {"name": "prefers-color-scheme", "value": "dark"}
+        self._cdp("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    def resize(self, size: tuple[int, int]) -> None:
+        """Give the window another size."""
+        width, height = size
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._cdp("Emulation.setDeviceMetricsOverride", metrics)
 
     def open(self, url: str) -> None:
         """Go to a page, and wait until it is loaded."""

@@ -35,9 +35,9 @@ class Served:
         self, path: str, method: str = "GET", **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         url = f"http://127.0.0.1:{self.port}{path}"
-        request = urllib.request.Request(url, method=method, headers=headers)  # noqa: S310 - ours
+        request = urllib.request.Request(url, method=method, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - ours
                 return answer.status, dict(answer.headers), answer.read()
         except urllib.error.HTTPError as error:
             with error:
