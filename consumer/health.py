@@ -18,6 +18,9 @@ STUCK_S = 30.0
 """How often it is logged what is stuck, and after how many seconds first."""
 
 
+MOST_SAID = 10
+
+
 class Cause(Enum):
     """Why there is no progress, and what to do about it."""
 
@@ -247,7 +250,8 @@ class Watch:
             fields = {"cause": "more members than partitions, or no answer from the brokers"}
             log.warning("no partition assigned", extra={"fields": fields})
             return
-        for each in self.stuck(now):
+        found = self.stuck(now)
+        for each in found[:MOST_SAID]:
             self._said = now
             stuck = {
                 "partition": each.partition,
@@ -255,6 +259,7 @@ class Watch:
                 "why": each.cause.word,
                 "cause": each.detail,
                 "do": each.cause.hint,
+                "stuck": len(found),
             }
             log.error("no progress", extra={"fields": stuck})
 

@@ -74,7 +74,12 @@ def _offsets(run: Sequence[Any]) -> Sequence[int]:
     return list(map(offset_of, run))
 
 
-def take_error(message: Any, partitions: Mapping[int, Partition], settings: Settings) -> None:
+def take_error(
+    message: Any,
+    partitions: Mapping[int, Partition],
+    settings: Settings,
+    may_say: Callable[[], bool] = lambda: True,
+) -> None:
     """Take in an error that came as a message.
 
     Raises DynatomicError for one that the client does not survive, and ConfigError for a denied
@@ -98,6 +103,6 @@ def take_error(message: Any, partitions: Mapping[int, Partition], settings: Sett
             f"Kafka denies topic {settings.topic} or group {settings.group_id}: "
             f"allow Read on both ({error.name()})"
         )
-    else:
+    elif may_say():
         fields = {"cause": error.name(), "partition": message.partition()}
         log.warning("Kafka error", extra={"fields": fields})

@@ -49,7 +49,8 @@ LOG_EVENTS = (
     LogEvent(
         "fence refused",
         "info",
-        "Events that were in their counters already were kept from counting twice.",
+        "Events that were in their counters already were kept from counting twice; one line a "
+        "second, all at debug.",
         "nothing: it is what fences are for, after a crash or a replay",
     ),
     LogEvent(
@@ -114,13 +115,13 @@ LOG_EVENTS = (
     LogEvent(
         "no progress",
         "error",
-        "Events wait and none is counted, for `cause`; twice a minute. `/livez` is red for it.",
+        "Events wait and none is counted, for `cause`; twice a minute, for up to ten of `stuck`.",
         "as `do` says",
     ),
     LogEvent(
         "Kafka error",
         "warning",
-        "The client met an error that it gets over by itself.",
+        "The client met an error that it gets over by itself; one line a second.",
         "check the brokers where it repeats",
     ),
     LogEvent("stopping", "info", "A signal came: open windows are finished within the bound."),

@@ -60,6 +60,7 @@ class Settlement:
         self._on_done = on_done
         self._topic_id = topic_id
         self._may_say = Every(1.0, clock)
+        self._may_say_fenced = Every(1.0, clock)
         self._unsaid = 0
 
     def store(self, pending: Pending, item: Letter) -> None:
@@ -93,7 +94,8 @@ class Settlement:
         if write is not None and write.fenced:
             self.tally.suppressed += write.suppressed
             fields = {"partition": number, "items": write.fenced, "events": write.suppressed}
-            log.info("fence refused", extra={"fields": fields})
+            level = logging.INFO if self._may_say_fenced() else logging.DEBUG
+            log.log(level, "fence refused", extra={"fields": fields})
         self.tally.windows += 1
         self.tally.events += len(window)
         self.tally.counters += len(window.sums)

@@ -37,6 +37,7 @@ from consumer.health import Troubles, Watch
 from consumer.identity import Identity
 from consumer.intake import error_of, take_error, take_in
 from consumer.limits import Limits
+from consumer.logs import Every
 from consumer.offsets import Offsets
 from consumer.partition import Partition
 from consumer.refused import ReadAgain, Refused
@@ -90,6 +91,7 @@ class Worker:
         self._identity = identity
         self._clock = clock
         self._wake = Event()
+        self._may_say = Every(1.0, clock)
         refused = Refused(settings.topic, read_again, self._woken, clock)
         topic_id = identity.topic_id if settings.exactly_once else None
         self.settlement = Settlement(
@@ -183,7 +185,7 @@ class Worker:
         )
         # An end of partition stands behind the events of the same batch, so these go first.
         for message in errors:
-            take_error(message, self.partitions, self.settings)
+            take_error(message, self.partitions, self.settings, self._may_say)
 
     def _advance(self, finish: Sequence[Partition] = ()) -> None:
         """Move every partition on; those in ``finish`` without waiting for their windows' end."""

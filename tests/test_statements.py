@@ -166,7 +166,8 @@ def test_equal_changes_make_equal_statements() -> None:
 def test_the_update_of_a_single_item(
     keys: KeySchema, change: Change, expected: dict[str, Any]
 ) -> None:
-    assert update_item(keys, change) == {"TableName": "tab", **expected}
+    asked = {"TableName": "tab", "ReturnConsumedCapacity": "TOTAL"}
+    assert update_item(keys, change) == {**asked, **expected}
 
 
 def test_the_fenced_update_of_a_single_item() -> None:

@@ -58,7 +58,8 @@ CHANGES = [
 @pytest.mark.parametrize("count", [0, 1, 2, 25])
 def test_a_body_is_what_json_makes_of_the_statements(step: Step, count: int) -> None:
     batch = (CHANGES * 5)[:count]
-    whole = {"Statements": [statement(step, KEYS[c.table], c) for c in batch]}
+    statements = [statement(step, KEYS[c.table], c) for c in batch]
+    whole = {"Statements": statements, "ReturnConsumedCapacity": "TOTAL"}
     assert body(step, KEYS, batch) == json.dumps(whole).encode()
 
 
