@@ -207,7 +207,7 @@ class Watch:
         found = []
         partitions = list(self._partitions)
         silent = self.brokers.silent(now)
-        if now - self._alone >= after_s:
+        if not partitions and not self.brokers.joined and now - self._alone >= after_s:
             detail = self.brokers.trouble or "no answer from the group"
             why = Cause.BROKER_DOWN if silent else Cause.NEVER_ASSIGNED
             found.append(Stuck(why, detail, now - self._alone))

@@ -145,6 +145,19 @@ def test_promise_10_livez_is_red_while_the_brokers_are_down(
     stack.wait_counted(stack.produce(topic, [Event(name, "b")]), name)
 
 
+@pytest.mark.parametrize(
+    ("stack", "protocol"), [("embedded", "classic"), ("real", "consumer")], indirect=["stack"]
+)
+def test_a_spare_member_is_ready_and_live(stack: Stack, table: Table, protocol: str) -> None:
+    topic, name = stack.topic(1), table()
+    children = [stack.run(topic, [name], *SERVE, "--group-protocol", protocol) for _ in range(2)]
+    urls = [url_of(child) for child in children]
+    wait_until(lambda: all(get(f"{url}readyz")[0] == 200 for url in urls), "both are ready")
+    owned = [metrics(url)["dynatomic_assigned_partitions",] for url in urls]
+    assert sum(owned) == 1
+    assert [health(url) for url in urls] == [(200, []), (200, [])]
+
+
 # --- the page ----------------------------------------------------------------------------------
 
 
