@@ -191,13 +191,29 @@ def show(
 
 
 @command(_config, *ALL)
-def check(settings: Settings) -> int:
-    """Check the settings without asking any server."""
-    from consumer import config  # noqa: PLC0415 -- see `command`
+def check(
+    settings: Settings,
+    *,
+    connect: Annotated[
+        bool, flag("Ask the brokers and the tables too; nothing is written.")
+    ] = False,
+    probe: Annotated[
+        str | None,
+        Parameter(
+            help="Play every kind of write on a scratch item of this table, then remove it.",
+            metavar="TABLE",
+        ),
+    ] = None,
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Check the settings, and when asked what they lead to: a tick or a cross for each.
 
-    results = list(config.check(settings))
-    say(f"{name}: {f'error: {error}' if error else 'ok'}" for name, error in results)
-    return ConfigError.exit_code if any(error for _, error in results) else 0
+    Exit 78 if something must be mended, 75 if a server was not there, 1 if the
+    table answers otherwise than the product expects.
+    """
+    from consumer import examine  # noqa: PLC0415 -- see `command`
+
+    return examine.examine(settings, endpoint_url, connect=connect, probe=probe)
 
 
 @contextlib.contextmanager

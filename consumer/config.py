@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from consumer.errors import ConfigError
+from consumer.errors import DynatomicError
 from consumer.settings import SETTINGS, Settings
 
 MASK = "***"
+TICK, CROSS = "\N{CHECK MARK}", "\N{BALLOT X}"
 _SECRET = re.compile(
     r"password|secret|token|key\.pem|\.jaas\.|private\.key|passphrase|credential"
     r"|sasl\.oauthbearer\.config",
@@ -57,21 +59,34 @@ def _one_line(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def check(settings: Settings) -> Iterator[tuple[str, ConfigError | None]]:
-    """Yield the name of every check and its error, if any. Nothing is asked of a server."""
-    yield "settings", None  # they were checked as they were made
-    checks: tuple[tuple[str, Callable[[Settings], object]], ...] = (
-        ("tables", Settings.require_tables),
-        ("writer schema", _writer_schema),
-        ("librdkafka", _librdkafka),
-    )
-    for name, run in checks:
-        try:
-            run(settings)
-        except ConfigError as error:
-            yield name, error
-        else:
-            yield name, None
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was checked, what was found, and the error if it cannot work."""
+
+    name: str
+    detail: str = ""
+    error: DynatomicError | None = None
+
+    def line(self) -> str:
+        """Return it as a line with a tick or a cross."""
+        text = self.error or self.detail
+        return f"{CROSS if self.error else TICK} {self.name}" + (f": {text}" if text else "")
+
+
+def checked(name: str, run: Callable[[], str | None]) -> Checked:
+    """Return what came of one check; ``run`` returns what it found."""
+    try:
+        return Checked(name, run() or "")
+    except DynatomicError as error:
+        return Checked(name, error=error)
+
+
+def check(settings: Settings) -> Iterator[Checked]:
+    """Yield what came of each check. Nothing is asked of a server."""
+    yield Checked("settings")  # they were checked as they were made
+    yield checked("tables", lambda: ", ".join(settings.require_tables()))
+    yield checked("writer schema", lambda: _writer_schema(settings))
+    yield checked("librdkafka", lambda: _librdkafka(settings))
 
 
 def _writer_schema(settings: Settings) -> None:

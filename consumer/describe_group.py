@@ -15,6 +15,7 @@ from consumer.init import until
 from consumer.intake import take_error
 from consumer.kafka import (
     AUTO_OFFSET_RESET,
+    CLIENT_IDS,
     DENIED,
     PARTITION_EOF,
     ResetPolicy,
@@ -142,6 +143,27 @@ def _member(found: Any, topic: str) -> Member:
     places = found.assignment.topic_partitions
     mine = frozenset(place.partition for place in places if place.topic == topic)
     return Member(found.member_id, found.host, found.client_id, mine, not places)
+
+
+def check_guarantee(admin: Any, settings: Settings) -> None:
+    """Raise ConfigError if the group has members that run with the other guarantee.
+
+    Known by their client id, so not where the user chose that, nor where brokers tell no members.
+    """
+    try:
+        found = describe_group(admin, settings)
+    except UnavailableError:  # whoever joins finds out
+        return
+    mine = settings.processing_guarantee
+    for member in found.members if found else ():
+        for guarantee, client_id in CLIENT_IDS.items():
+            if member.client_id == client_id and guarantee != mine:
+                raise ConfigError(
+                    f"group {settings.group_id} is running with {guarantee} (member "
+                    f"{member.consumer_id} at {member.host}), and a group is as strong as its "
+                    f"weakest member: stop all of its consumers before one starts with {mine}, or "
+                    f"use --processing-guarantee {guarantee}"
+                )
 
 
 def committed_offsets(

@@ -14,8 +14,8 @@ from typing import Literal
 from consumer.errors import ConfigError
 from consumer.settings import Settings
 
-Command = Literal["run", "verify", "init", "incr", "produce", "dlq"]
-"""A command that has a policy.
+Command = Literal["run", "verify", "init", "incr", "produce", "dlq", "probe"]
+"""A command that has a policy; ``probe`` is ``config check --probe``.
 
 `config check --connect`, `lag`, `top` and `offsets` need what ``run`` needs of Kafka.
 """
@@ -78,6 +78,9 @@ NEEDS: Mapping[Command, Needs] = {
         dead_letters=("CreateTopic", "DescribeTopic"),
     ),
     "incr": Needs(tables=("DescribeTable", "UpdateItem")),
+    "probe": Needs(
+        tables=("DeleteItem", "DescribeTable", "PartiQLInsert", "PartiQLUpdate", "UpdateItem")
+    ),
     "produce": Needs(cluster=_PRODUCE, topic=("DescribeTopic", "WriteData")),
     "dlq": Needs(
         tables=("DescribeTable",),

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from consumer.errors import ConfigError, DynatomicError, UnavailableError
 from consumer.properties import Kind, check_properties, for_kind
-from consumer.settings import Settings
+from consumer.settings import ProcessingGuarantee, Settings
 from consumer.sparse_log import Sparse
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,11 @@ _LOGIN = (
 )
 ResetPolicy = Literal["earliest", "latest", "error"]
 
+CLIENT_IDS: dict[ProcessingGuarantee, str] = {
+    "at-least-once": "dynatomic",
+    "exactly-once": "dynatomic-exactly-once",
+}
+"""What a group member is called, unless the user names it: tells others its guarantee."""
 
 # librdkafka's own codes have no public names in Python.
 PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001
@@ -67,7 +72,7 @@ def consumer_config(settings: Settings, *, eof: bool = False) -> dict[str, Any]:
         config["fetch.max.bytes"] = str(1024 * 1024)
     if settings.group_protocol == "classic":
         config["partition.assignment.strategy"] = "cooperative-sticky"
-    config |= _common(settings, "consumer")
+    config |= _common(settings, "consumer", CLIENT_IDS[settings.processing_guarantee])
     return config | {
         "group.id": settings.group_id,
         "group.protocol": settings.group_protocol,
@@ -107,10 +112,10 @@ def admin_config(settings: Settings) -> dict[str, Any]:
     return _common(settings, "admin")
 
 
-def _common(settings: Settings, kind: Kind) -> dict[str, Any]:
+def _common(settings: Settings, kind: Kind, client_id: str = "dynatomic") -> dict[str, Any]:
     check_properties(settings.librdkafka, settings.group_protocol)
     return {
-        "client.id": "dynatomic",
+        "client.id": client_id,
         # A misspelt topic is an error, not a new topic that nobody reads.
         "allow.auto.create.topics": "false",
         "topic.metadata.propagation.max.ms": "10000",

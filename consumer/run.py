@@ -12,9 +12,10 @@ from confluent_kafka.admin import AdminClient
 from consumer.counters import Counters
 from consumer.dead_letters import DeadLetters
 from consumer.decoder import Decoder
+from consumer.describe_group import check_guarantee
 from consumer.dry_run import NoLetters, Printer
 from consumer.ends import Ends, ends_asker, member_asker
-from consumer.errors import ConfigError, DynatomicError, UnavailableError
+from consumer.errors import DynatomicError, UnavailableError
 from consumer.identity import Identity, asker
 from consumer.init import until
 from consumer.kafka import (
@@ -42,7 +43,7 @@ from consumer.signals import Signals
 from consumer.statements import Step
 from consumer.status import Parts, Status
 from consumer.tables import describe, make_client
-from consumer.topics import check_not_compacted, topic_id
+from consumer.topics import check_not_compacted, identity_of
 from consumer.worker import Worker
 from consumer.writer import Writer
 
@@ -249,12 +250,8 @@ def _counts(worker: Worker) -> dict[str, int]:
 
 
 def _identity(settings: Settings, admin: AdminClient) -> Identity:
-    found = topic_id(admin, settings.topic)
-    if found is None and settings.exactly_once:
-        raise ConfigError(
-            "processing_guarantee: exactly-once needs topics with an id: Kafka from 2.8, KRaft or "
-            "inter.broker.protocol.version from 2.8"
-        )
+    found = identity_of(admin, settings)
+    check_guarantee(admin, settings)
     return Identity(settings.topic, found, asker(admin, settings.topic))
 
 

@@ -222,3 +222,22 @@ def create_table(client: "DynamoDBClient", table: str, *, range_key: bool = Fals
     except BotoCoreError as error:
         raise unavailable(client, error) from None
     return True
+
+
+def call(
+    client: "DynamoDBClient", table: str, action: str, operation: Callable[..., Any], **request: Any
+) -> Any:
+    """Call an operation on a table that needs ``action``, once.
+
+    Raises ConfigError or UnavailableError; a refused condition passes as it is.
+    """
+    try:
+        return ask(operation, TableName=table, **request)
+    except client.exceptions.ConditionalCheckFailedException:
+        raise
+    except ClientError as error:
+        raise _startup_error(client, table, action, error) from None
+    except MISCONFIGURED as error:
+        raise ConfigError(aws_chain(error)) from None
+    except BotoCoreError as error:
+        raise unavailable(client, error) from None

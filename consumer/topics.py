@@ -108,6 +108,17 @@ def topic_id(admin: AdminClient, topic: str, timeout_s: float = 10.0) -> str | N
         ) from None
 
 
+def identity_of(admin: AdminClient, settings: Settings) -> str | None:
+    """Return the topic's id as `topic_id` does; ConfigError where exactly-once lacks one."""
+    found = topic_id(admin, settings.topic)
+    if found is None and settings.exactly_once:
+        raise ConfigError(
+            "processing_guarantee: exactly-once needs topics with an id: use brokers with Kafka "
+            "from 2.8 (KRaft, or inter.broker.protocol.version from 2.8), or at-least-once"
+        )
+    return found
+
+
 def hex_id(found: Any) -> str | None:
     """Return the id of a described topic; printed by librdkafka it has ``/`` and ``+``."""
     high = found.topic_id.get_most_significant_bits() % 2**64

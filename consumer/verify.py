@@ -29,7 +29,7 @@ from consumer.row import load_writer_schema
 from consumer.sample import Sample
 from consumer.settings import Settings
 from consumer.tables import describe, make_client
-from consumer.topics import check_not_compacted, topic_id
+from consumer.topics import check_not_compacted, identity_of, topic_id
 from consumer.verdict import Verdict
 
 START_S = 10.0
@@ -86,11 +86,7 @@ def _compare(
     wait_for_kafka(settings, START_S)
     check_not_compacted(settings)
     admin = new_admin(admin_config(settings))
-    identity = topic_id(admin, settings.topic)
-    if settings.exactly_once and identity is None:
-        raise ConfigError(
-            "processing_guarantee: exactly-once needs topics with an id: Kafka from 2.8"
-        )
+    identity = identity_of(admin, settings)
     if baseline:
         baseline.check(settings.topic, identity)
     decoder = Decoder(

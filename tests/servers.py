@@ -399,6 +399,9 @@ def _kafka_properties(folder: Path, port: int, controller: int) -> str:
         "group.consumer.session.timeout.ms": 6000,
         "group.consumer.heartbeat.interval.ms": 500,
         "auto.create.topics.enable": "false",
+        # Everything is allowed on what has no ACL; a test may give its own topics some.
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
         "broker.heartbeat.interval.ms": 200,
         "broker.session.timeout.ms": 1000,
     }

@@ -524,16 +524,16 @@ def test_an_unexpected_error_keeps_its_traceback(stub: Callable[..., Any]) -> No
 def test_config_check_prints_a_line_a_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["config", "check", "--table", "hits"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "settings: ok",
-        "tables: ok",
-        "writer schema: ok",
-        "librdkafka: ok",
+        "✓ settings",
+        "✓ tables: hits",
+        "✓ writer schema",
+        "✓ librdkafka",
     ]
     argv = ["config", "check", "--table", "hits", "-X", "enable.auto.commit=true"]
     assert cli.main(argv) == 78
     out = capsys.readouterr().out
-    assert "tables: ok\n" in out
-    assert "librdkafka: error: " in out
+    assert "✓ tables: hits\n" in out
+    assert "✗ librdkafka: librdkafka property enable.auto.commit: " in out
 
 
 # The process

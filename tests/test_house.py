@@ -17,21 +17,21 @@ LINES = 320
 ORDER = """
     errors fakes fence logs log_events progress signals sparse_log telemetry
     checks properties settings row datum decoder window
-    statements answers tables items transport counters meter write writer
+    statements answers tables items transport counters probe meter write writer
     partition limits health
     kafka topics identity ends offsets dead_letters dead_letter_ratio intake refused settlement
-    worker status metrics server dry_run init run describe_group
-    baseline group sample recount verdict comparison verify
+    worker status metrics server dry_run init describe_group run     baseline group sample
+    recount verdict comparison verify
     emit produce mock_broker embedded demo lag top offset_plan reset_offsets dlq dlq_sender
     dlq_show dlq_replay
-    config iam sources flags command operate cli __main__
+    config connect examine iam sources flags command operate cli __main__
 """.split()  # noqa: SIM905 - as a list it would be a line a name
 
 # Who may know a library; no others do. Its types go no further either.
 CLIENTS = {
     "boto3": {"tables"},
     "botocore": {"counters", "items", "tables", "transport", "fakes"},
-    "mypy_boto3_dynamodb": {"counters", "items", "tables", "transport"},
+    "mypy_boto3_dynamodb": {"counters", "items", "probe", "tables", "transport"},
     "urllib3": {"transport"},
     "confluent_kafka": {*ORDER[ORDER.index("kafka") :], "fakes"},
     "fastavro": {"row", "datum"},

@@ -268,7 +268,8 @@ def test_an_origin_cannot_end_its_comment() -> None:
 
 
 def outcomes(settings: Settings) -> dict[str, str | None]:
-    return {name: str(error) if error else None for name, error in config.check(settings)}
+    found = config.check(settings)
+    return {each.name: str(each.error) if each.error else None for each in found}
 
 
 def test_check_passes_what_can_work() -> None:

@@ -1,0 +1,181 @@
+"""``config check --connect`` and ``--probe`` against real servers, and who may not do what."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from consumer.examine import examine
+from consumer.settings import Settings
+from tests.conftest import unique
+from tests.e2e.conftest import Table
+from tests.e2e.stack import Event, Stack
+from tests.e2e.test_exit_codes import one_line
+from tests.proxy import Fault, FaultyProxy, Request, access_denied
+from tests.servers import KafkaServer
+from tests.test_embedded import wait_until
+
+REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)
+
+Examined = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def examined(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Examined:
+    for name, value in stack.env().items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+
+    def run(
+        topic: str,
+        *tables: str,
+        endpoint_url: str | None = None,
+        probe: str | None = None,
+        **more: Any,
+    ) -> tuple[int, list[str]]:
+        """Return the exit code, and the lines about servers."""
+        settings = Settings(
+            bootstrap_servers=stack.bootstrap_servers,
+            topic=topic,
+            group_id=topic,
+            tables=tables,
+            **more,
+        )
+        url = endpoint_url or stack.endpoint_url
+        code = examine(settings, url, connect=True, probe=probe)
+        return code, capsys.readouterr().out.splitlines()[4:]
+
+    return run
+
+
+def test_both_ends_are_there(stack: Stack, table: Table, examined: Examined) -> None:
+    topic, plain, ranged = stack.topic(2), table(), table("N", "S")
+    stack.produce(topic, [Event(plain, "a")])
+    stack.drain(topic, [plain])
+    code, lines = examined(topic, plain, ranged)
+    brokers, found, letters, group, first, second = lines
+    assert code == 0
+    assert brokers == f"✓ brokers: {stack.bootstrap_servers}"
+    assert found.startswith(f"✓ topic {topic}: 2 partitions, id ")
+    assert letters == f"✓ dead-letter topic {topic}.dlq: 1 partition"
+    members = ", 0 members" if stack.name == "real" else ""
+    assert group.startswith(f"✓ group {topic}: offsets of ")
+    assert group.endswith(f" of 2 partitions committed{members}")
+    assert first == f"✓ table {plain}: keys pk (S)"
+    assert second == f"✓ table {ranged}: keys pk (N), rk (S)"
+    assert stack.counters(ranged).total() == 0
+
+
+def test_what_is_missing_has_a_cross(table: Table, examined: Examined) -> None:
+    name, gone = table(), unique("gone")
+    code, lines = examined(unique("missing"), name, gone)
+    assert code == 78
+    assert [line[0] for line in lines] == ["✓", "✗", "✗", "✗", "✓", "✗"]
+    assert "create it with `dynatomic init`" in lines[1]
+    assert "init --create-tables" in lines[-1]
+
+
+def test_servers_that_are_not_there(
+    stack: Stack, table: Table, examined: Examined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumer.connect.START_S", 0.3)
+    stack.bootstrap_servers = "127.0.0.1:1"
+    name = table()
+    code, lines = examined("events", name)
+    assert code == 75
+    assert [line.split(":")[0] for line in lines] == ["✗ brokers", f"✓ table {name}"]
+    assert examined("events", name, endpoint_url="http://127.0.0.1:1")[0] == 75
+
+
+def test_a_denied_action_on_a_table_is_named(
+    stack: Stack, table: Table, examined: Examined
+) -> None:
+    def deny(request: Request) -> Fault | None:
+        return access_denied() if request.operation != "DescribeTable" else None
+
+    with FaultyProxy(stack.endpoint_url, deny) as proxy:
+        code, lines = examined(stack.topic(), table(), endpoint_url=proxy.endpoint_url)
+    assert code == 78
+    assert "access denied: allow dynamodb:PartiQLUpdate on " in lines[-1]
+
+
+def test_a_probe_tells_how_the_table_answers(
+    stack: Stack, table: Table, examined: Examined
+) -> None:
+    name = table()
+    code, lines = examined(stack.topic(), name, probe=name)
+    different = [line for line in lines if not line.startswith("✓")]
+    # ministack rounds sums of more than 28 digits.
+    assert (code, len(different)) == ((0, 0) if stack.name == "real" else (1, 2))
+    assert f"✓ table {name}, a refused fence returns the old item" in lines
+    assert stack.counters(name).total() == 0
+    code, lines = examined(stack.topic(), name, probe=unique("gone"))
+    assert code == 78
+    assert "does not exist" in lines[-1]
+
+
+@REAL
+def test_a_denied_operation_of_kafka_is_named(
+    stack: Stack, table: Table, examined: Examined, kafka_real: object
+) -> None:
+    if not isinstance(kafka_real, KafkaServer):
+        pytest.skip("ACLs are set on the tests' own broker only")
+    topic, name = stack.topic(), table()
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+
+    def only(kind: ResourceType, resource: str) -> None:
+        """Allow nothing but to see it."""
+        acl = AclBinding(
+            kind,
+            resource,
+            ResourcePatternType.LITERAL,
+            "User:ANONYMOUS",
+            "*",
+            AclOperation.DESCRIBE,
+            AclPermissionType.ALLOW,
+        )
+        admin.create_acls([acl])[acl].result(10)
+
+    only(ResourceType.TOPIC, f"{topic}.dlq")
+    only(ResourceType.GROUP, topic)
+    only(ResourceType.TOPIC, topic)
+    found: list[str] = []
+
+    def all_denied() -> bool:
+        _, found[:] = examined(topic, name)
+        return [line[0] for line in found] == ["✓", "✗", "✗", "✗", "✓"]
+
+    wait_until(all_denied, "the ACLs are in effect")
+    assert f"topic '{topic}' is denied: allow Read on it" in found[1]
+    assert f"topic '{topic}.dlq' is denied: allow Write on it" in found[2]
+    assert f"group '{topic}' is denied: allow Read on it" in found[3]
+    assert examined(topic, name)[0] == 78
+    one_line(stack.run(topic, [name]), 78, "Kafka denies topic", "allow Read on both")
+
+
+@REAL
+def test_members_with_different_guarantees(stack: Stack, table: Table, examined: Examined) -> None:
+    topic, name = stack.topic(), table()
+    child = stack.run(topic, [name])
+    log = stack.produce(topic, [Event(name, "a")])
+    stack.wait_counted(log, name)
+    other = ("--processing-guarantee", "exactly-once")
+    told = f"group {topic} is running with at-least-once (member ", "stop all of its consumers"
+    one_line(stack.run(topic, [name], *other), 78, *told)
+    code, lines = examined(topic, name, processing_guarantee="exactly-once")
+    assert code == 78
+    assert told[0] in lines[3]
+    assert examined(topic, name)[0] == 0
+    child.signal(15)
+    assert child.wait() == 0
+    stack.drain(topic, [name], *other)
