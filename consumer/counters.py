@@ -105,7 +105,7 @@ class Counters:
                 resource = arn(self.client, table)
                 raise ConfigError(refusal(cause, resource, f"dynamodb:{action}"))
             case Retry(cause):
-                raise UnavailableError(f"table {table} cannot be written yet: {cause}")
+                raise UnavailableError(f"table {table} cannot be written yet: {cause}; try again")
 
     def execute(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
         """Send one request; return an answer for each change. Never raises for what servers do.

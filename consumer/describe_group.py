@@ -194,8 +194,8 @@ def denied_or_unavailable(error: KafkaException, settings: Settings) -> Dynatomi
     """Return the error to raise for what the group's coordinator answered."""
     if error.args[0].code() in _REFUSED:
         return ConfigError(
-            f"Kafka denies topic {settings.topic} or group {settings.group_id}: allow Describe on "
-            f"both ({error.args[0].name()})"
+            f"Kafka denies topic {settings.topic} or group {settings.group_id} "
+            f"({error.args[0].name()}): allow Describe on both"
         )
     return UnavailableError(f"group {settings.group_id}: {reason(error)}; try again")
 

@@ -104,7 +104,8 @@ class Identity:
             raise DynatomicError(
                 f"topic {self._topic!r} was deleted and made again while it was read (id "
                 f"{self.topic_id}, now {found}): nothing of the new one was counted, and what was "
-                "read but not written of the old one is lost; start it again"
+                "read but not written of the old one is lost; start it again, and if a partition "
+                "stops then, `dynatomic offsets` has the way on"
             )
         self.trouble = None
         self._confirmed = self._started

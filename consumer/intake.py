@@ -100,8 +100,8 @@ def take_error(
         raise DynatomicError(f"the Kafka client failed for good: {error.str()}; start it again")
     elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
         raise ConfigError(
-            f"Kafka denies topic {settings.topic} or group {settings.group_id}: "
-            f"allow Read on both ({error.name()})"
+            f"Kafka denies topic {settings.topic} or group {settings.group_id} ({error.name()}): "
+            "allow Read on both, and see `dynatomic config check --connect`"
         )
     elif may_say():
         fields = {"cause": error.name(), "partition": message.partition()}

@@ -228,7 +228,7 @@ def find_partitions(client: Consumer | AdminClient, topic: str, timeout_s: float
         return []
     if found.error.code() in DENIED:
         raise ConfigError(f"topic {topic!r} may not be seen; allow Describe on it")
-    raise UnavailableError(f"topic {topic!r}: {reason(found.error)}")
+    raise UnavailableError(f"topic {topic!r}: {reason(found.error)}; try again")
 
 
 def watermarks(
@@ -251,7 +251,8 @@ def watermarks(
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), left)
         except KafkaException as error:
             raise UnavailableError(
-                f"topic {topic!r}, partition {partition}: no end offset ({reason(error)})"
+                f"topic {topic!r}, partition {partition}: no end offset ({reason(error)}); "
+                "try again"
             ) from None
         found[partition] = Watermarks(low, high)
     return found

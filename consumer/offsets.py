@@ -8,6 +8,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
+from shlex import quote
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
@@ -208,7 +209,7 @@ class Offsets:
         partition.reset, partition.known = False, True
 
     def _why(self, partition: Partition, committed: int) -> str:
-        place, fix = self._fix(partition)
+        place, fix = self._place(partition), self._fix(partition)
         if committed < 0 <= partition.position:
             return f"{place} no longer has the offset {partition.position}; to go on without: {fix}"
         if committed < 0:
@@ -216,16 +217,18 @@ class Offsets:
         return f"{place} no longer has the committed offset {committed}; to go on without: {fix}"
 
     def _stale(self, partition: Partition, committed: int, topic_id: str) -> str:
-        place, fix = self._fix(partition)
+        place, fix = self._place(partition), self._fix(partition)
         return (
             f"{place} has the committed offset {committed} of a topic with the id {topic_id}, and "
             f"this one's is {self._topic_id}: it was deleted and made again, or is on another "
             f"cluster; to count it from its beginning: {fix}"
         )
 
-    def _fix(self, partition: Partition) -> tuple[str, str]:
-        place = f"{self._topic}:{partition.number}"
-        return place, (
-            f"stop the group, then kafka-consumer-groups.sh --group {self._group} --topic {place} "
-            "--reset-offsets --to-earliest --execute"
+    def _place(self, partition: Partition) -> str:
+        return f"{self._topic}:{partition.number}"
+
+    def _fix(self, partition: Partition) -> str:
+        return (
+            f"stop the group, then `dynatomic offsets -g {quote(self._group)} -t {self._topic} "
+            f"--partition {partition.number} --execute`"
         )

@@ -156,7 +156,9 @@ def read_again(  # noqa: PLR0913 - two are for tests
         reader.assign([TopicPartition(topic, partition, start)])
         while position < last:
             if clock() > deadline:
-                raise UnavailableError(f"partition {partition} of {topic} could not be read again")
+                raise UnavailableError(
+                    f"partition {partition} of {topic} could not be read again; try again"
+                )
             for message in reader.consume(1000, timeout=0.2):
                 error = message.error()
                 if error is None:
@@ -167,7 +169,9 @@ def read_again(  # noqa: PLR0913 - two are for tests
                 elif error.code() == PARTITION_EOF:
                     position = last
     except KafkaException as error:
-        raise UnavailableError(f"partition {partition} of {topic}: {error.args[0].str()}") from None
+        raise UnavailableError(
+            f"partition {partition} of {topic}: {error.args[0].str()}; try again"
+        ) from None
     finally:
         reader.close()
     return found

@@ -42,7 +42,7 @@ from consumer.settings import Settings
 from consumer.signals import Signals
 from consumer.statements import Step
 from consumer.status import Parts, Status
-from consumer.tables import describe, make_client
+from consumer.tables import describe, make_client, refusal
 from consumer.topics import check_not_compacted, identity_of
 from consumer.worker import Worker
 from consumer.writer import Writer
@@ -209,7 +209,8 @@ class Drain:
             write = partition.closing.write if partition.closing else None
             if write is not None and write.refused:
                 table, cause = next(iter(write.refused.items()))
-                raise DynatomicError(f"table {table} refuses to be written: {cause}")
+                what = refusal(cause, f"table {table}", "the write")
+                raise DynatomicError(f"table {table} refuses to be written: {what}")
             counted = partition.known and partition.idle and partition.position >= end
             if not counted or partition.committed < partition.settled:
                 return False
@@ -278,7 +279,9 @@ def _group_offsets(
         try:
             return consumer.committed(places, timeout=5.0)
         except KafkaException as error:  # the group's coordinator may be moving
-            raise UnavailableError(f"group {settings.group_id}: {reason(error)}") from None
+            raise UnavailableError(
+                f"group {settings.group_id}: {reason(error)}; try again"
+            ) from None
 
     found = until(time.monotonic() + START_S, ask)
     return [

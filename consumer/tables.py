@@ -143,9 +143,14 @@ def describe(client: "DynamoDBClient", table: str) -> KeySchema:
     names = {k["KeyType"]: k["AttributeName"] for k in found["KeySchema"]}
     for name in names.values():
         if types[name] == "B":
-            raise ConfigError(f"table {table}: key attribute {name!r} is of type B; S and N work")
+            raise ConfigError(
+                f"table {table}: key attribute {name!r} is of type B: use a table keyed by S or N"
+            )
         if set(name) & set("\"'?"):
-            raise ConfigError(f"table {table}: key attribute {name!r} cannot stand in a statement")
+            raise ConfigError(
+                f"table {table}: key attribute {name!r} cannot stand in a statement: use a table "
+                "whose key names have no quotes and no question marks"
+            )
     hash_name, range_name = names["HASH"], names.get("RANGE")
     return KeySchema(
         hash_name,
@@ -176,7 +181,14 @@ def refusal(cause: str, resource: str, action: str) -> str:
         action, resource = denied[1], denied[2] or resource
     code = cause.partition(":")[0]
     if code == "AccessDenied":
-        return f"access denied: allow {action} on {resource} in the IAM policy"
+        return (
+            f"access denied: allow {action} on {resource}, as `dynatomic init --print-iam` has it"
+        )
+    if code == "ResourceNotFound":
+        return (
+            f"{resource} is gone or not active: make it again with `dynatomic init "
+            "--create-tables`, or take it off --table"
+        )
     return f"{code}: {action} on {resource} was refused; check region, credentials and endpoint"
 
 

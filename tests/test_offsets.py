@@ -349,8 +349,7 @@ def test_an_offset_that_the_topic_no_longer_has_stops_that_partition_only(
         assert said["partition"] == 0
         assert said["cause"] == (
             f"{TOPIC}:0 no longer has the committed offset 2; to go on without: stop the group, "
-            f"then kafka-consumer-groups.sh --group {GROUP} --topic {TOPIC}:0 --reset-offsets "
-            "--to-earliest --execute"
+            f"then `dynatomic offsets -g {GROUP} -t {TOPIC} --partition 0 --execute`"
         )
         w.advance(STUCK_S)
         w.turn()

@@ -47,7 +47,7 @@ def test_a_denied_table(stack: Stack, table: Table, mode: str) -> None:
         arguments = ("--write-mode", mode)
         child = stack.run(stack.topic(1), [name], *arguments, endpoint_url=proxy.endpoint_url)
         where = "arn:aws:dynamodb:us-east-1:000000000000:table/t"
-        one_line(child, 78, "access denied", "dynamodb:PartiQLUpdate", where, "IAM")
+        one_line(child, 78, "access denied", "dynamodb:PartiQLUpdate", where, "init --print-iam")
 
 
 def test_a_table_that_may_not_be_described(stack: Stack, table: Table) -> None:
