@@ -21,6 +21,7 @@ from tests.conftest import Child
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Stack, avro
 
+REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)
 BAD = b"\xff\x00bad"
 LARGE = random.Random(7).randbytes(2_000_000)  # noqa: S311 - not to be compressed
 
@@ -131,7 +132,11 @@ def letters(
     return Letters(stack, capsys)
 
 
-@pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
+@pytest.mark.parametrize(
+    ("stack", "guarantee"),
+    [("real", "at-least-once"), ("real", "exactly-once"), ("embedded", "exactly-once")],
+    indirect=["stack"],
+)
 def test_rows_that_were_thrown_away_are_counted_after_a_fix(
     letters: Letters, table: Table, guarantee: str
 ) -> None:
@@ -173,6 +178,7 @@ def test_rows_that_were_thrown_away_are_counted_after_a_fix(
     assert [each["replayed"] for each in found] == [*[True] * 13, False]
 
 
+@REAL
 def test_rows_keep_key_headers_and_partition(letters: Letters, table: Table) -> None:
     stack, topic, new = letters.stack, letters.topic, table()
     its = [("trace", b"\x00\xff"), ("trace", b"again"), ("none", None)]
@@ -185,12 +191,11 @@ def test_rows_keep_key_headers_and_partition(letters: Letters, table: Table) -> 
     assert second.headers() == [*its, ("dynatomic.replay", f"1:{first.offset()}".encode())]
 
 
+@REAL
 def test_reasons_are_replayed_one_by_one_and_repeated_letters_once(
     letters: Letters, table: Table
 ) -> None:
     stack, topic, new = letters.stack, letters.topic, table()
-    if stack.name == "embedded":
-        pytest.skip("the mock cluster takes no commit from outside once a group had members")
     log = stack.produce(topic, [Event(new, "a", incr=n) for n in (10, 200)], 0)
     log += stack.produce(topic, [Event(new, "a", incr=7)], 0)
     other = table()
@@ -210,10 +215,9 @@ def test_reasons_are_replayed_one_by_one_and_repeated_letters_once(
     assert stack.counters(new) == log
 
 
+@REAL
 def test_letters_of_events_that_are_read_again_stay(letters: Letters, table: Table) -> None:
     stack, topic, new = letters.stack, letters.topic, table()
-    if stack.name == "embedded":
-        pytest.skip("the mock cluster takes no commit from outside once a group had members")
     log = stack.produce(topic, [Event(new, f"k{n}") for n in range(3)], 0)
     stack.drain(topic, [table()])
     stack.commit(topic, (1, ""))
@@ -243,10 +247,9 @@ def test_a_replay_that_is_killed_loses_and_doubles_nothing(
     assert stack.counters(new) == log
 
 
+@REAL
 def test_a_replay_that_was_stopped_and_wakes_up_is_shut_out(letters: Letters, table: Table) -> None:
     stack, topic, new = letters.stack, letters.topic, table()
-    if stack.name == "embedded":
-        pytest.skip("the mock cluster shuts no producer out")
     log = stack.produce(topic, [Event(new, f"k{n}") for n in range(6)])
     stack.drain(topic, [table()])
     settings = Settings(**letters.fields(new))
@@ -261,6 +264,7 @@ def test_a_replay_that_was_stopped_and_wakes_up_is_shut_out(letters: Letters, ta
     assert len(letters.rows()) == 12
 
 
+@REAL
 def test_what_another_replay_does_until_this_one_begins_is_seen(
     letters: Letters, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,10 +287,9 @@ def test_what_another_replay_does_until_this_one_begins_is_seen(
     assert len(letters.rows()) == 12
 
 
+@REAL
 def test_a_row_that_the_topic_does_not_take_is_told(letters: Letters, table: Table) -> None:
     stack, topic, new = letters.stack, letters.topic, table()
-    if stack.name == "embedded":
-        pytest.skip("the mock cluster takes everything")
     stack.produce(topic, [Event(new, "a")])
     stack.drain(topic, [table()])
     settings = Settings(**letters.fields(new))

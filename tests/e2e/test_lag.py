@@ -1,6 +1,9 @@
 """``lag``, ``top`` and ``offsets`` against real groups: behind, running, stuck, and put right."""
 
 import json
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 
 from consumer.errors import ConfigError, DynatomicError, UnavailableError
 from consumer.lag import lag
@@ -26,7 +29,6 @@ from tests.test_embedded import wait_until
 
 ONCE = ("--processing-guarantee", "exactly-once")
 REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)
-PROTOCOLS = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 EXECUTE = Options(execute=True)
 EARLIEST = Options(Target(earliest=True), execute=True)
 
@@ -60,7 +62,11 @@ def produce(stack: Stack, topic: str, table: str, count: int, partition: int = 0
 # --- lag -------------------------------------------------------------------------------------
 
 
-@PROTOCOLS
+@pytest.mark.parametrize(
+    ("stack", "protocol"),
+    [("real", "classic"), ("real", "consumer"), ("embedded", "classic")],
+    indirect=["stack"],
+)
 def test_behind_and_caught_up(stack: Stack, table: Table, protocol: str, capsys: Out) -> None:
     topic, name = stack.topic(2), table()
     how = ("--group-protocol", protocol)
@@ -87,6 +93,34 @@ def test_behind_and_caught_up(stack: Stack, table: Table, protocol: str, capsys:
         assert first["consumer_id"] is None
     child.signal(15)
     assert child.wait() == 0
+
+
+@REAL
+def test_the_numbers_are_those_of_kafkas_own_tool(stack: Stack, table: Table, capsys: Out) -> None:
+    tool = shutil.which("kafka-consumer-groups.sh") or shutil.which("kafka-consumer-groups")
+    if tool is None:
+        pytest.skip("Kafka's own tools are not installed")
+    topic, name = stack.topic(3), table()
+    produce(stack, topic, name, 7, 0)
+    stack.drain(topic, [name])
+    produce(stack, topic, name, 5, 0)
+    produce(stack, topic, name, 2, 1)
+    config = {"bootstrap.servers": stack.bootstrap_servers, "enable.auto.commit": False}
+    member = Consumer({**config, "group.id": topic})
+    try:
+        member.subscribe([topic])
+        wait_until(lambda: member.poll(0.1) is not None, "it is a member, and reads")
+        asked = ["--bootstrap-server", stack.bootstrap_servers, "--describe", "--group", topic]
+        printed = subprocess.run([tool, *asked], capture_output=True, text=True, check=True).stdout
+        assert lag(settings_of(stack, topic)) == 0
+    finally:
+        member.close()
+    theirs, mine = (
+        {tuple(line.split()[:9]) for line in text.splitlines() if line.startswith(topic)}
+        for text in (printed, capsys.readouterr().out)
+    )
+    assert len(mine) == 3
+    assert mine == theirs
 
 
 def test_a_group_that_does_not_exist(stack: Stack, table: Table, capsys: Out) -> None:
@@ -137,18 +171,18 @@ def test_brokers_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- top -------------------------------------------------------------------------------------
 
 
-@PROTOCOLS
-def test_rates_of_a_running_group(stack: Stack, table: Table, protocol: str, capsys: Out) -> None:
+@REAL
+def test_rates_of_a_running_group(stack: Stack, table: Table, capsys: Out) -> None:
     topic, name = stack.topic(2), table()
-    child = stack.run(topic, [name], "--group-protocol", protocol)
+    child = stack.run(topic, [name])
     with Load(stack, topic, name, 2):
         wait_until(lambda: len(stack.committed(topic)) == 2, "it commits")
-        settings = settings_of(stack, topic, group_protocol=protocol)
+        settings = settings_of(stack, topic)
         assert top(settings, interval_s=0.5, iterations=4) == 0
     tables = capsys.readouterr().out.strip().split("\n\n")
     assert len(tables) == 4
     head, _, total, *rows = tables[-1].splitlines()
-    assert ("1 members" in head) == (stack.name == "real")
+    assert "1 members" in head
     _, _, _, consumed, produced, _ = total.split()
     assert float(consumed.replace(",", "")) > 0
     assert float(produced.replace(",", "")) > 0
@@ -195,19 +229,22 @@ def test_after_retention_the_plan_lets_the_group_go_on(
     (row,) = rows_of(stack, topic, capsys)
     assert (row["lag"], row["note"]) == (6, "retention removed offsets 4 to 7")
 
-    assert reset_offsets(settings_of(stack, topic), EXECUTE) == 0
-    assert "skips nothing that is left" in capsys.readouterr().out
+    # The message ends with the command that resolves it.
+    (fix,) = set(re.findall(r"then `dynatomic ([^`]*)`", child.stderr))
+    fixed = stack.spawn(*shlex.split(fix), env=stack.env())
+    assert fixed.wait() == 0, fixed.logs()
+    assert "skips nothing that is left" in fixed.stdout
     assert stack.committed(topic) == {0: 8}
     stack.drain(topic, [name])
     for key in ("k0", "k1"):
         log[name, key, None, "count"] += 1
     assert stack.counters(name) == log
+    assert rows_of(stack, topic, capsys)[0]["lag"] == 0
 
 
 @REAL
-@pytest.mark.parametrize("count", [3, 30])
-def test_a_topic_made_again(stack: Stack, table: Table, count: int, capsys: Out) -> None:
-    topic, name = stack.topic(), table()
+def test_a_topic_made_again(stack: Stack, table: Table, capsys: Out) -> None:
+    topic, name, count = stack.topic(), table(), 30
     log = produce(stack, topic, name, 10)
     stack.drain(topic, [name], *ONCE)
     stale = stack.committed_with_metadata(topic)
@@ -232,8 +269,15 @@ def test_a_topic_made_again(stack: Stack, table: Table, count: int, capsys: Out)
     assert stack.counters(name) == log
 
 
-@PROTOCOLS
-@pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
+@pytest.mark.parametrize(
+    ("stack", "protocol", "guarantee"),
+    [
+        ("real", "classic", "at-least-once"),
+        ("real", "consumer", "exactly-once"),
+        ("embedded", "classic", "exactly-once"),
+    ],
+    indirect=["stack"],
+)
 def test_going_back_does_what_the_plan_says(
     stack: Stack, table: Table, protocol: str, guarantee: Any, capsys: Out
 ) -> None:
@@ -254,24 +298,28 @@ def test_going_back_does_what_the_plan_says(
     assert stack.counters(name) == (log + log if twice else log)
 
 
-@PROTOCOLS
+@REAL
 def test_going_on_at_the_end_skips_what_the_plan_says(
-    stack: Stack, table: Table, protocol: str, capsys: Out
+    stack: Stack, table: Table, capsys: Out
 ) -> None:
     topic, name = stack.topic(), table()
     log = produce(stack, topic, name, 5)
-    stack.drain(topic, [name], "--group-protocol", protocol)
+    stack.drain(topic, [name])
     produce(stack, topic, name, 100)
-    settings = settings_of(stack, topic, group_protocol=protocol)
+    settings = settings_of(stack, topic)
     latest = Options(Target(latest=True), (0,), execute=True)
     assert reset_offsets(settings, latest) == 0
     assert "skips up to 100 events" in capsys.readouterr().out
     log += produce(stack, topic, name, 3)
-    stack.drain(topic, [name], "--group-protocol", protocol)
+    stack.drain(topic, [name])
     assert stack.counters(name) == log
 
 
-@PROTOCOLS
+@pytest.mark.parametrize(
+    ("stack", "protocol"),
+    [("real", "classic"), ("real", "consumer"), ("embedded", "classic")],
+    indirect=["stack"],
+)
 def test_a_running_group_is_left_alone(
     stack: Stack, table: Table, protocol: str, monkeypatch: pytest.MonkeyPatch, capsys: Out
 ) -> None:
