@@ -20,8 +20,8 @@ ORDER = """
     statements answers tables items transport counters probe meter write writer
     partition limits health
     kafka topics identity ends offsets dead_letters dead_letter_ratio intake refused settlement
-    worker status metrics server dry_run init describe_group run     baseline group sample
-    recount verdict comparison verify
+    worker status metrics server dry_run init describe_group run
+    baseline group sample recount verdict comparison verify
     emit produce mock_broker embedded demo lag top offset_plan reset_offsets dlq dlq_sender
     dlq_show dlq_replay
     config connect examine iam sources flags command operate cli __main__
