@@ -2,12 +2,14 @@
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer import window as module
 from consumer.decoder import Addend, Increment
 from consumer.row import INT64_MAX, INT64_MIN, CounterRef
 from consumer.window import Window
@@ -21,7 +23,7 @@ REFS = [A, A_HITS, A_R, B]
 Event = tuple[int, Increment | None]
 """An offset, and what it adds; None for one that is a dead letter."""
 
-steps = st.integers(1, 5)  # transactions and compaction leave gaps
+steps = st.sampled_from([1, 1, 1, 2, 5])  # transactions and compaction leave gaps
 increments = st.tuples(st.sampled_from(REFS), st.integers(INT64_MIN, INT64_MAX))
 
 
@@ -37,8 +39,30 @@ def histories(draw: st.DrawFn) -> list[list[Event]]:
     return [events[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
+@pytest.fixture(
+    params=["usual", "everything is long", "summed often"], autouse=True, scope="module"
+)
+def _sizes(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "everything is long":
+            patch.setattr(module, "_LONG", 1)
+        if request.param == "summed often":
+            patch.setattr(module, "_UNSUMMED", 2)
+        yield
+
+
+UNITS = {ref: Addend(ref, 1) for ref in REFS}
+"""For events that differ in how often they add, as the decoder makes them where numbers vary."""
+
+
 def add(window: Window, offsets: list[int], increments: list[Increment]) -> None:
-    window.add(offsets, [Addend(ref, incr) for ref, incr in increments])
+    """Add events in each of the forms that there are: one after the other, by turns."""
+    follow = offsets == list(range(offsets[0], offsets[-1] + 1)) if offsets else False
+    given: Sequence[int] = range(offsets[0], offsets[-1] + 1) if follow else offsets
+    if len(window) % 2:
+        window.add(given, [UNITS[ref] for ref, _ in increments], [n for _, n in increments])
+    else:
+        window.add(given, [Addend(ref, incr) for ref, incr in increments])
 
 
 def filled(chunks: list[list[Event]]) -> Window:
@@ -154,3 +178,29 @@ def test_counters_of_one_item_and_items_of_two_tables_are_apart() -> None:
     window = Window()
     add(window, [1, 2, 3, 4], [(ref, 1) for ref in REFS])
     assert window.sums == dict.fromkeys(REFS, 1)
+
+
+def test_counters_are_known_before_they_are_summed() -> None:
+    window = Window()
+    add(window, [1, 2], [(A, 1), (B, 1)])
+    add(window, [3], [(A, 2)])
+    assert window.counters == 2
+    assert window.sums == {A: 3, B: 1}
+    add(window, [4, 5], [(A_HITS, 7), (A, 1)])
+    assert window.counters == 3
+    assert window.sums == {A: 4, B: 1, A_HITS: 7}
+    assert window.sums == {A: 4, B: 1, A_HITS: 7}
+
+
+def test_offsets_that_follow_each_other_take_no_memory() -> None:
+    window = Window()
+    for start in range(0, 10_000, 1000):
+        window.add(range(start, start + 1000), [UNITS[A]] * 1000)
+    assert all(isinstance(offsets, range) for offsets in window._offsets)
+    assert window.above([A], 4_999) == ({A: 5_000}, 5_000)
+
+
+@pytest.mark.parametrize("times", [[1], [1, 2, 3]])
+def test_a_number_of_times_too_many_or_too_few_is_a_defect(times: list[int]) -> None:
+    with pytest.raises(ValueError, match="a number of times"):
+        Window().add([1, 2], [UNITS[A], UNITS[B]], times)
