@@ -10,6 +10,7 @@ import random
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,30 +42,38 @@ def main(arguments: Sequence[str]) -> None:
                 if (found := re.search(r'"url": "(http[^"]+)"', line))
             )
             print(url, flush=True)  # noqa: T201 - what it is for
-            _traffic(embedded.bootstrap_servers, chance, PICTURE_S if arguments else 3600.0)
-            if arguments:
-                with Browser() as browser:
+            ended = threading.Event()
+            traffic = threading.Thread(
+                target=_traffic, args=(embedded.bootstrap_servers, chance, ended)
+            )
+            traffic.start()
+            try:
+                if not arguments:
+                    process.wait()
+                time.sleep(PICTURE_S)
+                with Browser((1180, 932)) as browser:
                     browser.open(url)
                     browser.wait("document.querySelector('polyline')")
                     browser.picture(Path(arguments[0]))
+            finally:
+                ended.set()
+                traffic.join()
         finally:
             process.terminate()
             process.wait()
 
 
-def _traffic(bootstrap_servers: str, chance: random.Random, seconds: float) -> None:
+def _traffic(bootstrap_servers: str, chance: random.Random, ended: threading.Event) -> None:
     """Send a few thousand events a second, up and down, and now and then a bad one."""
-    end = time.monotonic() + seconds
     rate = 3000.0
     with Emitter(bootstrap_servers) as emit:
-        while time.monotonic() < end:
+        while not ended.wait(0.2):
             rate = min(6000.0, max(800.0, rate * chance.uniform(0.8, 1.25)))
             for _ in range(int(rate / 5)):
                 key = f"customer-{int(chance.paretovariate(0.8)) % 400}"
                 emit(Row(TABLE, key, incr=chance.randrange(1, 2000)))
             if chance.random() < 0.2:
                 emit(Row(TABLE, "customer-1", incr=2_000_000))
-            time.sleep(0.2)
 
 
 if __name__ == "__main__":

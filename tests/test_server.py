@@ -165,21 +165,26 @@ def test_the_page_may_use_nothing_but_itself(served: Served) -> None:
 
 
 def test_slow_clients_do_not_keep_a_probe_out(served: Served) -> None:
+    before = threads()
     with ExitStack() as stack:
         for _ in range(4 * MOST_CONNECTIONS):
             slow = stack.enter_context(closing(served.connect()))
             slow.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
-        assert threads() <= MOST_CONNECTIONS + 10
         assert served.json("/livez")[0] == 200
+        # They are taken in their order, so all of them have been by now.
+        assert threads() <= before + MOST_CONNECTIONS
 
 
-def test_a_request_without_an_end_is_cut_off_by_its_size(served: Served) -> None:
+def test_a_request_without_an_end_is_cut_off_by_its_size(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HEAD_S", 60.0)
     with closing(served.connect()) as client:
         try:
             for _ in range(64):
                 client.sendall(b"GET / HTTP/1.1\r\nX: " + b"y" * 4096)
             left = client.recv(1)
-        except OSError:
+        except ConnectionError:
             left = b""
         assert left == b""
     assert served.json("/livez")[0] == 200
