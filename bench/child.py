@@ -2,131 +2,73 @@
 
 ::
 
-    python -m bench.child raw|run|write|update-item '{"topic": ..., "events": ..., ...}'
+    python -m bench.child KIND '{"topic": ..., "events": ..., ...}'
 
 ``raw`` only consumes. ``run`` is ``dynatomic run``, ended by a SIGTERM of its own when it has
 read the last event, so that no window is waited for. Both are timed from the first event that
-`consume` returns to the last commit: all is counted by then. ``write`` writes sums without Kafka,
-``update-item`` is what most teams write: one boto3 UpdateItem a counter.
+`consume` returns to the last commit: all is counted by then. With ``share``
+0 somebody else ends it. ``idle`` and ``start`` do what their consumers in `bench.timed` say.
+
+Without Kafka: ``write`` writes sums, ``update-item`` is what most teams write, one boto3
+UpdateItem a counter; ``decode`` reads payloads as the product does, ``decode-each`` with fastavro
+and the product's checks, one by one.
 """
 
+import gc
+import io
 import json
 import os
-import resource
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, TypeVar
 from unittest.mock import patch
 
 import boto3
+import fastavro
 from confluent_kafka import Consumer
 
-from bench.sink import KEYS
+from bench.judge import KEYS
+from bench.timed import IdleConsumer, Moment, Seen, StartingConsumer, TimedConsumer
+from bench.workloads import TABLE, Workload
 from consumer import run as product
 from consumer.counters import Counters
-from consumer.decoder import Addend
+from consumer.decoder import Addend, Decoder
 from consumer.kafka import consumer_config
 from consumer.limits import BATCH
-from consumer.row import CounterRef
+from consumer.row import CounterRef, Row, check_limits, load_writer_schema, schema
 from consumer.settings import ProcessingGuarantee, Settings
 from consumer.tables import make_client
 from consumer.window import Window
 from consumer.worker import POLL_S
 from consumer.writer import Writer
 
-TABLE: Final = "bench"
+DEAD_LETTERS: Final = "bench.dlq"
 _WARM_UP: Final = 50
-
-
-class Moment(NamedTuple):
-    """The clock of all processes and the CPU time of this one, both in seconds."""
-
-    clock: float
-    cpu: float
-
-    @classmethod
-    def now(cls) -> "Moment":
-        """Look at both."""
-        return cls(time.monotonic(), time.process_time())
+_Consumer = TypeVar("_Consumer", bound=Consumer)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a child does. ``events`` of a run without Kafka are counters written."""
+    """What a child does. ``events`` are the topic's; without Kafka, counters or payloads.
 
-    events: int
+    ``share`` is how many partitions it must have before it may end, ``seconds`` how long it idles.
+    ``workload`` names the fields of the `Workload` to decode.
+    """
+
+    events: int = 0
     bootstrap_servers: str = ""
     topic: str = ""
     group: str = ""
+    share: int = 1
     window_ms: int = 1000
     guarantee: ProcessingGuarantee = "at-least-once"
-
-
-def peak_bytes() -> int:
-    """Return the largest resident memory of this process.
-
-    On Linux ru_maxrss begins with what the parent had when it forked; VmHWM does not.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(n for n in status.read_text().splitlines() if n.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a child saw: the first and the last moment, and its largest resident memory."""
-
-    first: Moment
-    last: Moment
-    peak_bytes: int = field(default_factory=peak_bytes)
-
-
-class TimedConsumer(Consumer):
-    """Takes the time of the first event and of the last commit, and tells when all are read."""
-
-    first: Moment | None = None
-    last: Moment | None = None
-
-    def __init__(self, config: dict[str, Any], events: int, all_read: Callable[[], object]) -> None:
-        """Expect that many events in the whole topic."""
-        super().__init__(config)
-        self._left = events
-        self._events = events
-        self._all_read: Callable[[], object] | None = all_read
-
-    def consume(self, *args: Any, **kwargs: Any) -> Any:
-        """Read on."""
-        messages = super().consume(*args, **kwargs)
-        if self.first is None and any(m.error() is None for m in messages):
-            self.first = Moment.now()
-        self._left -= len(messages)
-        # Ends of partitions were counted too, so look closely before saying that it was all.
-        if self._left <= 0 and self._all_read is not None and self._read() >= self._events:
-            self._all_read()
-            self._all_read = None
-        return messages
-
-    def _read(self) -> int:
-        return sum(max(0, place.offset) for place in self.position(self.assignment()))
-
-    def commit(self, *args: Any, **kwargs: Any) -> Any:
-        """Commit."""
-        self.last = Moment.now()
-        return super().commit(*args, **kwargs)
-
-    def seen(self) -> Seen:
-        """Return the times."""
-        if self.first is None or self.last is None:
-            raise RuntimeError("nothing was read, or nothing committed")
-        return Seen(self.first, self.last)
+    writer_schema: str = ""
+    seconds: float = 0.0
+    workload: dict[str, Any] | None = None
 
 
 def _settings(plan: Plan) -> Settings:
@@ -135,8 +77,10 @@ def _settings(plan: Plan) -> Settings:
         topic=plan.topic,
         group_id=plan.group,
         tables=(TABLE,),
+        dead_letter_topic=DEAD_LETTERS,
         window_ms=plan.window_ms,
         processing_guarantee=plan.guarantee,
+        writer_schema=Path(plan.writer_schema) if plan.writer_schema else None,
     )
 
 
@@ -144,7 +88,7 @@ def raw(plan: Plan) -> Seen:
     """Only consume, with the same configuration and batches."""
     finished = threading.Event()
     config = consumer_config(_settings(plan)) | {"auto.offset.reset": "earliest"}
-    consumer = TimedConsumer(config, plan.events, finished.set)
+    consumer = TimedConsumer(config, plan.share, plan.events, finished.set)
     consumer.subscribe([plan.topic])
     while not finished.is_set():
         consumer.consume(BATCH, POLL_S)
@@ -155,20 +99,36 @@ def raw(plan: Plan) -> Seen:
 
 def run(plan: Plan) -> Seen:
     """Do what ``dynatomic run`` does."""
-    made: list[TimedConsumer] = []
+    return _run(plan, lambda config: TimedConsumer(config, plan.share, plan.events, _stop)).seen()
 
-    def stop() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+
+def idle(plan: Plan) -> Seen:
+    """Do what ``dynatomic run`` does while there is nothing to do."""
+    consumer = _run(plan, lambda config: IdleConsumer(config, plan.seconds, _stop))
+    return Seen(consumer.first, consumer.last)
+
+
+def start(plan: Plan) -> dict[str, float]:
+    """Do what ``dynatomic run`` does until its first commit."""
+    return _run(plan, lambda config: StartingConsumer(config, _stop)).times
+
+
+def _stop() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _run(plan: Plan, make: Callable[[dict[str, Any]], _Consumer]) -> _Consumer:
+    made: list[_Consumer] = []
 
     def new_consumer(config: dict[str, Any]) -> Consumer:
-        made.append(TimedConsumer(config, plan.events, stop))
+        made.append(make(config))
         return made[-1]
 
     with patch.object(product, "new_consumer", new_consumer):
         code = product.run(_settings(plan), None, once=False, dry_run=False)
     if code:
         raise RuntimeError("dynatomic run did not finish its windows")
-    return made[-1].seen()
+    return made[-1]
 
 
 def write(plan: Plan) -> Seen:
@@ -207,13 +167,54 @@ def update_item(plan: Plan) -> Seen:
     return Seen(first, Moment.now())
 
 
-KINDS: Final[dict[str, Callable[[Plan], Seen]]] = {
+def decode(plan: Plan) -> Seen:
+    """Read payloads in batches, as the product does."""
+    decoder = Decoder({TABLE: KEYS}, writer_schema=_writer_schema(plan))
+    return _decode(plan, decoder.decode)
+
+
+def decode_each(plan: Plan) -> Seen:
+    """Read each payload with fastavro and check its row."""
+    written = _writer_schema(plan) or schema()
+
+    def one(payload: bytes) -> tuple[CounterRef, int]:
+        source = io.BytesIO(payload)
+        fields: Any = fastavro.schemaless_reader(source, written, None)
+        if source.tell() != len(payload):
+            raise ValueError("there are bytes after the row")
+        row = check_limits(Row(*map(fields.__getitem__, Row._fields)))
+        return CounterRef(row.table, row.key, row.range, row.counter or "count"), row.incr
+
+    return _decode(plan, lambda payloads: list(map(one, payloads)))
+
+
+def _writer_schema(plan: Plan) -> Any:
+    return load_writer_schema(Path(plan.writer_schema)) if plan.writer_schema else None
+
+
+def _decode(plan: Plan, read: Callable[[list[bytes]], object]) -> Seen:
+    workload = Workload(**(plan.workload or {}))
+    batches = [[value for value, _ in chunk] for chunk in workload.messages(plan.events)]
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)  # as `consumer.run` has it
+    first = Moment.now()
+    for batch in batches:
+        read(batch)
+    return Seen(first, Moment.now())
+
+
+KINDS: Final[dict[str, Callable[[Plan], Seen | dict[str, float]]]] = {
     "raw": raw,
     "run": run,
+    "idle": idle,
+    "start": start,
     "write": write,
     "update-item": update_item,
+    "decode": decode,
+    "decode-each": decode_each,
 }
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(KINDS[sys.argv[1]](Plan(**json.loads(sys.argv[2]))))))
+    seen = KINDS[sys.argv[1]](Plan(**json.loads(sys.argv[2])))
+    print(json.dumps(asdict(seen) if isinstance(seen, Seen) else seen))

@@ -1,4 +1,4 @@
-"""Fills topics, runs children one at a time, and keeps what each of them cost."""
+"""Runs children one at a time, or as one group, and keeps what each run cost."""
 
 import json
 import resource
@@ -6,55 +6,36 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from typing import Final
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
 
-from bench.child import TABLE, Moment, Plan
+from bench.child import Plan
+from bench.peers import Peer, Skip
 from bench.sink import ROOT, Sink
+from bench.timed import Moment
+from bench.topics import Say, Topic, Topics
+from bench.workloads import EVENTS, TABLE, WRITER_SCHEMA, Case, Reader, Workload
 from consumer.embedded import environment
-from consumer.emit import Emitter
 from consumer.errors import DynatomicError
-from consumer.produce import samples
-from consumer.settings import ProcessingGuarantee
 
-COUNTERS: Final = 10_000
-PARTITIONS: Final = 4
 LIMIT_S: Final = 900.0
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """The rows of one topic: increments are from 1 to ``max_incr``."""
-
-    name: str
-    max_incr: int
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """A topic that is filled: its number of events and the sum of their increments."""
-
-    workload: Workload
-    name: str
-    events: int
-    total: int
+_FEWEST: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one child did and cost.
+    """What the processes of one run did and cost.
 
-    ``seconds`` and ``cpu_s`` are from its first event to its last commit; ``start_s`` is what
-    passed before that, and ``process_cpu_s`` the CPU time of the whole process.
+    ``seconds`` and ``cpu_s`` are from the first event to the last commit; ``start_s`` is what
+    passed before that, and ``process_cpu_s`` the CPU time of whole processes. ``peak_bytes`` is
+    the largest process's. ``events`` of a run without Kafka are counters, or payloads.
     """
 
-    workload: str
+    case: str
     kind: str
-    window_ms: int
-    guarantee: str
+    label: str
     round: int
     events: int
     start_s: float
@@ -64,111 +45,224 @@ class Run:
     peak_bytes: int
     requests: int
     statements: int
-
-    @property
-    def label(self) -> str:
-        """What ran, as the table says it."""
-        if self.kind != "run":
-            return "raw consume()"
-        return f"{self.window_ms / 1000:g} s, {self.guarantee}"
+    window_ms: int = 0
+    guarantee: str = ""
+    processes: int = 1
 
 
-WORKLOADS: Final = (Workload("constant increments", 1), Workload("increments 1-1000", 1000))
-WINDOWS_MS: Final = (1000, 5000)
-GUARANTEES: Final[tuple[ProcessingGuarantee, ...]] = ("at-least-once", "exactly-once")
+@dataclass(slots=True)
+class Bench:
+    """Where runs take place; the ordinary topic has ``events``.
 
-
-def fill(bootstrap_servers: str, topic: str, workload: Workload, events: int) -> Topic:
-    """Send the events of a workload to a topic that is there."""
-    total = 0
-    with Emitter(bootstrap_servers, topic=topic) as emit:
-        for row in samples(
-            table=TABLE,
-            count=events,
-            rows=COUNTERS,
-            distribution="zipf",
-            max_incr=workload.max_incr,
-        ):
-            emit(row)
-            total += row.incr
-    return Topic(workload, topic, events, total)
-
-
-def rounds(
-    bootstrap_servers: str, sink: Sink, topics: list[Topic], count: int, say: Say
-) -> Iterator[Run]:
-    """Run raw, and each window with each guarantee, in turn, on each topic, ``count`` times."""
-    for number in range(1, count + 1):
-        for topic in topics:
-            turns = [("raw", Plan(topic.events))]
-            for window_ms in WINDOWS_MS:
-                for guarantee in GUARANTEES:
-                    plan = Plan(topic.events, window_ms=window_ms, guarantee=guarantee)
-                    turns.append(("run", plan))
-            for kind, plan in turns:
-                run = consume(bootstrap_servers, sink, topic, kind, plan, number)
-                speed = run.events / run.seconds
-                say(f"round {number}: {run.workload}, {run.label}: {speed:,.0f} events/s")
-                yield run
-
-
-def consume(  # noqa: PLR0913 - all that tells one run from another
-    bootstrap_servers: str, sink: Sink, topic: Topic, kind: str, plan: Plan, number: int
-) -> Run:
-    """Read a topic once, as a new group.
-
-    Raises `DynatomicError` if the child fails, or if what the sink was sent is not the topic's sum.
+    ``skipped`` has the peers that did not run here, with the reason, ``warm`` the names of the
+    topics that were read before.
     """
-    group = f"bench-{uuid.uuid4().hex[:12]}"
-    plan = replace(plan, bootstrap_servers=bootstrap_servers, topic=topic.name, group=group)
-    expected = topic.total if kind == "run" else 0
-    return _child(kind, plan, sink, expected, (topic.workload.name, number))
+
+    topics: Topics
+    sink: Sink
+    say: Say
+    events: int
+    skipped: dict[str, str]
+    warm: set[str] = field(default_factory=set)
+
+    def child(self, kind: str, plan: Plan) -> list[str]:
+        """Return the command of a child."""
+        plan = replace(plan, bootstrap_servers=self.topics.bootstrap_servers)
+        return [sys.executable, "-m", "bench.child", kind, json.dumps(asdict(plan))]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of every child."""
+        return environment(self.topics.bootstrap_servers, self.sink.endpoint_url)
+
+    def case(self, case: Case, peers: Sequence[Peer], number: int) -> Iterator[Run]:
+        """Run all that a case names once, in turn.
+
+        Raises `DynatomicError` if a child of ours fails or added another sum than the topic's.
+        """
+        topic = self.topics.get(case.workload, max(_FEWEST, round(case.share * self.events)))
+        if topic.name not in self.warm:  # a broker's first answers are slow, and so is its disk
+            self.warm.add(topic.name)
+            self.raw(case.name, topic, number)
+        yield self._told(self.raw(case.name, topic, number))
+        for reader in case.readers:
+            yield self._told(self.ours(case.name, topic, reader, number))
+        for peer in peers if case.peers else ():
+            if peer.label not in self.skipped:
+                try:
+                    yield self._told(self.peer(case, peer, number))
+                except DynatomicError as error:
+                    self.skip(peer, str(error))
+
+    def skip(self, peer: Peer, reason: str) -> None:
+        """Say that a peer does not run, and why; the last line of the reason is kept."""
+        self.skipped[peer.label] = reason.splitlines()[-1]
+        self.say(f"skipped: {peer.label}: {reason}")
+
+    def raw(self, case: str, topic: Topic, number: int) -> Run:
+        """Only consume."""
+        plan = _plan(topic, Reader("at-least-once", 1000))
+        return self.run(
+            self.child("raw", plan),
+            0,
+            topic.events,
+            case=case,
+            round=number,
+            kind="raw",
+            label="raw consume()",
+        )
+
+    def ours(self, case: str, topic: Topic, reader: Reader, number: int) -> Run:
+        """Read a topic once, as a new group."""
+        many = f", {reader.processes} processes" if reader.processes > 1 else ""
+        return self.run(
+            self.child("run", _plan(topic, reader)),
+            topic.total,
+            topic.events,
+            case=case,
+            round=number,
+            kind="run",
+            label=f"{reader.window_ms / 1000:g} s, {reader.guarantee}{many}",
+            **asdict(reader),
+        )
+
+    def peer(self, case: Case, peer: Peer, number: int) -> Run:
+        """Let a peer read a topic of its size, with the longest window of ours."""
+        command = peer.prepare()
+        if isinstance(command, Skip):
+            raise DynatomicError(command.reason)
+        events = max(_FEWEST, min(1, self.events / EVENTS) * peer.events)
+        topic = self.topics.get(case.workload, round(min(events, case.share * self.events)))
+        window_ms = max(case.windows_ms)
+        plan = {
+            "bootstrap_servers": self.topics.bootstrap_servers,
+            "topic": topic.name,
+            "group": _group(),
+            "events": topic.events,
+            "partitions": topic.workload.partitions,
+            "window_ms": window_ms,
+            "table": TABLE,
+            "schema": str(ROOT / "schemas" / "row.avsc"),
+        }
+        return self.run(
+            [*command, json.dumps(plan)],
+            topic.total,
+            topic.events,
+            case=case.name,
+            round=number,
+            kind="peer",
+            label=peer.label,
+            window_ms=window_ms,
+        )
+
+    def write(self, kind: str, counters: int, number: int) -> Run:
+        """Write counters without Kafka."""
+        label = {"write": "batches", "update-item": "boto3 UpdateItem"}[kind]
+        return self.alone(kind, label, "write", Plan(counters), number)
+
+    def decode(self, kind: str, name: str, workload: Workload, number: int) -> Run:
+        """Read payloads without Kafka."""
+        plan = Plan(max(_FEWEST, self.events // 8), workload=asdict(workload))
+        plan = replace(plan, writer_schema=_writer_schema(workload))
+        return self.alone(kind, name, "decode", plan, number)
+
+    def alone(self, kind: str, label: str, case: str, plan: Plan, number: int) -> Run:
+        """Run a child without Kafka."""
+        return self.run(
+            self.child(kind, plan),
+            None,
+            plan.events,
+            case=case,
+            round=number,
+            kind=kind,
+            label=label,
+        )
+
+    def run(
+        self,
+        command: list[str],
+        expected: int | None,
+        events: int,
+        *,
+        processes: int = 1,
+        **labels: Any,
+    ) -> Run:
+        """Run a command, or as many of it at once, and see what it did; ``labels`` go to `Run`.
+
+        Raises `DynatomicError` if it fails, or if what the sink was sent is not ``expected``.
+        """
+        name = labels["label"]
+        self.sink.take()
+        before, started = _children_cpu(), time.monotonic()
+        with ThreadPoolExecutor(processes) as pool:
+            ended = list(pool.map(self._finished, [command] * processes))
+        process_cpu_s = _children_cpu() - before
+        counts = self.sink.take()
+        for each in ended:
+            if each.returncode != 0:
+                raise DynatomicError(f"{name} ended with {each.returncode}:\n{each.stderr[-3000:]}")
+        if counts.refused:
+            raise DynatomicError(
+                f"{name} sent {counts.refused} malformed requests: {counts.reason}"
+            )
+        if expected is not None and counts.added != expected:
+            raise DynatomicError(f"{name} added {counts.added} to the counters, not {expected}")
+        seen = [json.loads(each.stdout.splitlines()[-1]) for each in ended]
+        first = [Moment(*each["first"]) for each in seen if each["first"]]
+        last = [Moment(*each["last"]) for each in seen if each["last"]]
+        if not first or not last:
+            raise DynatomicError(f"{name} read nothing, or committed nothing")
+        return Run(
+            **labels,
+            processes=processes,
+            events=events,
+            start_s=min(first).clock - started,
+            seconds=max(last).clock - min(first).clock,
+            cpu_s=sum(moment.cpu for moment in last) - sum(moment.cpu for moment in first),
+            process_cpu_s=process_cpu_s,
+            peak_bytes=max(each["peak_bytes"] for each in seen),
+            requests=counts.requests,
+            statements=counts.statements,
+        )
+
+    def _finished(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        try:
+            return subprocess.run(
+                command,
+                cwd=ROOT,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=LIMIT_S,
+            )
+        except subprocess.TimeoutExpired:
+            raise DynatomicError(f"{command[:3]} did not end in {LIMIT_S:.0f} s") from None
+
+    def _told(self, run: Run) -> Run:
+        speed = run.events / run.seconds
+        self.say(f"round {run.round}: {run.case}, {run.label}: {speed:,.0f} events/s")
+        return run
 
 
-def write(sink: Sink, kind: str, counters: int, number: int) -> Run:
-    """Write counters without Kafka; ``events`` of the result are counters."""
-    return _child(kind, Plan(counters), sink, None, ("write", number))
-
-
-def _child(kind: str, plan: Plan, sink: Sink, expected: int | None, what: tuple[str, int]) -> Run:
-    sink.take()
-    before, started = _children_cpu(), time.monotonic()
-    child = subprocess.run(
-        [sys.executable, "-m", "bench.child", kind, json.dumps(asdict(plan))],
-        cwd=ROOT,
-        env=environment(plan.bootstrap_servers, sink.endpoint_url),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIMIT_S,
+def _plan(topic: Topic, reader: Reader) -> Plan:
+    return Plan(
+        topic.events,
+        topic=topic.name,
+        group=_group(),
+        share=topic.workload.partitions // reader.processes,
+        window_ms=reader.window_ms,
+        guarantee=reader.guarantee,
+        writer_schema=_writer_schema(topic.workload),
     )
-    process_cpu_s = _children_cpu() - before
-    counts = sink.take()
-    if child.returncode != 0:
-        raise DynatomicError(f"{kind} ended with {child.returncode}:\n{child.stderr[-3000:]}")
-    if counts.refused:
-        raise DynatomicError(f"{kind} sent {counts.refused} malformed requests: {counts.reason}")
-    if expected is not None and counts.added != expected:
-        raise DynatomicError(f"{kind} added {counts.added} to the counters, not {expected}")
-    seen = json.loads(child.stdout)
-    first, last = Moment(*seen["first"]), Moment(*seen["last"])
-    workload, number = what
-    return Run(
-        workload=workload,
-        kind=kind,
-        window_ms=plan.window_ms if kind == "run" else 0,
-        guarantee=plan.guarantee if kind == "run" else "",
-        round=number,
-        events=plan.events,
-        start_s=first.clock - started,
-        seconds=last.clock - first.clock,
-        cpu_s=last.cpu - first.cpu,
-        process_cpu_s=process_cpu_s,
-        peak_bytes=seen["peak_bytes"],
-        requests=counts.requests,
-        statements=counts.statements,
-    )
+
+
+def _writer_schema(workload: Workload) -> str:
+    return str(WRITER_SCHEMA) if workload.never_repeats == "id" else ""
+
+
+def _group() -> str:
+    return f"bench-{uuid.uuid4().hex[:12]}"
 
 
 def _children_cpu() -> float:

@@ -1,19 +1,18 @@
-"""From runs to rows, and from rows to the table that is printed."""
+"""From runs to rows, and from rows to the tables that are printed."""
 
 import os
 import platform
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 from bench.measure import Run
 
-_HEADINGS: Final = (
-    "workload",
+_READ: Final = (
+    "case",
     "consumer",
     "events/s min",
     "median",
@@ -21,31 +20,49 @@ _HEADINGS: Final = (
     "of raw",
     "CPU us/event",
     "with start",
+    "CPU us/write",
     "requests",
     "events/write",
     "peak MB",
     "start s",
 )
-_WRITE_HEADINGS: Final = ("written by", "counters/s", "CPU us/counter", "of UpdateItem")
+_WRITE: Final = ("written by", "counters/s", "CPU us/counter", "of UpdateItem")
+_DECODE: Final = ("payloads", "us/event", "each by fastavro", "times as fast")
+_FRESH: Final = (
+    *("events/s", "guarantee", "p50 s", "p99 s", "max s", "CPU us/event", "CPU of a core"),
+)
 
 
-def summary(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """Return a row for each workload and consumer; medians over its rounds where not said.
+def grouped(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
+    """Return the rounds of each case and label, in the order in which they ran first."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.case, run.label), []).append(run)
+    return groups
 
-    ``of_raw`` is the median of the ratios to the raw run of the same round.
+
+def summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return a row for each case and consumer; medians over its rounds where not said.
+
+    ``of_raw`` is the median of the ratios of events/s to the raw run of the same round.
     """
-    measured = sorted(runs, key=lambda r: (r.workload, r.window_ms, r.guarantee, r.round))
-    raw = {(r.workload, r.round): r for r in measured if r.kind == "raw"}
+    raw = {(run.case, run.round): run for run in runs if run.kind == "raw"}
     rows = []
-    for (workload, label), group in groupby(measured, lambda r: (r.workload, r.label)):
-        same = list(group)
-        speeds = [r.events / r.seconds for r in same]
-        beside = [raw[workload, r.round] for r in same]
-        writes = [r.events / r.statements for r in same if r.statements]
+    order = list(dict.fromkeys(run.case for run in runs))
+    groups = sorted(grouped(runs).items(), key=lambda group: order.index(group[0][0]))
+    for (case, label), same in groups:
+        speeds = [run.events / run.seconds for run in same]
+        beside = [raw[case, run.round] for run in same]
+        wrote = [run for run in same if run.statements]
         rows.append(
             {
-                "workload": workload,
+                "case": case,
                 "consumer": label,
+                "kind": same[0].kind,
+                "window_ms": same[0].window_ms,
+                "guarantee": same[0].guarantee,
+                "processes": same[0].processes,
+                "events": same[0].events,
                 "min": min(speeds),
                 "median": median(speeds),
                 "max": max(speeds),
@@ -53,12 +70,13 @@ def summary(runs: Iterable[Run]) -> list[dict[str, Any]]:
                     b.seconds / r.seconds * r.events / b.events
                     for r, b in zip(same, beside, strict=True)
                 ),
-                "cpu_us": median(r.cpu_s / r.events for r in same) * 1e6,
-                "process_cpu_us": median(r.process_cpu_s / r.events for r in same) * 1e6,
-                "requests": median(r.requests for r in same),
-                "events_per_write": median(writes) if writes else None,
-                "peak_mb": max(r.peak_bytes for r in same) / 1e6,
-                "start_s": median(r.start_s for r in same),
+                "cpu_us": median(run.cpu_s / run.events for run in same) * 1e6,
+                "process_cpu_us": median(run.process_cpu_s / run.events for run in same) * 1e6,
+                "write_us": _median(run.cpu_s / run.statements * 1e6 for run in wrote),
+                "requests": median(run.requests for run in same),
+                "events_per_write": _median(run.events / run.statements for run in wrote),
+                "peak_mb": max(run.peak_bytes for run in same) / 1e6,
+                "start_s": median(run.start_s for run in same),
             }
         )
     return rows
@@ -66,46 +84,120 @@ def summary(runs: Iterable[Run]) -> list[dict[str, Any]]:
 
 def write_summary(runs: Iterable[Run]) -> list[dict[str, Any]]:
     """Return a row for each way of writing: CPU time a counter, medians over the rounds."""
-    kinds: dict[str, list[Run]] = {}
-    for run in runs:
-        kinds.setdefault(run.kind, []).append(run)
-    cpu = {kind: median(r.cpu_s / r.events for r in same) for kind, same in kinds.items()}
+    groups = {label: same for (_, label), same in grouped(runs).items()}
+    if "boto3 UpdateItem" not in groups:
+        return []
+    cpu = {label: median(r.cpu_s / r.events for r in same) for label, same in groups.items()}
     return [
         {
-            "written_by": "boto3 UpdateItem" if kind == "update-item" else "batches",
+            "written_by": label,
             "counters_per_s": median(r.events / r.seconds for r in same),
-            "cpu_us": cpu[kind] * 1e6,
-            "of_update_item": cpu[kind] / cpu["update-item"],
+            "cpu_us": cpu[label] * 1e6,
+            "of_update_item": cpu[label] / cpu["boto3 UpdateItem"],
         }
-        for kind, same in kinds.items()
+        for label, same in groups.items()
     ]
 
 
-def tables(rows: Sequence[dict[str, Any]], writes: Sequence[dict[str, Any]]) -> str:
-    """Return both tables as text."""
-    read = [
-        (
-            row["workload"],
-            row["consumer"],
-            *(f"{row[name]:,.0f}" for name in ("min", "median", "max")),
-            *(f"{row[name]:.2f}" for name in ("of_raw", "cpu_us", "process_cpu_us")),
-            f"{row['requests']:,.0f}" if row["requests"] else "-",
-            f"{row['events_per_write']:.1f}" if row["events_per_write"] else "-",
-            f"{row['peak_mb']:.0f}",
-            f"{row['start_s']:.1f}",
+def decode_summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return a row for each kind of payload: us of CPU an event, medians over the rounds."""
+    rows = []
+    for label in dict.fromkeys(run.label for run in runs):
+        ours, each = (
+            {r.round: r.cpu_s / r.events * 1e6 for r in runs if (r.kind, r.label) == (kind, label)}
+            for kind in ("decode", "decode-each")
         )
-        for row in rows
-    ]
-    written = [
-        (
-            row["written_by"],
-            f"{row['counters_per_s']:,.0f}",
-            f"{row['cpu_us']:.1f}",
-            "1" if row["of_update_item"] == 1 else f"1/{1 / row['of_update_item']:.0f}",
+        if ours.keys() != each.keys():  # the last round did not end
+            continue
+        rows.append(
+            {
+                "payloads": label,
+                "cpu_us": median(ours.values()),
+                "each_us": median(each.values()),
+                "times": median(each[number] / us for number, us in ours.items()),
+            }
         )
-        for row in writes
+    return rows
+
+
+def tables(results: dict[str, Any]) -> str:
+    """Return all that was measured as text."""
+    parts = [
+        _plain(_READ, [*map(_read, results["rows"])], 2) if results["rows"] else "",
+        _plain(_WRITE, [*map(_written, results["writes"])], 1) if results["writes"] else "",
+        _plain(_DECODE, [*map(_decoded, results["decode"])], 1) if results["decode"] else "",
+        _plain(_FRESH, [*map(_fresh, results["freshness"])], 0) if results["freshness"] else "",
+        *_lines(results),
     ]
-    return f"{_plain(_HEADINGS, read, 2)}\n\n{_plain(_WRITE_HEADINGS, written, 1)}\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _read(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row["case"],
+        row["consumer"],
+        *(f"{row[name]:,.0f}" for name in ("min", "median", "max")),
+        f"{row['of_raw']:.{3 if row['of_raw'] < 0.1 else 2}f}",
+        *(f"{row[name]:.2f}" for name in ("cpu_us", "process_cpu_us")),
+        f"{row['write_us']:,.0f}" if row["write_us"] else "-",
+        f"{row['requests']:,.0f}" if row["requests"] else "-",
+        f"{row['events_per_write']:,.1f}" if row["events_per_write"] else "-",
+        f"{row['peak_mb']:.0f}",
+        f"{row['start_s']:.1f}",
+    )
+
+
+def _written(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row["written_by"],
+        f"{row['counters_per_s']:,.0f}",
+        f"{row['cpu_us']:.1f}",
+        "1" if row["of_update_item"] == 1 else f"1/{1 / row['of_update_item']:.0f}",
+    )
+
+
+def _decoded(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row["payloads"],
+        f"{row['cpu_us']:.2f}",
+        f"{row['each_us']:.2f}",
+        f"{row['times']:.2f}",
+    )
+
+
+def _fresh(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{row['load']:,}",
+        row["guarantee"],
+        *(f"{row[name]:.2f}" for name in ("p50_s", "p99_s", "max_s")),
+        f"{row['cpu_us']:.1f}",
+        f"{row['of_core']:.0%}",
+    )
+
+
+def _lines(results: dict[str, Any]) -> list[str]:
+    idle, start = results["idle"], results["start"]
+    lines = []
+    if idle:
+        lines.append(
+            f"idle for {idle['seconds']:.0f} s: {idle['of_core']:.2%} of a core, "
+            f"{idle['peak_bytes'] / 1e6:.0f} MB"
+        )
+    if start:
+        lines.append(
+            f"cold start to the first commit, without the join: {start['own_s']:.2f} s, "
+            f"of which {start['window_ms'] / 1000:g} s are the window\n"
+            f"  process to subscribe {start['imports_s']:.2f} s, join {start['join_s']:.2f} s, "
+            f"first event {start['read_s']:.2f} s, first commit {start['write_s']:.2f} s\n"
+            f"dynatomic --help: {start['help_s']:.2f} s"
+        )
+    lines += [f"skipped: {label}: {why}" for label, why in results["skipped"].items()]
+    return lines
+
+
+def _median(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return median(found) if found else None
 
 
 def _plain(headings: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> str:

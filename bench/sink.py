@@ -1,9 +1,11 @@
 """A DynamoDB endpoint that counts what it is sent and keeps nothing, in a process of its own.
 
-It answers DescribeTable, BatchExecuteStatement and UpdateItem over keep-alive HTTP/1.1, as
-quickly as Python can, and refuses what DynamoDB would refuse for its form: an unsigned request,
-no JSON, too many statements, a statement without its parameters. ``GET /take`` returns the counts
-since the last one. `Sink` starts it; it ends when its standard input is closed.
+It answers DescribeTable, BatchExecuteStatement, UpdateItem and BatchWriteItem over keep-alive
+HTTP/1.1, as quickly as Python can, and refuses what DynamoDB would refuse for its form: an
+unsigned request, no JSON, too many statements, a statement without its parameters. ``GET /take``
+returns the counts since the last one. After ``GET /watch`` it also notes when which counter was
+added to, which ``GET /arrivals`` returns. `Sink` starts it; it ends when its standard input is
+closed.
 """
 
 import asyncio
@@ -12,34 +14,30 @@ import json
 import re
 import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
 from itertools import count
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self, cast
 
+from bench.judge import OVERWRITING, Added, MalformedError, judge
 from consumer.embedded import free_port
 from consumer.errors import UnavailableError
-from consumer.row import KeySchema
-from consumer.statements import BATCH
-
-KEYS: Final = KeySchema("pk", "S", None, None)
-"""The keys of each of its tables: any name is a table."""
 
 ROOT: Final = Path(__file__).parents[1]
 """Where ``python -m bench...`` finds its modules."""
 
-_UPDATE_ITEM: Final = frozenset({"TableName", "Key", "UpdateExpression"})
-_TYPES: Final = frozenset({"S", "N"})
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _TARGET: Final = re.compile(rb"\r\nx-amz-target: *DynamoDB_20120810\.(\w+)", re.IGNORECASE)
-_NAME: Final = re.compile(r"'([^']+)': \?")
 _SIGNATURE: Final = re.compile(rb"\r\nauthorization: *AWS4-HMAC-SHA256 .*Signature=", re.IGNORECASE)
+_sum = itemgetter(1)
 _PHRASES: Final = {200: "OK", 400: "Bad Request"}
 
 
-class MalformedError(Exception):
-    """A request that DynamoDB would refuse for its form; the text says why."""
+Arrival = tuple[float, str, int]
+"""The clock of all processes, the key of an item, and what was added to its counters."""
 
 
 @dataclass(slots=True)
@@ -56,85 +54,11 @@ class Counts:
     reason: str = ""
 
 
-def judge(operation: str, body: bytes) -> tuple[int, int, dict[str, Any]]:
-    """Return how many statements a request has, what they add, and its answer.
-
-    Raises `MalformedError`.
-    """
-    try:
-        request = json.loads(body)
-    except ValueError:
-        raise MalformedError("the body is no JSON") from None
-    if not isinstance(request, dict):
-        raise MalformedError("the body is no object")
-    if operation == "BatchExecuteStatement":
-        statements = request.get("Statements")
-        if not isinstance(statements, list) or not 1 <= len(statements) <= BATCH:
-            raise MalformedError(f"Statements is no list of 1 to {BATCH}")
-        added = sum(map(_added, statements))
-        return len(statements), added, {"Responses": [{}] * len(statements)}
-    if operation == "UpdateItem":
-        values = request.get("ExpressionAttributeValues")
-        if not isinstance(values, dict) or not {"TableName", "Key", "UpdateExpression"} <= {
-            *request
-        }:
-            raise MalformedError("UpdateItem without table, key, expression or values")
-        return 1, sum(map(_number, values.values())), {}
-    if operation == "DescribeTable":
-        return 0, 0, _description(request.get("TableName"))
-    raise MalformedError(f"{operation or 'no operation'} is not served here")
-
-
 def _operation(head: bytes) -> str:
     if not _SIGNATURE.search(head):
         raise MalformedError("the request is not signed")
     found = _TARGET.search(head)
     return found[1].decode() if found else ""
-
-
-def _added(statement: Any) -> int:
-    if not isinstance(statement, dict):
-        raise MalformedError("a statement is no object")
-    text, parameters = statement.get("Statement"), statement.get("Parameters")
-    if not isinstance(text, str) or not text.startswith(("UPDATE ", "INSERT ")):
-        raise MalformedError("a statement is neither UPDATE nor INSERT")
-    if not isinstance(parameters, list) or not parameters or text.count("?") != len(parameters):
-        raise MalformedError("a statement's parameters are not as many as its question marks")
-    numbers = [_number(value) for value in parameters]
-    if text.startswith("INSERT "):
-        names = _NAME.findall(text)
-        return sum(
-            n for name, n in zip(names, numbers, strict=True) if not name.startswith("fence_")
-        )
-    return sum(numbers[: text.count('"+?')])  # the others are a fence's offsets
-
-
-def _number(value: Any) -> int:
-    """Return a number's value, and 0 for a string; keys are strings here, sums are numbers."""
-    if not isinstance(value, dict) or len(value) != 1:
-        raise MalformedError("a parameter is no attribute value")
-    ((kind, content),) = value.items()
-    if kind not in _TYPES or not isinstance(content, str):
-        raise MalformedError("a parameter is neither a string nor a number")
-    try:
-        return int(content) if kind == "N" else 0
-    except ValueError:
-        raise MalformedError("a number is no integer") from None
-
-
-def _description(name: Any) -> dict[str, Any]:
-    if not isinstance(name, str):
-        raise MalformedError("DescribeTable without a table")
-    return {
-        "Table": {
-            "TableName": name,
-            "TableStatus": "ACTIVE",
-            "AttributeDefinitions": [
-                {"AttributeName": KEYS.hash_name, "AttributeType": KEYS.hash_type}
-            ],
-            "KeySchema": [{"AttributeName": KEYS.hash_name, "KeyType": "HASH"}],
-        }
-    }
 
 
 class Counter:
@@ -144,25 +68,47 @@ class Counter:
         """Begin at nothing."""
         self._counts = Counts()
         self._numbers = count(1)
+        self._arrivals: list[Arrival] | None = None
+        self._totals: dict[str, int] = {}
 
     def answer(self, head: bytes, body: bytes) -> bytes:
         """Return the response to one request."""
         if head.startswith(b"GET /take "):
-            counts, self._counts = self._counts, Counts()
+            counts, self._counts, self._totals = self._counts, Counts(), {}
             return self._response(200, asdict(counts))
+        if head.startswith(b"GET /count "):
+            return self._response(200, asdict(self._counts))
+        if head.startswith(b"GET /watch "):
+            self._arrivals = []
+            return self._response(200, {})
+        if head.startswith(b"GET /arrivals "):
+            arrivals, self._arrivals = self._arrivals, None
+            return self._response(200, arrivals)
         try:
-            statements, added, answer = judge(_operation(head), body)
+            operation = _operation(head)
+            added, answer = judge(operation, body)
         except MalformedError as error:
             self._counts.refused += 1
             self._counts.reason = self._counts.reason or str(error)
             kind = "com.amazon.coral.validate#ValidationException"
             return self._response(400, {"__type": kind, "message": str(error)})
-        self._counts.requests += statements > 0
-        self._counts.statements += statements
-        self._counts.added += added
+        if operation == OVERWRITING:
+            added = [*map(self._difference, added)]
+        self._counts.requests += bool(added)
+        self._counts.statements += len(added)
+        self._counts.added += sum(map(_sum, added))
+        if self._arrivals is not None:
+            now = time.monotonic()
+            self._arrivals += [(now, *each) for each in added]
         return self._response(200, answer)
 
-    def _response(self, status: int, content: dict[str, Any]) -> bytes:
+    def _difference(self, put: Added) -> Added:
+        """Return what a total adds to the last one of its key."""
+        key, total = put
+        before, self._totals[key] = self._totals.get(key, 0), total
+        return key, total - before
+
+    def _response(self, status: int, content: object) -> bytes:
         body = json.dumps(content, separators=(",", ":")).encode()
         head = (
             f"HTTP/1.1 {status} {_PHRASES[status]}\r\n"
@@ -231,10 +177,25 @@ class Sink:
 
     def take(self) -> Counts:
         """Return what came since the last call."""
-        connection = http.client.HTTPConnection(*self._address, timeout=10)
+        return Counts(**self._get("/take"))
+
+    def count(self) -> Counts:
+        """Return what came since the last `take`."""
+        return Counts(**self._get("/count"))
+
+    def watch(self) -> None:
+        """Note from now on when what arrives."""
+        self._get("/watch")
+
+    def arrivals(self) -> list[Arrival]:
+        """Return what arrived since `watch`, in order, and stop noting it."""
+        return [tuple(each) for each in self._get("/arrivals")]
+
+    def _get(self, path: str) -> Any:
+        connection = http.client.HTTPConnection(*self._address, timeout=30)
         try:
-            connection.request("GET", "/take")
-            return Counts(**json.loads(connection.getresponse().read()))
+            connection.request("GET", path)
+            return json.loads(connection.getresponse().read())
         finally:
             connection.close()
 

@@ -2,24 +2,37 @@
 
 import asyncio
 import http.client
+import io
 import json
 import os
+import re
 import sys
+from collections import Counter as Tally
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
+import fastavro
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from bench import measure, report
-from bench.child import Plan
-from bench.measure import Run
-from bench.sink import Connection, Counter, Counts, MalformedError, Sink, judge
+from bench import plan, plots, report
+from bench.broker import KeptKafka
+from bench.child import DEAD_LETTERS, Plan
+from bench.freshness import ages_of
+from bench.judge import MalformedError, judge
+from bench.measure import Bench, Run
+from bench.peers import Peer, Skip
+from bench.sink import Connection, Counter, Counts, Sink
+from bench.topics import Topic, Topics, fill
+from bench.workloads import CASES, OTHERS, WRITER_SCHEMA, Case, Reader, Workload
 from consumer.embedded import Embedded
+from consumer.emit import message_key
 from consumer.errors import DynatomicError
-from tests.conftest import HasBootstrapServers, Spawn, make_client, unique
+from consumer.row import Row, encode, load_writer_schema, schema
+from tests.conftest import HasBootstrapServers, Spawn, _unless_missing, make_client, unique
 
 UPDATE = 'UPDATE "T" SET "count"="count"+? WHERE "pk"=?'
 SIGNED = (
@@ -75,6 +88,11 @@ def sink() -> Iterator[Sink]:
             "no integer",
         ),
         ("UpdateItem", b'{"TableName": "T"}', "without table"),
+        (
+            "UpdateItem",
+            b'{"TableName": "T", "Key": {}, "ExpressionAttributeValues": {}}',
+            "without table",
+        ),
         ("DescribeTable", b"{}", "without a table"),
         ("PutItem", b"{}", "not served"),
     ],
@@ -101,6 +119,24 @@ def test_the_sink_counts_what_boto3_sends(sink: Sink) -> None:
     assert "x-amzn-requestid" in answered["ResponseMetadata"]["HTTPHeaders"]
     assert sink.take() == Counts(requests=2, statements=26, added=sum(range(25)) - 7)
     assert sink.take() == Counts()
+    client.close()
+
+
+def test_the_sink_notes_what_arrives_while_it_is_watched(sink: Sink) -> None:
+    client = make_client(sink.endpoint_url)
+    insert = {
+        "Statement": "INSERT INTO \"T\" VALUE {'pk': ?, 'count': ?, 'fence_0a_1': ?}",
+        "Parameters": [{"S": "b"}, {"N": "3"}, {"N": "99"}],
+    }
+    client.batch_execute_statement(Statements=cast("Any", [statement(7, "not noted")]))
+    sink.watch()
+    client.batch_execute_statement(Statements=cast("Any", [statement(2, "a"), insert]))
+    client.batch_execute_statement(Statements=cast("Any", [statement(5, "a")]))
+    assert sink.count() == sink.count() == Counts(requests=3, statements=4, added=17)
+    arrivals = sink.arrivals()
+    assert [(key, added) for _, key, added in arrivals] == [("a", 2), ("b", 3), ("a", 5)]
+    assert sorted(when for when, _, _ in arrivals) == [when for when, _, _ in arrivals]
+    assert arrivals[0][0] == arrivals[1][0] < arrivals[2][0]
     client.close()
 
 
@@ -137,16 +173,148 @@ def test_requests_are_cut_however_they_arrive(size: int) -> None:
     assert Counts(**json.loads(taken)) == Counts(requests=3, statements=6, added=15)
 
 
+# --- what is in the topics ---------------------------------------------------------------------
+
+WORKLOADS = list(dict.fromkeys([*(c.workload for c in CASES), *plan.DECODED.values()]))
+
+
+def decoded(payload: bytes, written: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", fastavro.schemaless_reader(io.BytesIO(payload), written, None))
+
+
+@pytest.mark.parametrize(
+    "workload", [replace(w, counters=min(w.counters, 2000)) for w in WORKLOADS]
+)
+def test_messages_are_what_an_emitter_would_send(workload: Workload) -> None:
+    messages = list(chain.from_iterable(workload.messages(2500)))
+    with_id = workload.never_repeats == "id"
+    written = load_writer_schema(WRITER_SCHEMA) if with_id else schema()
+    read = [decoded(payload, written) for payload, _ in messages]
+    rows = [Row(*map(fields.__getitem__, Row._fields)) for fields in read]
+    assert sum(row.incr for row in rows) == workload.total(2500)
+    assert {row.incr for row in rows} == set(range(1, workload.max_incr + 1))
+    expected = [encode(row) + b"\x18%012d" % n * with_id for n, row in enumerate(rows)]
+    assert [payload for payload, _ in messages] == expected
+    keys = [message_key(row) if workload.keyed else None for row in rows]
+    assert [key for _, key in messages] == keys
+    most = Tally(row.key for row in rows).most_common(1)[0][1]
+    if workload.never_repeats == "key":
+        assert most == 1
+    elif workload.counters > 1000:
+        assert (most > 50) == (workload.distribution == "zipf")
+
+
+def test_topics_with_other_events_are_told_apart() -> None:
+    assert len({workload.content() for workload in WORKLOADS}) == len(WORKLOADS)
+
+
+def test_a_topic_is_filled_once_and_again_if_it_is_not_whole(
+    kafka_real: HasBootstrapServers,
+) -> None:
+    servers = kafka_real.bootstrap_servers
+    said: list[str] = []
+    first, again = Topics(servers, said.append), Topics(servers, said.append)
+    workload = Workload(counters=7, partitions=3)
+    try:
+        topic = first.get(workload, 300)
+        assert first.get(workload, 300) is topic
+        assert again.get(workload, 300) == topic
+        assert len(said) == 1
+        fill(servers, topic.name, workload, 1)  # now it has one too many
+        third = Topics(servers, said.append)
+        refilled = third.get(workload, 300)
+        assert refilled.name != topic.name
+        assert topic.name not in names(servers)
+        with third.empty(workload) as empty:
+            assert empty.name in names(servers)
+        assert empty.name not in names(servers)
+        third.delete()
+        assert refilled.name not in names(servers)
+    finally:
+        AdminClient({"bootstrap.servers": servers}).delete_topics([DEAD_LETTERS])
+
+
+def names(bootstrap_servers: str) -> set[str]:
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    return set(admin.list_topics(timeout=10).topics)
+
+
+def test_a_kept_broker_finds_its_topics_again(tmp_path: Path) -> None:
+    found = []
+    for _ in range(2):
+        said: list[str] = []
+        with _unless_missing("real Kafka", lambda: KeptKafka(tmp_path)) as kafka:
+            found.append((Topics(kafka.bootstrap_servers, said.append).get(Workload(), 100), said))
+    (first, filled), (second, nothing) = found
+    assert first == second
+    assert (len(filled), len(nothing)) == (1, 0)
+
+
+# --- ages --------------------------------------------------------------------------------------
+
+
+def test_the_nth_unit_of_a_counter_is_the_nth_event_sent_to_it() -> None:
+    workload = Workload(counters=2, distribution="uniform")
+    (choices,) = workload.choices(4)
+    ticks = [(10.0, 1), (20.0, 3), (30.0, 4)]
+    sent = list(zip(choices, (10.0, 20.0, 20.0, 30.0), strict=True))
+    assert {choice for choice, _ in sent} == {0, 1}
+    arrivals, expected = [], []
+    for when, counter in ((40.0, 1), (50.0, 0)):
+        mine = [at for choice, at in sent if choice == counter]
+        arrivals.append((when, f"key-{counter}", len(mine)))
+        expected += [(at, when - at) for at in mine]
+    assert list(ages_of(workload, ticks, arrivals)) == expected
+    with pytest.raises(DynatomicError, match="a counter was added"):
+        list(ages_of(workload, ticks, [*arrivals, (60.0, "key-0", 1)]))
+    with pytest.raises(DynatomicError, match="of 4 events did not arrive"):
+        list(ages_of(workload, ticks, arrivals[:1]))
+
+
+# --- the plan ----------------------------------------------------------------------------------
+
+
+def test_the_whole_benchmark_takes_at_most_25_minutes() -> None:
+    first, *rest = plan.text(plan.options([])).splitlines()
+    found = re.fullmatch(r"3 rounds of each, about (\d+) min:", first)
+    assert found
+    assert int(found[1]) <= 25
+    assert [line.split()[0] for line in rest] == [*(c.name for c in CASES), *OTHERS]
+
+
+def test_only_what_is_named_is_run() -> None:
+    options = plan.options(["--only", "idle", "10k-zipf", "--rounds", "5", "--quick"])
+    assert [case.name for case in options.cases] == ["10k-zipf"]
+    assert options.others == ("idle",)
+    assert options.size == replace(plan.QUICK, rounds=5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--rounds", "0"], "must be at least 1"),
+        (["--only", "nothing"], "invalid choice: 'nothing'"),
+        (["--keep", "x", "--bootstrap-servers", "y"], "not allowed with"),
+    ],
+)
+def test_the_command_refuses_nonsense(
+    arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        plan.options(arguments)
+    assert ended.value.code == 2
+    assert why in capsys.readouterr().err
+
+
 # --- the report --------------------------------------------------------------------------------
 
 
 def run(kind: str, window_ms: int, number: int, seconds: float) -> Run:
     ours = kind == "run"
     return Run(
-        workload="constant",
+        case="10k-zipf",
         kind=kind,
-        window_ms=window_ms,
-        guarantee="exactly-once" if ours else "",
+        label=f"{window_ms / 1000:g} s, exactly-once" if ours else "raw consume()",
         round=number,
         events=1_000_000,
         start_s=0.5,
@@ -156,6 +324,8 @@ def run(kind: str, window_ms: int, number: int, seconds: float) -> Run:
         peak_bytes=number * 50_000_000,
         requests=800 if ours else 0,
         statements=20_000 if ours else 0,
+        window_ms=window_ms,
+        guarantee="exactly-once" if ours else "",
     )
 
 
@@ -169,105 +339,268 @@ def test_a_ratio_is_to_the_raw_run_of_the_same_round() -> None:
     assert (ours["min"], ours["median"], ours["max"]) == (200_000, 250_000, 250_000)
     assert ours["of_raw"] == 0.5  # of 0.25, 0.5 and 0.8
     assert (raw["events_per_write"], ours["events_per_write"]) == (None, 50)
+    assert (raw["write_us"], ours["write_us"]) == (None, 100)
     assert (raw["cpu_us"], ours["cpu_us"], ours["process_cpu_us"]) == (1, 2, 2.5)
     assert (ours["peak_mb"], ours["consumer"]) == (150, "1 s, exactly-once")
 
 
+def written(kind: str, label: str, events: int, cpu_s: float) -> Run:
+    made = replace(run("run", 0, 1, 1.0), case="write", kind=kind, label=label, events=events)
+    return replace(made, cpu_s=cpu_s)
+
+
+def measured() -> dict[str, Any]:
+    """Return results as they are stored, of every kind."""
+    peer = replace(run("run", 5000, 1, 50.0), kind="peer", label="a peer", guarantee="")
+    runs = [run("raw", 0, 1, 1.0), run("run", 1000, 1, 2.5), run("run", 5000, 1, 2.0), peer]
+    backlog = [replace(each, case="backlog-5x") for each in runs[:3]]
+    uniform = [replace(each, case="1m-uniform") for each in runs[:2]]
+    read = [("decode", 1.0), ("decode-each", 3.0)]
+    return {
+        "rows": report.summary([*runs, *backlog, *uniform]),
+        "cases": {case.name: asdict(case) for case in CASES},
+        "writes": report.write_summary(
+            [
+                written("write", "batches", 1_000_000, 20.0),
+                written("update-item", "boto3 UpdateItem", 1000, 0.8),
+            ]
+        ),
+        "decode": report.decode_summary(
+            [replace(run(kind, 0, 1, 1.0), label="ids", cpu_s=cpu) for kind, cpu in read]
+        ),
+        "freshness": [
+            {
+                "load": load,
+                "guarantee": guarantee,
+                "window_ms": 1000,
+                "p50_s": 0.5,
+                "p99_s": 1.0625,
+                "max_s": 1.25,
+                "cpu_us": 12.0,
+                "of_core": 0.07,
+            }
+            for load, guarantee in plan.STEADY
+        ],
+        "idle": {"seconds": 20.0, "of_core": 0.004, "peak_bytes": 64_000_000},
+        "start": {
+            "window_ms": 1000,
+            **{f"{part}_s": 0.25 for part in ("imports", "join", "read", "write", "own", "help")},
+        },
+        "skipped": {"another peer": "no go command"},
+    }
+
+
 def test_the_tables_render() -> None:
-    rows = report.summary([run("raw", 0, 1, 1.0), run("run", 5000, 1, 2.5)])
-    writes = report.write_summary(
-        [
-            replace(run("write", 0, 1, 10.0), cpu_s=20.0),
-            replace(run("update-item", 0, 1, 1.0), events=1000, cpu_s=0.8),
-        ]
-    )
-    assert report.tables(rows, writes).splitlines() == [
+    results = measured()
+    results |= {"rows": results["rows"][:4], "freshness": results["freshness"][:1]}
+    assert report.tables(results).splitlines() == [
         (
-            "workload  consumer           events/s min     median        max  of raw  CPU us/event"
-            "  with start  requests  events/write  peak MB  start s"
+            "case      consumer           events/s min     median        max  of raw  CPU us/event"
+            "  with start  CPU us/write  requests  events/write  peak MB  start s"
         ),
         (
-            "constant  raw consume()         1,000,000  1,000,000  1,000,000    1.00          1.00"
-            "        2.50         -             -       50      0.5"
+            "10k-zipf  raw consume()         1,000,000  1,000,000  1,000,000    1.00          1.00"
+            "        2.50             -         -             -       50      0.5"
         ),
         (
-            "constant  5 s, exactly-once       400,000    400,000    400,000    0.40          2.00"
-            "        2.50       800          50.0       50      0.5"
+            "10k-zipf  1 s, exactly-once       400,000    400,000    400,000    0.40          2.00"
+            "        2.50           100       800          50.0       50      0.5"
+        ),
+        (
+            "10k-zipf  5 s, exactly-once       500,000    500,000    500,000    0.50          2.00"
+            "        2.50           100       800          50.0       50      0.5"
+        ),
+        (
+            "10k-zipf  a peer                   20,000     20,000     20,000   0.020          2.00"
+            "        2.50           100       800          50.0       50      0.5"
         ),
         "",
         "written by        counters/s  CPU us/counter  of UpdateItem",
-        "batches              100,000            20.0           1/40",
+        "batches            1,000,000            20.0           1/40",
         "boto3 UpdateItem       1,000           800.0              1",
+        "",
+        "payloads  us/event  each by fastavro  times as fast",
+        "ids           1.00              3.00           3.00",
+        "",
+        "events/s      guarantee  p50 s  p99 s  max s  CPU us/event  CPU of a core",
+        "   1,000  at-least-once   0.50   1.06   1.25          12.0             7%",
+        "",
+        "idle for 20 s: 0.40% of a core, 64 MB",
+        "",
+        ("cold start to the first commit, without the join: 0.25 s, of which 1 s are the window"),
+        ("  process to subscribe 0.25 s, join 0.25 s, first event 0.25 s, first commit 0.25 s"),
+        "dynatomic --help: 0.25 s",
+        "",
+        "skipped: another peer: no go command",
     ]
+
+
+def test_an_interrupted_round_has_tables_too() -> None:
+    batches = [written("write", "batches", 1000, 1.0)]
+    assert report.write_summary(batches) == []
+    assert report.decode_summary([replace(run("decode", 0, 1, 1.0), case="decode")]) == []
+
+
+def test_stored_results_are_drawn_the_same_again(tmp_path: Path) -> None:
+    results = json.loads(json.dumps(measured()))
+    drawn = plots.draw(results, tmp_path / "a")
+    assert [path.name for path in drawn] == [f"{name}.svg" for name in plots.FIGURES]
+    for path in drawn:
+        text = path.read_text()
+        labels = ["exactly-once", *([] if path.stem == "freshness" else ["a peer"])]
+        assert all(label in text for label in labels)
+        # A ground of its own: pages may be dark.
+        assert re.search(r'<g id="patch_1">\s*<path [^>]*style="fill: #ffffff', text)
+    again = plots.draw(results, tmp_path / "b")
+    assert [path.read_bytes() for path in drawn] == [path.read_bytes() for path in again]
+    nothing: dict[str, Any] = {"rows": [], "cases": {}, "freshness": []}
+    assert plots.draw(nothing, tmp_path / "c") == []
 
 
 # --- all of it ---------------------------------------------------------------------------------
 
 
-def filled(embedded: Embedded, workload: measure.Workload, events: int) -> measure.Topic:
+@pytest.fixture(scope="module")
+def dead_letters(embedded: Embedded) -> None:
+    embedded.broker.create_topic(DEAD_LETTERS, 1)
+
+
+@pytest.fixture
+def bench(embedded: Embedded, sink: Sink, dead_letters: None) -> Bench:  # noqa: ARG001 - the topic
+    return Bench(Topics(embedded.bootstrap_servers, print), sink, print, 1000, {})
+
+
+def filled(embedded: Embedded, workload: Workload, events: int) -> Topic:
     name = unique("bench")
-    embedded.broker.create_topic(name, measure.PARTITIONS)
-    embedded.broker.create_topic(f"{name}.dlq", 1)
-    return measure.fill(embedded.bootstrap_servers, name, workload, events)
+    embedded.broker.create_topic(name, workload.partitions)
+    fill(embedded.bootstrap_servers, name, workload, events)
+    return Topic(workload, name, events)
 
 
-def test_a_quick_run_counts_every_event(embedded: Embedded, sink: Sink) -> None:
-    topic = filled(embedded, measure.WORKLOADS[1], 3000)
-    said: list[str] = []
-    runs = list(measure.rounds(embedded.bootstrap_servers, sink, [topic], 1, said.append))
-    assert [(r.kind, r.window_ms, r.guarantee) for r in runs] == [
-        ("raw", 0, ""),
-        *(("run", ms, guarantee) for ms in (1000, 5000) for guarantee in measure.GUARANTEES),
-    ]
-    assert len(said) == 5
-    assert [r.requests > 0 for r in runs] == [False, True, True, True, True]
-    for each in runs:
+@pytest.mark.parametrize(
+    "workload",
+    [
+        Workload(max_incr=1000),
+        Workload(counters=1, partitions=2),
+        Workload(keyed=False, max_incr=1000, never_repeats="id"),
+    ],
+    ids=["increments", "empty partitions", "ids"],
+)
+def test_every_event_is_counted(embedded: Embedded, bench: Bench, workload: Workload) -> None:
+    topic = filled(embedded, workload, 2000)
+    raw = bench.raw("case", topic, 1)
+    ours = bench.ours("case", topic, Reader("exactly-once", 1000), 1)
+    assert (raw.requests, ours.requests > 0) == (0, True)
+    assert (raw.label, ours.label) == ("raw consume()", "1 s, exactly-once")
+    for each in (raw, ours):
+        assert (each.events, each.case, each.round) == (2000, "case", 1)
         assert each.seconds > 0
         assert each.process_cpu_s > each.cpu_s > 0
         assert each.peak_bytes > 10_000_000
-        assert each.statements < 3000  # or nothing was summed
-    assert len(report.summary(runs)) == 5
+    assert ours.statements < 2000  # or nothing was summed
 
 
-def test_a_run_that_adds_something_else_is_an_error(embedded: Embedded, sink: Sink) -> None:
-    topic = filled(embedded, measure.WORKLOADS[0], 500)
-    wrong = replace(topic, total=topic.total + 1)
-    with pytest.raises(DynatomicError, match="added 500 to the counters, not 501"):
-        measure.consume(embedded.bootstrap_servers, sink, wrong, "run", Plan(500), 1)
+def test_a_run_that_adds_something_else_is_an_error(embedded: Embedded, bench: Bench) -> None:
+    topic = filled(embedded, Workload(), 500)
+    wrong = bench.child("run", Plan(500, topic=topic.name, group=topic.name, share=4))
+    with pytest.raises(DynatomicError, match="ours added 500 to the counters, not 501"):
+        bench.run(wrong, 501, 500, case="c", kind="run", label="ours", round=1)
 
 
-def test_a_child_that_fails_is_an_error_with_its_reason(sink: Sink) -> None:
+def test_a_child_that_fails_is_an_error_with_its_reason(bench: Bench) -> None:
     with pytest.raises(DynatomicError, match="KeyError: 'nothing'"):
-        measure.write(sink, "nothing", 100, 1)
+        bench.alone("nothing", "x", "x", Plan(), 1)
 
 
-def test_both_ways_of_writing_send_each_counter(sink: Sink) -> None:
-    batches, single = (
-        measure.write(sink, "write", 1000, 1),
-        measure.write(sink, "update-item", 9, 1),
-    )
+def test_both_ways_of_writing_send_each_counter(bench: Bench) -> None:
+    batches, single = bench.write("write", 1000, 1), bench.write("update-item", 9, 1)
     assert (batches.statements, batches.requests) == (1100, 44)  # with a round to warm up
     assert single.statements == single.requests == 59
 
 
-def test_the_command_prints_and_stores_its_results(
+@pytest.mark.parametrize("kind", ["decode", "decode-each"])
+def test_payloads_are_read_without_kafka(bench: Bench, kind: str) -> None:
+    read = bench.decode(kind, "ids", plan.DECODED["an id in each"], 1)
+    assert (read.case, read.kind, read.events, read.requests) == ("decode", kind, 125, 0)
+
+
+def test_a_peer_that_cannot_run_is_skipped_with_a_line_and_not_tried_again(
+    kafka_real: HasBootstrapServers, sink: Sink
+) -> None:
+    tried: list[str] = []
+    said: list[str] = []
+
+    def prepare(name: str, answer: list[str] | Skip) -> Peer:
+        def prepared() -> list[str] | Skip:
+            tried.append(name)
+            return answer
+
+        return Peer(name, name, 50, prepared)
+
+    seen = '{"first": [1, 1], "last": [2, 2], "peak_bytes": 1}'
+    peers = [
+        prepare("absent", Skip("no go command")),
+        prepare("broken", [sys.executable, "-c", "raise SystemExit('it broke')"]),
+        prepare("wrong", [sys.executable, "-c", f"print('noise'); print('{seen}')"]),
+    ]
+    topics = Topics(kafka_real.bootstrap_servers, print)
+    bench = Bench(topics, sink, said.append, 200, {})
+    case = Case("peers", "", peers=True, guarantees=("at-least-once",))
+    try:
+        runs = [run for number in (1, 2) for run in bench.case(case, peers, number)]
+    finally:
+        topics.delete()
+    assert [run.kind for run in runs] == ["raw", "run"] * 2
+    assert tried == ["absent", "broken", "wrong"]
+    assert bench.skipped == {
+        "absent": "no go command",
+        "broken": "it broke",
+        "wrong": "wrong added 0 to the counters, not 100",
+    }
+    assert "skipped: absent: no go command" in said
+
+
+def test_the_command_runs_what_it_is_told_and_stores_its_results(
     kafka_real: HasBootstrapServers, spawn: Spawn, tmp_path: Path
 ) -> None:
     folder = tmp_path / "results"
-    options = ["--events", "2000", "--runs", "1", "--results", str(folder)]
+    before = names(kafka_real.bootstrap_servers)
+    only = ["100-counters", "two-processes", "write", "freshness", "idle", "start"]
+    options = ["--quick", "--events", "2000", "--results", str(folder), "--only", *only]
     servers = ["--bootstrap-servers", kafka_real.bootstrap_servers]
-    child = spawn.command([sys.executable, "-m", "bench", *options, *servers], env=os.environ)
+    child = spawn.command([sys.executable, "-m", "bench", *servers, *options], env=os.environ)
     assert child.wait(100) == 0, child.logs()
+    assert child.stderr.startswith("1 rounds of each, about 1 min:\n  100-counters ")
     (stored,) = folder.glob("*.json")
     results = json.loads(stored.read_text())
-    assert child.stdout == report.tables(results["rows"], results["writes"])
-    assert [run["kind"] for run in results["runs"]].count("run") == 8
+    assert child.stdout == report.tables(results)
+    kinds = [(run["case"], run["kind"], run["processes"]) for run in results["runs"]]
+    assert kinds == [
+        ("100-counters", "raw", 1),
+        *[("100-counters", "run", 1)] * 2,
+        ("two-processes", "raw", 1),
+        ("two-processes", "run", 1),
+        ("two-processes", "run", 2),
+        ("write", "write", 1),
+        ("write", "update-item", 1),
+    ]
     assert results["machine"]["cores"] == os.cpu_count()
-    admin = AdminClient({"bootstrap.servers": kafka_real.bootstrap_servers})
-    assert not [name for name in admin.list_topics(timeout=10).topics if name.startswith("bench-")]
+    (fresh,) = results["freshness"]
+    assert 1000 < fresh["events"] < 3000  # the first second is left out
+    assert 0 < fresh["p50_s"] <= fresh["p99_s"] <= fresh["max_s"]
+    assert results["idle"]["seconds"] >= 1
+    assert 0 < results["idle"]["of_core"] < 1
+    start = results["start"]
+    parts = sum(start[f"{part}_s"] for part in ("imports", "read", "write"))
+    assert start["own_s"] == pytest.approx(parts)
+    assert {path.name for path in folder.glob("*/*.svg")} == {"counters.svg", "freshness.svg"}
+    assert names(kafka_real.bootstrap_servers) == before
 
 
-def test_the_command_refuses_nonsense(spawn: Spawn) -> None:
-    child = spawn.command([sys.executable, "-m", "bench", "--runs", "0"], env=os.environ)
-    assert child.wait() == 2
-    assert "must be at least 1" in child.stderr
+def test_plots_are_drawn_again_from_stored_results(spawn: Spawn, tmp_path: Path) -> None:
+    stored = tmp_path / "results.json"
+    stored.write_text(json.dumps(measured()))
+    command = [sys.executable, "-m", "bench.plots", str(stored), str(tmp_path / "drawn")]
+    child = spawn.command(command, env=os.environ)
+    assert child.wait() == 0, child.logs()
+    assert child.stdout.split() == [str(tmp_path / "drawn" / f"{n}.svg") for n in plots.FIGURES]

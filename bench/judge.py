@@ -1,0 +1,123 @@
+"""Whether a request to DynamoDB is well formed, what it adds, and what its answer is."""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+from consumer.row import KeySchema
+from consumer.statements import BATCH
+
+KEYS: Final = KeySchema("pk", "S", None, None)
+"""The keys of every table: any name is a table."""
+
+Added = tuple[str, int]
+"""The key of an item and what was added to its counters."""
+
+OVERWRITING: Final = "BatchWriteItem"
+"""The operation whose numbers are what its counters are now, not what is added to them."""
+
+_UPDATE: Final = frozenset({"TableName", "UpdateExpression"})
+_TYPES: Final = frozenset({"S", "N"})
+_NAME: Final = re.compile(r"'([^']+)': \?")
+
+
+class MalformedError(Exception):
+    """A request that DynamoDB would refuse for its form; the text says why."""
+
+
+def judge(operation: str, body: bytes) -> tuple[list[Added], dict[str, Any]]:
+    """Return what each statement of a request adds to which key, and its answer.
+
+    With `OVERWRITING` the numbers are totals. Raises `MalformedError`.
+    """
+    try:
+        request = json.loads(body)
+    except ValueError:
+        raise MalformedError("the body is no JSON") from None
+    if not isinstance(request, dict):
+        raise MalformedError("the body is no object")
+    if operation == "BatchExecuteStatement":
+        statements = request.get("Statements")
+        if not isinstance(statements, list) or not 1 <= len(statements) <= BATCH:
+            raise MalformedError(f"Statements is no list of 1 to {BATCH}")
+        return [*map(_added, statements)], {"Responses": [{}] * len(statements)}
+    if operation == "UpdateItem":
+        values = request.get("ExpressionAttributeValues")
+        key = request.get("Key")
+        if (
+            not isinstance(values, dict)
+            or not isinstance(key, dict)
+            or not _UPDATE.issubset(request)
+        ):
+            raise MalformedError("UpdateItem without table, key, expression or values")
+        return [(_key(key.values()), sum(map(_number, values.values())))], {}
+    if operation == OVERWRITING:
+        return _overwritten(request.get("RequestItems")), {"UnprocessedItems": {}}
+    if operation == "DescribeTable":
+        return [], _description(request.get("TableName"))
+    raise MalformedError(f"{operation or 'no operation'} is not served here")
+
+
+def _added(statement: Any) -> Added:
+    if not isinstance(statement, dict):
+        raise MalformedError("a statement is no object")
+    text, parameters = statement.get("Statement"), statement.get("Parameters")
+    if not isinstance(text, str) or not text.startswith(("UPDATE ", "INSERT ")):
+        raise MalformedError("a statement is neither UPDATE nor INSERT")
+    if not isinstance(parameters, list) or not parameters or text.count("?") != len(parameters):
+        raise MalformedError("a statement's parameters are not as many as its question marks")
+    numbers = [_number(value) for value in parameters]
+    if text.startswith("INSERT "):
+        names = _NAME.findall(text)
+        return _key(parameters), sum(
+            n for name, n in zip(names, numbers, strict=True) if not name.startswith("fence_")
+        )
+    # The other numbers are a fence's offsets.
+    return _key(parameters), sum(numbers[: text.count('"+?')])
+
+
+def _overwritten(tables: Any) -> list[Added]:
+    if not isinstance(tables, dict) or not all(isinstance(each, list) for each in tables.values()):
+        raise MalformedError("RequestItems has no lists of requests")
+    puts = [put for each in tables.values() for put in each]
+    if not 1 <= len(puts) <= BATCH:
+        raise MalformedError(f"RequestItems has not 1 to {BATCH} requests")
+    try:
+        items = [put["PutRequest"]["Item"] for put in puts]
+        return [(_key(item.values()), sum(map(_number, item.values()))) for item in items]
+    except (TypeError, KeyError, AttributeError):
+        raise MalformedError("a request puts no item") from None
+
+
+def _key(values: Iterable[dict[str, str]]) -> str:
+    """Return the only string there is: other values are numbers."""
+    return next((value["S"] for value in values if "S" in value), "")
+
+
+def _number(value: Any) -> int:
+    """Return a number's value, and 0 for a string; keys are strings here, sums are numbers."""
+    if not isinstance(value, dict) or len(value) != 1:
+        raise MalformedError("a parameter is no attribute value")
+    ((kind, content),) = value.items()
+    if kind not in _TYPES or not isinstance(content, str):
+        raise MalformedError("a parameter is neither a string nor a number")
+    try:
+        return int(content) if kind == "N" else 0
+    except ValueError:
+        raise MalformedError("a number is no integer") from None
+
+
+def _description(name: Any) -> dict[str, Any]:
+    if not isinstance(name, str):
+        raise MalformedError("DescribeTable without a table")
+    return {
+        "Table": {
+            "TableName": name,
+            "TableStatus": "ACTIVE",
+            "AttributeDefinitions": [
+                {"AttributeName": KEYS.hash_name, "AttributeType": KEYS.hash_type}
+            ],
+            "KeySchema": [{"AttributeName": KEYS.hash_name, "KeyType": "HASH"}],
+        }
+    }

@@ -1,0 +1,145 @@
+"""What a run of the benchmark is asked for, and what it will do, said before it does it."""
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from bench.peers import PEERS
+from bench.workloads import CASES, EVENTS, OTHERS, Case, Workload
+from consumer.settings import ProcessingGuarantee
+
+Loads = tuple[tuple[int, ProcessingGuarantee], ...]
+"""Events/s, and how they are counted."""
+
+STEADY: Final[Loads] = (
+    (1_000, "at-least-once"),
+    (5_000, "at-least-once"),
+    (20_000, "at-least-once"),
+    (50_000, "at-least-once"),
+    (5_000, "exactly-once"),
+)
+"""The loads of `bench.freshness`."""
+
+DECODED: Final = {
+    "increments of 1": Workload(),
+    "increments 1-1000": Workload(max_incr=1000),
+    "an id in each": Workload(max_incr=1000, never_repeats="id"),
+    "another counter in each": Workload(never_repeats="key"),
+}
+"""What payloads `bench.child` decodes without Kafka."""
+
+# What the plan's time is reckoned with, on two cores: events/s and seconds.
+_RAW, _FILLED, _DECODED, _PROCESS_S, _PEER_S = 1_400_000, 600_000, 150_000, 1.2, 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of everything: ``events`` of the ordinary topic, ``rounds`` of each run.
+
+    ``steady_s`` of each of ``loads``, of which the first ``left_out_s`` are left out; ``idle_s``;
+    ``starts`` of a process; counters ``written`` in batches, and ``update_items``.
+    """
+
+    events: int = EVENTS
+    rounds: int = 3
+    loads: Loads = STEADY
+    steady_s: float = 20.0
+    left_out_s: float = 4.0
+    idle_s: float = 20.0
+    starts: int = 5
+    written: int = 100_000
+    update_items: int = 2_000
+
+
+QUICK: Final = Size(20_000, 1, STEADY[:1], 3.0, 1.0, 1.0, 1, 1_000, 20)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says."""
+
+    size: Size
+    cases: tuple[Case, ...]
+    others: tuple[str, ...]
+    bootstrap_servers: str | None
+    keep: Path | None
+    results: Path
+
+
+def options(arguments: Sequence[str] | None = None) -> Options:
+    """Read the command line; ends the process with code 2 and a line where it is wrong."""
+    names = [*(case.name for case in CASES), *OTHERS]
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure the whole way beside raw consume() and other ways to count.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="cases:\n" + "\n".join(f"  {name:16} {about}" for name, about in _about()),
+    )
+    parser.add_argument("--only", nargs="+", choices=names, metavar="CASE", help="see below")
+    parser.add_argument("--events", type=_positive, help=f"events a topic; default {EVENTS:,}")
+    parser.add_argument(
+        "--rounds", type=_positive, help="how often each is run, in turn; default 3"
+    )
+    parser.add_argument("--quick", action="store_true", help="little of everything, once")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--bootstrap-servers", help="a Kafka of your own; default: one is started")
+    place.add_argument("--keep", type=Path, metavar="DIR", help="keep the topics for the next run")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path(__file__).with_name("results"),
+        help="the folder for JSON and plots (%(default)s)",
+    )
+    given = parser.parse_args(arguments)
+    size = QUICK if given.quick else Size()
+    asked = {name: getattr(given, name) for name in ("events", "rounds")}
+    only = names if given.only is None else given.only
+    return Options(
+        size=replace(size, **{name: number for name, number in asked.items() if number}),
+        cases=tuple(case for case in CASES if case.name in only),
+        others=tuple(name for name in OTHERS if name in only),
+        bootstrap_servers=given.bootstrap_servers,
+        keep=given.keep,
+        results=given.results,
+    )
+
+
+def text(options: Options) -> str:
+    """Return what will run, with about how long it takes on two cores, in lines."""
+    seconds = {case.name: _seconds(case, options.size) for case in options.cases}
+    seconds |= {name: _other_seconds(name, options.size) for name in options.others}
+    about = dict(_about())
+    lines = [f"  {name:16} {about[name]} ({s:.0f} s)" for name, s in seconds.items()]
+    minutes = math.ceil(sum(seconds.values()) / 60)
+    return "\n".join([f"{options.size.rounds} rounds of each, about {minutes} min:", *lines])
+
+
+def _about() -> list[tuple[str, str]]:
+    return [*((case.name, case.about) for case in CASES), *OTHERS.items()]
+
+
+def _seconds(case: Case, size: Size) -> float:
+    events = case.share * size.events
+    ours = len(case.readers) * (events / case.expected + _PROCESS_S)
+    peers = len(PEERS) * (_PEER_S * min(1, size.events / EVENTS) + _PROCESS_S) * case.peers
+    return events / _FILLED + size.rounds * (events / _RAW + _PROCESS_S + ours + peers)
+
+
+def _other_seconds(name: str, size: Size) -> float:
+    return {
+        "decode": size.rounds * len(DECODED) * 2 * (size.events / 8 / _DECODED + _PROCESS_S),
+        "write": size.rounds * (size.written / 30_000 + size.update_items / 1000 + 2 * _PROCESS_S),
+        "freshness": len(size.loads) * (size.steady_s + 3),
+        "idle": size.idle_s + 3,
+        "start": size.starts * 3,
+    }[name]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number

@@ -1,0 +1,97 @@
+"""What a process costs apart from its events: to stand idle, to start, to print its help."""
+
+import json
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import Final
+
+from bench.child import Plan
+from bench.measure import Bench
+from bench.sink import ROOT
+from bench.workloads import Workload
+from consumer.errors import DynatomicError
+
+WINDOW_MS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """The CPU time of a consumer with nothing to do, in cores."""
+
+    seconds: float
+    of_core: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The parts of a cold start, in seconds, medians: they are passed one after the other.
+
+    ``imports_s`` is from the start of the process to subscribing, ``join_s`` until partitions are
+    assigned, ``read_s`` until the first event, ``write_s`` until the first commit, of which
+    ``window_ms`` are the window. ``own_s`` is all but the join. ``help_s`` is
+    ``dynatomic --help``.
+    """
+
+    times: int
+    window_ms: int
+    imports_s: float
+    join_s: float
+    read_s: float
+    write_s: float
+    own_s: float
+    help_s: float
+
+
+def idle(bench: Bench, seconds: float) -> Idle:
+    """Let a consumer own the partitions of an empty topic for this long."""
+    with bench.topics.empty(Workload()) as topic:
+        plan = Plan(topic=topic.name, group=topic.name, seconds=seconds)
+        run = bench.alone("idle", "idle", "idle", plan, number=1)
+    found = Idle(run.seconds, run.cpu_s / run.seconds, run.peak_bytes)
+    bench.say(f"idle: {found.of_core:.2%} of a core")
+    return found
+
+
+def start(bench: Bench, times: int) -> Start:
+    """Start a consumer on a small backlog, and print the help, that often."""
+    topic = bench.topics.get(Workload(counters=100), 1000)
+    found = []
+    for _ in range(times):
+        group = f"bench-{uuid.uuid4().hex[:12]}"
+        command = bench.child("start", Plan(topic=topic.name, group=group, window_ms=WINDOW_MS))
+        began = time.monotonic()
+        seen = json.loads(_output(bench, command))
+        moments = [began, *(seen[n] for n in ("subscribed", "assigned", "first", "committed"))]
+        found.append([end - begin for begin, end in pairwise(moments)])
+    imports_s, join_s, read_s, write_s = (median(parts) for parts in zip(*found, strict=True))
+    own_s = median(sum(parts) - parts[1] for parts in found)
+    helps = []
+    for _ in range(times):
+        began = time.monotonic()
+        _output(bench, [sys.executable, "-m", "consumer", "--help"])
+        helps.append(time.monotonic() - began)
+    help_s = median(helps)
+    bench.say(f"start: {own_s:.2f} s of our own to the first commit; --help {help_s:.2f} s")
+    return Start(times, WINDOW_MS, imports_s, join_s, read_s, write_s, own_s, help_s)
+
+
+def _output(bench: Bench, command: list[str]) -> str:
+    ended = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=bench.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if ended.returncode != 0:
+        raise DynatomicError(f"a child ended with {ended.returncode}: {ended.stderr[-3000:]}")
+    return ended.stdout
