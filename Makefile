@@ -2,7 +2,8 @@
 # make test    everything that can be tested on this machine
 # make chaos   the fault campaign: ROUNDS=20 FAULTS=all SEED=random BACKEND=embedded
 #              PROTOCOL=classic GUARANTEE=exactly-once REPORT=file.json
-# make bench   the whole way against raw consume(), on a real broker (Java 17, Maven)
+# make bench   every workload beside raw consume() and other systems, half an hour on two cores
+#              (Java 17, Maven); ARGS=--quick tries it, ARGS=--help says what else it can
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,10 +36,10 @@ chaos: $(VENV)/.developing
 		$(if $(REPORT),--report $(REPORT))
 
 bench: $(VENV)/.developing
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench --keep .servers/bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) .servers .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -1,81 +1,58 @@
-"""``python -m bench``: says what it will run, runs it in turn, prints tables, stores and plots.
+"""``python -m bench``: says what it will run, runs it part by part, prints tables and plots.
 
-A run that fails ends the benchmark, and so does Ctrl-C: what was measured before is printed and
-stored.
+The rounds of a part follow each other, and within a round all of its consumers take turns. A part
+that fails is told and the next one begins; the exit code is 1 then. Ctrl-C ends the benchmark.
+What was measured before either is stored. ``python -m bench report`` makes the page of it.
 """
 
-import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict
 
-from bench import plan, process, report
+from bench import page, parts, plan, plots, process, report
 from bench.broker import KeptKafka
-from bench.freshness import Freshness, steady
+from bench.freshness import steady
 from bench.measure import Bench, Run
+from bench.parts import Part
 from bench.peers import PEERS
 from bench.sink import Sink
 from bench.topics import Topics
+from bench.workloads import Case
 from consumer.errors import DynatomicError
 from tests.servers import KafkaServer
 
 
-@dataclass(slots=True)
-class Measured:
-    """What was measured so far."""
-
-    runs: list[Run] = field(default_factory=list)
-    freshness: list[Freshness] = field(default_factory=list)
-    idle: process.Idle | None = None
-    start: process.Start | None = None
-    skipped: dict[str, str] = field(default_factory=dict)
-
-    def results(self) -> dict[str, Any]:
-        """Return what is stored: the rows of the tables, and the runs that they come from."""
-        apart = {name: [r for r in self.runs if r.case == name] for name in ("write", "decode")}
-        return {
-            "rows": report.summary([r for r in self.runs if r.case not in apart]),
-            "writes": report.write_summary(apart["write"]),
-            "decode": report.decode_summary(apart["decode"]),
-            "freshness": [asdict(each) for each in self.freshness],
-            "idle": asdict(self.idle) if self.idle else None,
-            "start": asdict(self.start) if self.start else None,
-            "skipped": self.skipped,
-            "runs": [asdict(run) for run in self.runs],
-        }
-
-
 def main() -> int:
     """Measure, print and store; return the exit code."""
-    options, machine, measured = plan.options(), report.machine(), Measured()
+    if sys.argv[1:2] == ["report"]:
+        return page.main(sys.argv[2:])
+    options = plan.options()
     _say(plan.text(options))
     code = 0
     try:
-        with _started(options, measured) as bench:
-            _measure(bench, measured, options)
+        with _started(options) as bench:
+            code = _measure(bench, options)
     except DynatomicError as error:
         _say(f"error: {error}")
         code = error.exit_code
     except KeyboardInterrupt:
         _say("interrupted")
         code = 130
-    results = {
-        "machine": machine,
-        "events": options.size.events,
-        "cases": {case.name: asdict(case) for case in options.cases},
-        **measured.results(),
-    }
+    results = parts.merged(parts.load(options.results, _names(options)))
     print(report.tables(results), end="")
-    _store(results, options.results)
+    for drawn in plots.draw(results, options.results):
+        _say(f"drawn: {drawn}")
     return code
 
 
+def _names(options: plan.Options) -> list[str]:
+    return [*(case.name for case in options.cases), *options.others]
+
+
 @contextmanager
-def _started(options: plan.Options, measured: Measured) -> Iterator[Bench]:
+def _started(options: plan.Options) -> Iterator[Bench]:
     with ExitStack() as stack:
         servers = options.bootstrap_servers
         if servers is None:
@@ -86,51 +63,68 @@ def _started(options: plan.Options, measured: Measured) -> Iterator[Bench]:
         if options.bootstrap_servers is not None:
             stack.callback(topics.delete)
         sink = stack.enter_context(Sink())
-        yield Bench(topics, sink, _say, options.size.events, measured.skipped)
+        yield Bench(topics, sink, _say, options.size.events, {})
 
 
-def _measure(bench: Bench, measured: Measured, options: plan.Options) -> None:
-    size, others = options.size, options.others
-    for number in range(1, size.rounds + 1):
-        measured.runs.extend(_round(bench, options, number))
-    if "freshness" in others:
-        measured.freshness.extend(
-            steady(bench, load, guarantee, size.steady_s, size.left_out_s)
-            for load, guarantee in size.loads
-        )
-    if "idle" in others:
-        measured.idle = process.idle(bench, size.idle_s)
-    if "start" in others:
-        measured.start = process.start(bench, size.starts)
+def _measure(bench: Bench, options: plan.Options) -> int:
+    """Measure part by part; return the exit code."""
+    before = parts.load(options.results) if options.resume else []
+    stored = {part.name: part for part in before}
+    cases = {case.name: case for case in options.cases}
+    failed = False
+    for name in _names(options):
+        case = cases.get(name)
+        size = asdict(options.size)
+        part = Part(name, size, asdict(case) if case else None, report.machine())
+        if options.resume and name in stored and stored[name].covers(part):
+            _say(f"{name}: stored before")
+            continue
+        began = time.monotonic()
+        try:
+            for _ in _rounds(bench, part, case, options.size):
+                part.seconds = time.monotonic() - began
+                part.store(options.results)
+            part.complete = True
+        except DynatomicError as error:
+            part.error = str(error).splitlines()[-1]
+            failed = True
+            _say(f"error: {name}: {error}")
+        part.seconds = time.monotonic() - began
+        part.store(options.results)
+        _say(f"{name}: {part.seconds:.0f} s")
+    return int(failed)
 
 
-def _round(bench: Bench, options: plan.Options, number: int) -> Iterator[Run]:
-    for case in options.cases:
+def _rounds(bench: Bench, part: Part, case: Case | None, size: plan.Size) -> Iterator[None]:
+    """Measure a part into it, and tell whenever there is something to store."""
+    if part.name == "freshness":
+        for load, guarantee in size.loads:
+            part.freshness.append(steady(bench, load, guarantee, size.steady_s, size.left_out_s))
+            yield
+    elif part.name == "idle":
+        part.idle = process.idle(bench, size.idle_s)
+    elif part.name == "start":
+        part.start = process.start(bench, size.starts)
+    else:
+        for number in range(1, size.rounds + 1):
+            part.runs.extend(_round(bench, part.name, case, size, number))
+            if case and case.peers:
+                part.skipped = dict(bench.skipped)
+            yield
+
+
+def _round(
+    bench: Bench, name: str, case: Case | None, size: plan.Size, number: int
+) -> Iterator[Run]:
+    if case:
         yield from bench.case(case, PEERS, number)
-    if "decode" in options.others:
+    elif name == "decode":
         for label, workload in plan.DECODED.items():
             for kind in ("decode", "decode-each"):
                 yield bench.decode(kind, label, workload, number)
-    if "write" in options.others:
-        yield bench.write("write", options.size.written, number)
-        yield bench.write("update-item", options.size.update_items, number)
-
-
-def _store(results: dict[str, Any], folder: Path) -> None:
-    """Keep the results, and their plots, in a folder that git does not look into."""
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        (folder / ".gitignore").write_text("*\n")
-    path = folder / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    _say(f"stored in {path}")
-    try:
-        from bench import plots  # noqa: PLC0415 - a benchmark without them is one, too
-    except ImportError as error:
-        _say(f"no plots: {error}; install the dependency group bench")
     else:
-        for drawn in plots.draw(results, path.with_suffix("")):
-            _say(f"drawn: {drawn}")
+        yield bench.write("write", size.written, number)
+        yield bench.write("update-item", size.update_items, number)
 
 
 def _say(line: str) -> None:

@@ -31,6 +31,15 @@ DECODED: Final = {
 }
 """What payloads `bench.child` decodes without Kafka."""
 
+RESULTS: Final = Path(__file__).with_name("results")
+"""The folder of stored results."""
+
+_EPILOG: Final = """\
+`python -m bench report` writes docs/performance.md from what is stored; see its --help.
+
+parts:
+"""
+
 # What the plan's time is reckoned with, on two cores: events/s and seconds.
 _RAW, _FILLED, _DECODED, _PROCESS_S, _PEER_S = 1_400_000, 600_000, 150_000, 1.2, 15.0
 
@@ -67,6 +76,7 @@ class Options:
     bootstrap_servers: str | None
     keep: Path | None
     results: Path
+    resume: bool
 
 
 def options(arguments: Sequence[str] | None = None) -> Options:
@@ -76,9 +86,9 @@ def options(arguments: Sequence[str] | None = None) -> Options:
         prog="python -m bench",
         description="Measure the whole way beside raw consume() and other ways to count.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="cases:\n" + "\n".join(f"  {name:16} {about}" for name, about in _about()),
+        epilog=_EPILOG + "\n".join(f"  {name:16} {about}" for name, about in _about()),
     )
-    parser.add_argument("--only", nargs="+", choices=names, metavar="CASE", help="see below")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="PART", help="see below")
     parser.add_argument("--events", type=_positive, help=f"events a topic; default {EVENTS:,}")
     parser.add_argument(
         "--rounds", type=_positive, help="how often each is run, in turn; default 3"
@@ -90,8 +100,10 @@ def options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--results",
         type=Path,
-        default=Path(__file__).with_name("results"),
-        help="the folder for JSON and plots (%(default)s)",
+        help="the folder for JSON and plots; default: bench/results/full, or quick with --quick",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="leave out parts that the folder has whole"
     )
     given = parser.parse_args(arguments)
     size = QUICK if given.quick else Size()
@@ -103,7 +115,8 @@ def options(arguments: Sequence[str] | None = None) -> Options:
         others=tuple(name for name in OTHERS if name in only),
         bootstrap_servers=given.bootstrap_servers,
         keep=given.keep,
-        results=given.results,
+        results=given.results or RESULTS / ("quick" if given.quick else "full"),
+        resume=given.resume,
     )
 
 

@@ -1,7 +1,5 @@
-"""Draws the plots of stored results: ``python -m bench.plots RESULTS.json DIR``."""
+"""Draws the plots of what was measured."""
 
-import json
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -203,8 +201,3 @@ def _finished(figure: Figure) -> Figure:
     labelled = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
     figure.legend(labelled.values(), labelled.keys(), loc="outside right center")
     return figure
-
-
-if __name__ == "__main__":
-    for drawn in draw(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])):
-        print(drawn)

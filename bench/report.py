@@ -14,6 +14,7 @@ from bench.measure import Run
 _READ: Final = (
     "case",
     "consumer",
+    "events",
     "events/s min",
     "median",
     "max",
@@ -122,21 +123,31 @@ def decode_summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def tables(results: dict[str, Any]) -> str:
     """Return all that was measured as text."""
+    parts = [read_table(results["rows"]), other_tables(results)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def read_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the table of runs that read topics."""
+    return _plain(_READ, [*map(_read, rows)], 2) if rows else ""
+
+
+def other_tables(results: dict[str, Any]) -> str:
+    """Return what else was measured."""
     parts = [
-        _plain(_READ, [*map(_read, results["rows"])], 2) if results["rows"] else "",
         _plain(_WRITE, [*map(_written, results["writes"])], 1) if results["writes"] else "",
         _plain(_DECODE, [*map(_decoded, results["decode"])], 1) if results["decode"] else "",
         _plain(_FRESH, [*map(_fresh, results["freshness"])], 0) if results["freshness"] else "",
         *_lines(results),
     ]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    return "\n\n".join(filter(None, parts))
 
 
 def _read(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["case"],
         row["consumer"],
-        *(f"{row[name]:,.0f}" for name in ("min", "median", "max")),
+        *(f"{row[name]:,.0f}" for name in ("events", "min", "median", "max")),
         f"{row['of_raw']:.{3 if row['of_raw'] < 0.1 else 2}f}",
         *(f"{row[name]:.2f}" for name in ("cpu_us", "process_cpu_us")),
         f"{row['write_us']:,.0f}" if row["write_us"] else "-",

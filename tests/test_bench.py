@@ -19,12 +19,15 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from bench import plan, plots, report
-from bench.broker import KeptKafka
 from bench.child import DEAD_LETTERS, Plan
-from bench.freshness import ages_of
+from bench.freshness import Freshness, ages_of
+from bench.goals import goals
 from bench.judge import MalformedError, judge
 from bench.measure import Bench, Run
-from bench.peers import Peer, Skip
+from bench.page import write
+from bench.parts import NAMES, Part, load, merged
+from bench.peers import PEERS, Peer, Skip
+from bench.process import Idle, Start
 from bench.sink import Connection, Counter, Counts, Sink
 from bench.topics import Topic, Topics, fill
 from bench.workloads import CASES, OTHERS, WRITER_SCHEMA, Case, Reader, Workload
@@ -32,7 +35,7 @@ from consumer.embedded import Embedded
 from consumer.emit import message_key
 from consumer.errors import DynatomicError
 from consumer.row import Row, encode, load_writer_schema, schema
-from tests.conftest import HasBootstrapServers, Spawn, _unless_missing, make_client, unique
+from tests.conftest import HasBootstrapServers, Spawn, make_client, unique
 
 UPDATE = 'UPDATE "T" SET "count"="count"+? WHERE "pk"=?'
 SIGNED = (
@@ -93,6 +96,9 @@ def sink() -> Iterator[Sink]:
             b'{"TableName": "T", "Key": {}, "ExpressionAttributeValues": {}}',
             "without table",
         ),
+        ("BatchWriteItem", b'{"RequestItems": ["T"]}', "no lists of requests"),
+        ("BatchWriteItem", b'{"RequestItems": {"T": []}}', "not 1 to 25"),
+        ("BatchWriteItem", b'{"RequestItems": {"T": [{"DeleteRequest": {}}]}}', "puts no item"),
         ("DescribeTable", b"{}", "without a table"),
         ("PutItem", b"{}", "not served"),
     ],
@@ -119,6 +125,23 @@ def test_the_sink_counts_what_boto3_sends(sink: Sink) -> None:
     assert "x-amzn-requestid" in answered["ResponseMetadata"]["HTTPHeaders"]
     assert sink.take() == Counts(requests=2, statements=26, added=sum(range(25)) - 7)
     assert sink.take() == Counts()
+    client.close()
+
+
+def test_a_total_that_is_overwritten_adds_its_difference(sink: Sink) -> None:
+    client = make_client(sink.endpoint_url)
+
+    def put(**totals: int) -> None:
+        items = [{"pk": {"S": key}, "count": {"N": str(n)}} for key, n in totals.items()]
+        puts = cast("Any", [{"PutRequest": {"Item": item}} for item in items])
+        answered = client.batch_write_item(RequestItems={"T": puts})
+        assert answered["UnprocessedItems"] == {}
+
+    put(a=5, b=7)
+    put(a=6)
+    assert sink.take() == Counts(requests=2, statements=3, added=6 + 7)
+    put(a=1)
+    assert sink.take() == Counts(requests=1, statements=1, added=1)
     client.close()
 
 
@@ -239,17 +262,6 @@ def names(bootstrap_servers: str) -> set[str]:
     return set(admin.list_topics(timeout=10).topics)
 
 
-def test_a_kept_broker_finds_its_topics_again(tmp_path: Path) -> None:
-    found = []
-    for _ in range(2):
-        said: list[str] = []
-        with _unless_missing("real Kafka", lambda: KeptKafka(tmp_path)) as kafka:
-            found.append((Topics(kafka.bootstrap_servers, said.append).get(Workload(), 100), said))
-    (first, filled), (second, nothing) = found
-    assert first == second
-    assert (len(filled), len(nothing)) == (1, 0)
-
-
 # --- ages --------------------------------------------------------------------------------------
 
 
@@ -274,11 +286,14 @@ def test_the_nth_unit_of_a_counter_is_the_nth_event_sent_to_it() -> None:
 # --- the plan ----------------------------------------------------------------------------------
 
 
-def test_the_whole_benchmark_takes_at_most_25_minutes() -> None:
-    first, *rest = plan.text(plan.options([])).splitlines()
-    found = re.fullmatch(r"3 rounds of each, about (\d+) min:", first)
+@pytest.mark.parametrize(
+    ("arguments", "rounds", "most"), [([], 3, 30), (["--quick"], 1, 3)], ids=["whole", "quick"]
+)
+def test_the_plan_fits_into_its_time(arguments: list[str], rounds: int, most: int) -> None:
+    first, *rest = plan.text(plan.options(arguments)).splitlines()
+    found = re.fullmatch(rf"{rounds} rounds of each, about (\d+) min:", first)
     assert found
-    assert int(found[1]) <= 25
+    assert int(found[1]) <= most
     assert [line.split()[0] for line in rest] == [*(c.name for c in CASES), *OTHERS]
 
 
@@ -287,6 +302,14 @@ def test_only_what_is_named_is_run() -> None:
     assert [case.name for case in options.cases] == ["10k-zipf"]
     assert options.others == ("idle",)
     assert options.size == replace(plan.QUICK, rounds=5)
+    assert options.results == plan.RESULTS / "quick"
+
+
+def test_the_ordinary_case_has_what_is_promised() -> None:
+    size, backlog = plan.Size(), max(case.share for case in CASES)
+    assert size.rounds >= 3
+    assert backlog * size.events == 10_000_000
+    assert 5_000 in {load for load, _ in size.loads}
 
 
 @pytest.mark.parametrize(
@@ -349,78 +372,79 @@ def written(kind: str, label: str, events: int, cpu_s: float) -> Run:
     return replace(made, cpu_s=cpu_s)
 
 
-def measured() -> dict[str, Any]:
-    """Return results as they are stored, of every kind."""
-    peer = replace(run("run", 5000, 1, 50.0), kind="peer", label="a peer", guarantee="")
-    runs = [run("raw", 0, 1, 1.0), run("run", 1000, 1, 2.5), run("run", 5000, 1, 2.0), peer]
-    backlog = [replace(each, case="backlog-5x") for each in runs[:3]]
-    uniform = [replace(each, case="1m-uniform") for each in runs[:2]]
-    read = [("decode", 1.0), ("decode-each", 3.0)]
-    return {
-        "rows": report.summary([*runs, *backlog, *uniform]),
-        "cases": {case.name: asdict(case) for case in CASES},
-        "writes": report.write_summary(
-            [
+def parts_measured() -> list[Part]:
+    """Return a part of every kind."""
+    peer = replace(run("run", 5000, 1, 50.0), kind="peer", label=PEERS[0].label, guarantee="")
+    go = replace(peer, label=PEERS[-1].label, seconds=0.5, cpu_s=0.9)
+    zipf = [run("raw", 0, 1, 1.0), run("run", 1000, 1, 2.5), run("run", 5000, 1, 2.0)]
+    read = [
+        replace(run(kind, 0, 1, 1.0), case="decode", label="an id in each", cpu_s=cpu)
+        for kind, cpu in (("decode", 1.0), ("decode-each", 3.0))
+    ]
+    ages = {"window_ms": 1000, "events": 90, "p50_s": 0.5, "p99_s": 1.0625, "max_s": 1.25}
+    fresh = [
+        Freshness(load, guarantee, **ages, cpu_us=12.0, of_core=0.07)  # type: ignore[arg-type]
+        for load, guarantee in plan.STEADY
+    ]
+    cases = {case.name: asdict(case) for case in CASES}
+
+    def part(name: str, **found: Any) -> Part:
+        return Part(name, {"rounds": 1}, cases.get(name), report.machine(), complete=True, **found)
+
+    def of_case(name: str, runs: list[Run], **found: Any) -> Part:
+        return part(name, runs=[replace(each, case=name) for each in runs], **found)
+
+    ours = replace(run("run", 5000, 1, 2.0), guarantee="at-least-once", label="5 s, at-least-once")
+    return [
+        of_case("10k-zipf", zipf),
+        of_case("1m-uniform", zipf[:2]),
+        of_case("backlog-5x", zipf),
+        of_case("peers", [zipf[0], ours, peer, go], skipped={PEERS[2].label: "no such wheel"}),
+        part("decode", runs=read),
+        part(
+            "write",
+            runs=[
                 written("write", "batches", 1_000_000, 20.0),
                 written("update-item", "boto3 UpdateItem", 1000, 0.8),
-            ]
+            ],
         ),
-        "decode": report.decode_summary(
-            [replace(run(kind, 0, 1, 1.0), label="ids", cpu_s=cpu) for kind, cpu in read]
-        ),
-        "freshness": [
-            {
-                "load": load,
-                "guarantee": guarantee,
-                "window_ms": 1000,
-                "p50_s": 0.5,
-                "p99_s": 1.0625,
-                "max_s": 1.25,
-                "cpu_us": 12.0,
-                "of_core": 0.07,
-            }
-            for load, guarantee in plan.STEADY
-        ],
-        "idle": {"seconds": 20.0, "of_core": 0.004, "peak_bytes": 64_000_000},
-        "start": {
-            "window_ms": 1000,
-            **{f"{part}_s": 0.25 for part in ("imports", "join", "read", "write", "own", "help")},
-        },
-        "skipped": {"another peer": "no go command"},
-    }
+        part("freshness", freshness=fresh),
+        part("idle", idle=Idle(20.0, 0.004, 64_000_000)),
+        part("start", start=Start(5, 1000, *[0.25] * 6)),
+    ]
+
+
+def measured() -> dict[str, Any]:
+    return merged(parts_measured())
 
 
 def test_the_tables_render() -> None:
     results = measured()
-    results |= {"rows": results["rows"][:4], "freshness": results["freshness"][:1]}
+    results |= {"rows": results["rows"][:3], "freshness": results["freshness"][:1]}
     assert report.tables(results).splitlines() == [
         (
-            "case      consumer           events/s min     median        max  of raw  CPU us/event"
-            "  with start  CPU us/write  requests  events/write  peak MB  start s"
+            "case      consumer              events  events/s min     median        max  of raw"
+            "  CPU us/event  with start  CPU us/write  requests  events/write  peak MB  start s"
         ),
         (
-            "10k-zipf  raw consume()         1,000,000  1,000,000  1,000,000    1.00          1.00"
-            "        2.50             -         -             -       50      0.5"
+            "10k-zipf  raw consume()      1,000,000     1,000,000  1,000,000  1,000,000    1.00"
+            "          1.00        2.50             -         -             -       50      0.5"
         ),
         (
-            "10k-zipf  1 s, exactly-once       400,000    400,000    400,000    0.40          2.00"
-            "        2.50           100       800          50.0       50      0.5"
+            "10k-zipf  1 s, exactly-once  1,000,000       400,000    400,000    400,000    0.40"
+            "          2.00        2.50           100       800          50.0       50      0.5"
         ),
         (
-            "10k-zipf  5 s, exactly-once       500,000    500,000    500,000    0.50          2.00"
-            "        2.50           100       800          50.0       50      0.5"
-        ),
-        (
-            "10k-zipf  a peer                   20,000     20,000     20,000   0.020          2.00"
-            "        2.50           100       800          50.0       50      0.5"
+            "10k-zipf  5 s, exactly-once  1,000,000       500,000    500,000    500,000    0.50"
+            "          2.00        2.50           100       800          50.0       50      0.5"
         ),
         "",
         "written by        counters/s  CPU us/counter  of UpdateItem",
         "batches            1,000,000            20.0           1/40",
         "boto3 UpdateItem       1,000           800.0              1",
         "",
-        "payloads  us/event  each by fastavro  times as fast",
-        "ids           1.00              3.00           3.00",
+        "payloads       us/event  each by fastavro  times as fast",
+        "an id in each      1.00              3.00           3.00",
         "",
         "events/s      guarantee  p50 s  p99 s  max s  CPU us/event  CPU of a core",
         "   1,000  at-least-once   0.50   1.06   1.25          12.0             7%",
@@ -431,8 +455,61 @@ def test_the_tables_render() -> None:
         ("  process to subscribe 0.25 s, join 0.25 s, first event 0.25 s, first commit 0.25 s"),
         "dynatomic --help: 0.25 s",
         "",
-        "skipped: another peer: no go command",
+        "skipped: Quix Streams, batches of 25: no such wheel",
     ]
+
+
+def test_goals_are_reached_and_missed_by_their_own_numbers() -> None:
+    found = {goal.what: (goal.here, goal.wanted, goal.reached) for goal in goals(measured())}
+    assert found == {
+        "counters written with the CPU time of one boto3 UpdateItem": ("40", "at least 40", True),
+        "events/s of one UpdateItem an event": ("25.0 times", "at least 500.0 times", False),
+        "reading payloads, an id in each, beside decoding each": ("3.00", "at least 0.95", True),
+        "p99 s, 5,000 events/s, at-least-once": ("1.06", "at most 1.30", True),
+        "p99 s, 5,000 events/s, exactly-once": ("1.06", "at most 1.30", True),
+        "CPU of a core when idle": ("0.40%", "at most 1.00%", True),
+        "s from start to first commit, without the join, with a 1 s window": (
+            *("0.25", "at most 1.50"),
+            True,
+        ),
+        "s of `dynatomic --help`": ("0.25", "at most 0.25", True),
+    }
+
+
+def test_the_page_says_what_is_missing_and_who_is_ahead(tmp_path: Path) -> None:
+    results = measured()
+    results["parts"][0] |= {"complete": False, "error": "it broke"}
+    page, *drawn = write(results, tmp_path)
+    text = page.read_text()
+    assert {f"performance/{path.name}" for path in drawn} == {*re.findall(r"\((\S+\.svg)\)", text)}
+    assert "- Not whole: 10k-zipf, 1 rounds. it broke\n" in text
+    assert "Not measured here: no such wheel." in text
+    ahead = text.partition("ahead of ours")[2].partition("\n## ")[0]
+    go = "4.0 times our events/s; 0.90 us of CPU an event, ours 2.00"
+    assert f"- *{PEERS[-1].label}*: {go}. {PEERS[-1].about}" in ahead
+    assert PEERS[0].label not in ahead
+    assert (
+        "| events/s of one UpdateItem an event | 25.0 times | at least 500.0 times | missed |"
+        in (text)
+    )
+    assert "$" not in text
+
+
+def test_parts_are_stored_loaded_and_taken_for_done(tmp_path: Path) -> None:
+    stored = parts_measured()
+    for part in reversed(stored):
+        part.store(tmp_path)
+    loaded = load(tmp_path)
+    assert [part.name for part in loaded] == sorted((p.name for p in stored), key=NAMES.index)
+    assert {part.name: part for part in loaded}.keys() == {part.name for part in stored}
+    same = json.loads(json.dumps([asdict(part) for part in loaded]))
+    by_name = sorted(stored, key=lambda part: NAMES.index(part.name))
+    assert same == json.loads(json.dumps([asdict(part) for part in by_name]))
+    assert all(now.covers(then) for now, then in zip(loaded, by_name, strict=True))
+    first, then = loaded[0], by_name[0]
+    assert not first.covers(replace(then, size={"rounds": 2}))
+    assert not replace(first, complete=False).covers(then)
+    assert load(tmp_path, ["idle"])[0].idle == Idle(20.0, 0.004, 64_000_000)
 
 
 def test_an_interrupted_round_has_tables_too() -> None:
@@ -447,7 +524,8 @@ def test_stored_results_are_drawn_the_same_again(tmp_path: Path) -> None:
     assert [path.name for path in drawn] == [f"{name}.svg" for name in plots.FIGURES]
     for path in drawn:
         text = path.read_text()
-        labels = ["exactly-once", *([] if path.stem == "freshness" else ["a peer"])]
+        peer = [] if path.stem == "freshness" else [PEERS[0].label]
+        labels = ["exactly-once", *peer]
         assert all(label in text for label in labels)
         # A ground of its own: pages may be dark.
         assert re.search(r'<g id="patch_1">\s*<path [^>]*style="fill: #ffffff', text)
@@ -480,11 +558,10 @@ def filled(embedded: Embedded, workload: Workload, events: int) -> Topic:
 @pytest.mark.parametrize(
     "workload",
     [
-        Workload(max_incr=1000),
         Workload(counters=1, partitions=2),
         Workload(keyed=False, max_incr=1000, never_repeats="id"),
     ],
-    ids=["increments", "empty partitions", "ids"],
+    ids=["empty partitions", "ids"],
 )
 def test_every_event_is_counted(embedded: Embedded, bench: Bench, workload: Workload) -> None:
     topic = filled(embedded, workload, 2000)
@@ -545,12 +622,12 @@ def test_a_peer_that_cannot_run_is_skipped_with_a_line_and_not_tried_again(
     ]
     topics = Topics(kafka_real.bootstrap_servers, print)
     bench = Bench(topics, sink, said.append, 200, {})
-    case = Case("peers", "", peers=True, guarantees=("at-least-once",))
+    case = Case("peers", "", peers=True, guarantees=())
     try:
         runs = [run for number in (1, 2) for run in bench.case(case, peers, number)]
     finally:
         topics.delete()
-    assert [run.kind for run in runs] == ["raw", "run"] * 2
+    assert [run.kind for run in runs] == ["raw", "raw"]
     assert tried == ["absent", "broken", "wrong"]
     assert bench.skipped == {
         "absent": "no go command",
@@ -565,42 +642,37 @@ def test_the_command_runs_what_it_is_told_and_stores_its_results(
 ) -> None:
     folder = tmp_path / "results"
     before = names(kafka_real.bootstrap_servers)
-    only = ["100-counters", "two-processes", "write", "freshness", "idle", "start"]
+    only = ["100-counters", "write", "freshness", "start"]
     options = ["--quick", "--events", "2000", "--results", str(folder), "--only", *only]
     servers = ["--bootstrap-servers", kafka_real.bootstrap_servers]
     child = spawn.command([sys.executable, "-m", "bench", *servers, *options], env=os.environ)
     assert child.wait(100) == 0, child.logs()
     assert child.stderr.startswith("1 rounds of each, about 1 min:\n  100-counters ")
-    (stored,) = folder.glob("*.json")
-    results = json.loads(stored.read_text())
+    stored = load(folder)
+    assert [part.name for part in stored] == only
+    assert all(part.complete and part.seconds > 0 for part in stored)
+    results = merged(stored)
     assert child.stdout == report.tables(results)
-    kinds = [(run["case"], run["kind"], run["processes"]) for run in results["runs"]]
+    kinds = [(run.case, run.kind) for part in stored for run in part.runs]
     assert kinds == [
-        ("100-counters", "raw", 1),
-        *[("100-counters", "run", 1)] * 2,
-        ("two-processes", "raw", 1),
-        ("two-processes", "run", 1),
-        ("two-processes", "run", 2),
-        ("write", "write", 1),
-        ("write", "update-item", 1),
+        ("100-counters", "raw"),
+        *[("100-counters", "run")] * 2,
+        *[("write", "write"), ("write", "update-item")],
     ]
-    assert results["machine"]["cores"] == os.cpu_count()
+    assert results["parts"][0]["machine"]["cores"] == os.cpu_count()
     (fresh,) = results["freshness"]
     assert 1000 < fresh["events"] < 3000  # the first second is left out
     assert 0 < fresh["p50_s"] <= fresh["p99_s"] <= fresh["max_s"]
-    assert results["idle"]["seconds"] >= 1
-    assert 0 < results["idle"]["of_core"] < 1
     start = results["start"]
     parts = sum(start[f"{part}_s"] for part in ("imports", "read", "write"))
     assert start["own_s"] == pytest.approx(parts)
-    assert {path.name for path in folder.glob("*/*.svg")} == {"counters.svg", "freshness.svg"}
+    assert {path.name for path in folder.glob("*.svg")} == {"counters.svg", "freshness.svg"}
     assert names(kafka_real.bootstrap_servers) == before
-
-
-def test_plots_are_drawn_again_from_stored_results(spawn: Spawn, tmp_path: Path) -> None:
-    stored = tmp_path / "results.json"
-    stored.write_text(json.dumps(measured()))
-    command = [sys.executable, "-m", "bench.plots", str(stored), str(tmp_path / "drawn")]
-    child = spawn.command(command, env=os.environ)
-    assert child.wait() == 0, child.logs()
-    assert child.stdout.split() == [str(tmp_path / "drawn" / f"{n}.svg") for n in plots.FIGURES]
+    again = spawn.command(
+        [sys.executable, "-m", "bench", *servers, *options, "--resume"], env=os.environ
+    )
+    assert again.wait(100) == 0, again.logs()
+    assert [line for line in again.stderr.splitlines() if line.endswith(": stored before")] == [
+        f"{name}: stored before" for name in only
+    ]
+    assert again.stdout == child.stdout

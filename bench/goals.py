@@ -1,0 +1,127 @@
+"""The numbers to reach, each beside what was measured. What was not measured has no line."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+Results = dict[str, Any]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One line of the table."""
+
+    what: str
+    here: str
+    wanted: str
+    reached: bool
+
+
+def goals(results: Results) -> list[Goal]:
+    """Return every goal that there are numbers for."""
+    return [goal for each in _GOALS for goal in each(results)]
+
+
+def ours(
+    results: Results,
+    case: str,
+    window_ms: int,
+    guarantee: str = "at-least-once",
+    processes: int = 1,
+) -> list[Row]:
+    """Return our row of a case, or nothing where it was not measured."""
+    wanted = (case, "run", window_ms, guarantee, processes)
+    names = ("case", "kind", "window_ms", "guarantee", "processes")
+    return [row for row in results["rows"] if tuple(row[name] for name in names) == wanted]
+
+
+def _least(what: str, value: float, bound: float, form: str = "{:.2f}") -> Goal:
+    return Goal(what, form.format(value), f"at least {form.format(bound)}", value >= bound)
+
+
+def _most(what: str, value: float, bound: float, form: str = "{:.2f}") -> Goal:
+    return Goal(what, form.format(value), f"at most {form.format(bound)}", value <= bound)
+
+
+def _speed(results: Results) -> Iterator[Goal]:
+    for what, case, window_ms, bound in (
+        ("events/s of raw, 5 s windows", "10k-zipf", 5000, 0.5),
+        ("events/s of raw, 1 s windows", "10k-zipf", 1000, 0.35),
+        ("events/s of raw, 5 s windows, increments 1-1000", "increments", 5000, 0.45),
+    ):
+        for row in ours(results, case, window_ms):
+            yield _least(what, row["of_raw"], bound)
+    for row in ours(results, "10k-zipf", 5000):
+        yield _most("CPU us an event, 5 s windows", row["cpu_us"], 1.5)
+        for other in ours(results, "10k-zipf", 5000, "exactly-once"):
+            what = "events/s of exactly-once beside at-least-once, 5 s windows"
+            yield _least(what, other["median"] / row["median"], 0.9)
+
+
+def _writing(results: Results) -> Iterator[Goal]:
+    for row in results["writes"]:
+        if row["written_by"] == "batches":
+            what = "counters written with the CPU time of one boto3 UpdateItem"
+            yield _least(what, 1 / row["of_update_item"], 40, "{:.0f}")
+
+
+def _peers(results: Results) -> Iterator[Goal]:
+    for row in ours(results, "peers", 5000):
+        for peer in results["rows"]:
+            for start, bound in (("one UpdateItem an event", 500), ("Quix Streams", 5)):
+                if peer["kind"] == "peer" and peer["consumer"].startswith(start):
+                    times = row["median"] / peer["median"]
+                    yield _least(f"events/s of {peer['consumer']}", times, bound, "{:.1f} times")
+
+
+def _decoding(results: Results) -> Iterator[Goal]:
+    for row in results["decode"]:
+        if row["payloads"] in {"an id in each", "another counter in each"}:
+            what = f"reading payloads, {row['payloads']}, beside decoding each"
+            yield _least(what, row["times"], 0.95)
+
+
+def _memory(results: Results) -> Iterator[Goal]:
+    for row in ours(results, "backlog-5x", 1000):
+        yield _most(f"peak MB, backlog of {row['events']:,}", row["peak_mb"], 250, "{:.0f}")
+        for small in ours(results, "backlog-0.5x", 1000):
+            what = f"peak memory beside that with {small['events']:,}"
+            yield _most(what, row["peak_mb"] / small["peak_mb"], 1.1)
+
+
+def _standing(results: Results) -> Iterator[Goal]:
+    for row in results["freshness"]:
+        if row["load"] == 5000:
+            bound = row["window_ms"] / 1000 + 0.3
+            yield _most(f"p99 s, 5,000 events/s, {row['guarantee']}", row["p99_s"], bound)
+    if idle := results["idle"]:
+        yield _most("CPU of a core when idle", idle["of_core"], 0.01, "{:.2%}")
+
+
+def _two(results: Results) -> Iterator[Goal]:
+    for one in ours(results, "two-processes", 1000):
+        for two in ours(results, "two-processes", 1000, processes=2):
+            yield _least("events/s of two processes beside one", two["median"] / one["median"], 1.7)
+            what = "CPU an event of two processes beside one"
+            yield _most(what, two["cpu_us"] / one["cpu_us"], 1.1)
+
+
+def _starting(results: Results) -> Iterator[Goal]:
+    if start := results["start"]:
+        window = f"{start['window_ms'] / 1000:g} s window"
+        what = f"s from start to first commit, without the join, with a {window}"
+        yield _most(what, start["own_s"], 1.5)
+        yield _most("s of `dynatomic --help`", start["help_s"], 0.25)
+
+
+_GOALS: Final[tuple[Callable[[Results], Iterator[Goal]], ...]] = (
+    _speed,
+    _writing,
+    _peers,
+    _decoding,
+    _memory,
+    _standing,
+    _two,
+    _starting,
+)
