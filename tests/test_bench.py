@@ -5,11 +5,10 @@ import http.client
 import io
 import json
 import os
-import re
 import sys
 from collections import Counter as Tally
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -18,19 +17,16 @@ import fastavro
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from bench import plan, plots, report
+from bench import plan, report
 from bench.child import DEAD_LETTERS, Plan
-from bench.freshness import Freshness, ages_of
-from bench.goals import goals
+from bench.freshness import ages_of
 from bench.judge import MalformedError, judge
-from bench.measure import Bench, Run
-from bench.page import write
-from bench.parts import NAMES, Part, load, merged
-from bench.peers import PEERS, Peer, Skip
-from bench.process import Idle, Start
+from bench.measure import Bench
+from bench.parts import load, merged
+from bench.peers import Peer, Skip
 from bench.sink import Connection, Counter, Counts, Sink
 from bench.topics import Topic, Topics, fill
-from bench.workloads import CASES, OTHERS, WRITER_SCHEMA, Case, Reader, Workload
+from bench.workloads import CASES, WRITER_SCHEMA, Case, Reader, Workload
 from consumer.embedded import Embedded
 from consumer.emit import message_key
 from consumer.errors import DynatomicError
@@ -61,9 +57,6 @@ def request(operation: str, body: bytes) -> bytes:
 def sink() -> Iterator[Sink]:
     with Sink() as started:
         yield started
-
-
-# --- the sink ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -196,8 +189,6 @@ def test_requests_are_cut_however_they_arrive(size: int) -> None:
     assert Counts(**json.loads(taken)) == Counts(requests=3, statements=6, added=15)
 
 
-# --- what is in the topics ---------------------------------------------------------------------
-
 WORKLOADS = list(dict.fromkeys([*(c.workload for c in CASES), *plan.DECODED.values()]))
 
 
@@ -262,9 +253,6 @@ def names(bootstrap_servers: str) -> set[str]:
     return set(admin.list_topics(timeout=10).topics)
 
 
-# --- ages --------------------------------------------------------------------------------------
-
-
 def test_the_nth_unit_of_a_counter_is_the_nth_event_sent_to_it() -> None:
     workload = Workload(counters=2, distribution="uniform")
     (choices,) = workload.choices(4)
@@ -281,261 +269,6 @@ def test_the_nth_unit_of_a_counter_is_the_nth_event_sent_to_it() -> None:
         list(ages_of(workload, ticks, [*arrivals, (60.0, "key-0", 1)]))
     with pytest.raises(DynatomicError, match="of 4 events did not arrive"):
         list(ages_of(workload, ticks, arrivals[:1]))
-
-
-# --- the plan ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("arguments", "rounds", "most"), [([], 3, 30), (["--quick"], 1, 3)], ids=["whole", "quick"]
-)
-def test_the_plan_fits_into_its_time(arguments: list[str], rounds: int, most: int) -> None:
-    first, *rest = plan.text(plan.options(arguments)).splitlines()
-    found = re.fullmatch(rf"{rounds} rounds of each, about (\d+) min:", first)
-    assert found
-    assert int(found[1]) <= most
-    assert [line.split()[0] for line in rest] == [*(c.name for c in CASES), *OTHERS]
-
-
-def test_only_what_is_named_is_run() -> None:
-    options = plan.options(["--only", "idle", "10k-zipf", "--rounds", "5", "--quick"])
-    assert [case.name for case in options.cases] == ["10k-zipf"]
-    assert options.others == ("idle",)
-    assert options.size == replace(plan.QUICK, rounds=5)
-    assert options.results == plan.RESULTS / "quick"
-
-
-def test_the_ordinary_case_has_what_is_promised() -> None:
-    size, backlog = plan.Size(), max(case.share for case in CASES)
-    assert size.rounds >= 3
-    assert backlog * size.events == 10_000_000
-    assert 5_000 in {load for load, _ in size.loads}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "why"),
-    [
-        (["--rounds", "0"], "must be at least 1"),
-        (["--only", "nothing"], "invalid choice: 'nothing'"),
-        (["--keep", "x", "--bootstrap-servers", "y"], "not allowed with"),
-    ],
-)
-def test_the_command_refuses_nonsense(
-    arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        plan.options(arguments)
-    assert ended.value.code == 2
-    assert why in capsys.readouterr().err
-
-
-# --- the report --------------------------------------------------------------------------------
-
-
-def run(kind: str, window_ms: int, number: int, seconds: float) -> Run:
-    ours = kind == "run"
-    return Run(
-        case="10k-zipf",
-        kind=kind,
-        label=f"{window_ms / 1000:g} s, exactly-once" if ours else "raw consume()",
-        round=number,
-        events=1_000_000,
-        start_s=0.5,
-        seconds=seconds,
-        cpu_s=2.0 if ours else 1.0,
-        process_cpu_s=2.5,
-        peak_bytes=number * 50_000_000,
-        requests=800 if ours else 0,
-        statements=20_000 if ours else 0,
-        window_ms=window_ms,
-        guarantee="exactly-once" if ours else "",
-    )
-
-
-def test_a_ratio_is_to_the_raw_run_of_the_same_round() -> None:
-    runs = [
-        *(run("raw", 0, n, s) for n, s in enumerate((1.0, 2.0, 4.0), start=1)),
-        *(run("run", 1000, n, s) for n, s in enumerate((4.0, 4.0, 5.0), start=1)),
-    ]
-    raw, ours = report.summary(runs)
-    assert (raw["min"], raw["median"], raw["max"], raw["of_raw"]) == (250_000, 500_000, 1e6, 1)
-    assert (ours["min"], ours["median"], ours["max"]) == (200_000, 250_000, 250_000)
-    assert ours["of_raw"] == 0.5  # of 0.25, 0.5 and 0.8
-    assert (raw["events_per_write"], ours["events_per_write"]) == (None, 50)
-    assert (raw["write_us"], ours["write_us"]) == (None, 100)
-    assert (raw["cpu_us"], ours["cpu_us"], ours["process_cpu_us"]) == (1, 2, 2.5)
-    assert (ours["peak_mb"], ours["consumer"]) == (150, "1 s, exactly-once")
-
-
-def written(kind: str, label: str, events: int, cpu_s: float) -> Run:
-    made = replace(run("run", 0, 1, 1.0), case="write", kind=kind, label=label, events=events)
-    return replace(made, cpu_s=cpu_s)
-
-
-def parts_measured() -> list[Part]:
-    """Return a part of every kind."""
-    peer = replace(run("run", 5000, 1, 50.0), kind="peer", label=PEERS[0].label, guarantee="")
-    go = replace(peer, label=PEERS[-1].label, seconds=0.5, cpu_s=0.9)
-    zipf = [run("raw", 0, 1, 1.0), run("run", 1000, 1, 2.5), run("run", 5000, 1, 2.0)]
-    read = [
-        replace(run(kind, 0, 1, 1.0), case="decode", label="an id in each", cpu_s=cpu)
-        for kind, cpu in (("decode", 1.0), ("decode-each", 3.0))
-    ]
-    ages = {"window_ms": 1000, "events": 90, "p50_s": 0.5, "p99_s": 1.0625, "max_s": 1.25}
-    fresh = [
-        Freshness(load, guarantee, **ages, cpu_us=12.0, of_core=0.07)  # type: ignore[arg-type]
-        for load, guarantee in plan.STEADY
-    ]
-    cases = {case.name: asdict(case) for case in CASES}
-
-    def part(name: str, **found: Any) -> Part:
-        return Part(name, {"rounds": 1}, cases.get(name), report.machine(), complete=True, **found)
-
-    def of_case(name: str, runs: list[Run], **found: Any) -> Part:
-        return part(name, runs=[replace(each, case=name) for each in runs], **found)
-
-    ours = replace(run("run", 5000, 1, 2.0), guarantee="at-least-once", label="5 s, at-least-once")
-    return [
-        of_case("10k-zipf", zipf),
-        of_case("1m-uniform", zipf[:2]),
-        of_case("backlog-5x", zipf),
-        of_case("peers", [zipf[0], ours, peer, go], skipped={PEERS[2].label: "no such wheel"}),
-        part("decode", runs=read),
-        part(
-            "write",
-            runs=[
-                written("write", "batches", 1_000_000, 20.0),
-                written("update-item", "boto3 UpdateItem", 1000, 0.8),
-            ],
-        ),
-        part("freshness", freshness=fresh),
-        part("idle", idle=Idle(20.0, 0.004, 64_000_000)),
-        part("start", start=Start(5, 1000, *[0.25] * 6)),
-    ]
-
-
-def measured() -> dict[str, Any]:
-    return merged(parts_measured())
-
-
-def test_the_tables_render() -> None:
-    results = measured()
-    results |= {"rows": results["rows"][:3], "freshness": results["freshness"][:1]}
-    assert report.tables(results).splitlines() == [
-        (
-            "case      consumer              events  events/s min     median        max  of raw"
-            "  CPU us/event  with start  CPU us/write  requests  events/write  peak MB  start s"
-        ),
-        (
-            "10k-zipf  raw consume()      1,000,000     1,000,000  1,000,000  1,000,000    1.00"
-            "          1.00        2.50             -         -             -       50      0.5"
-        ),
-        (
-            "10k-zipf  1 s, exactly-once  1,000,000       400,000    400,000    400,000    0.40"
-            "          2.00        2.50           100       800          50.0       50      0.5"
-        ),
-        (
-            "10k-zipf  5 s, exactly-once  1,000,000       500,000    500,000    500,000    0.50"
-            "          2.00        2.50           100       800          50.0       50      0.5"
-        ),
-        "",
-        "written by        counters/s  CPU us/counter  of UpdateItem",
-        "batches            1,000,000            20.0           1/40",
-        "boto3 UpdateItem       1,000           800.0              1",
-        "",
-        "payloads       us/event  each by fastavro  times as fast",
-        "an id in each      1.00              3.00           3.00",
-        "",
-        "events/s      guarantee  p50 s  p99 s  max s  CPU us/event  CPU of a core",
-        "   1,000  at-least-once   0.50   1.06   1.25          12.0             7%",
-        "",
-        "idle for 20 s: 0.40% of a core, 64 MB",
-        "",
-        ("cold start to the first commit, without the join: 0.25 s, of which 1 s are the window"),
-        ("  process to subscribe 0.25 s, join 0.25 s, first event 0.25 s, first commit 0.25 s"),
-        "dynatomic --help: 0.25 s",
-        "",
-        "skipped: Quix Streams, batches of 25: no such wheel",
-    ]
-
-
-def test_goals_are_reached_and_missed_by_their_own_numbers() -> None:
-    found = {goal.what: (goal.here, goal.wanted, goal.reached) for goal in goals(measured())}
-    assert found == {
-        "counters written with the CPU time of one boto3 UpdateItem": ("40", "at least 40", True),
-        "events/s of one UpdateItem an event": ("25.0 times", "at least 500.0 times", False),
-        "reading payloads, an id in each, beside decoding each": ("3.00", "at least 0.95", True),
-        "p99 s, 5,000 events/s, at-least-once": ("1.06", "at most 1.30", True),
-        "p99 s, 5,000 events/s, exactly-once": ("1.06", "at most 1.30", True),
-        "CPU of a core when idle": ("0.40%", "at most 1.00%", True),
-        "s from start to first commit, without the join, with a 1 s window": (
-            *("0.25", "at most 1.50"),
-            True,
-        ),
-        "s of `dynatomic --help`": ("0.25", "at most 0.25", True),
-    }
-
-
-def test_the_page_says_what_is_missing_and_who_is_ahead(tmp_path: Path) -> None:
-    results = measured()
-    results["parts"][0] |= {"complete": False, "error": "it broke"}
-    page, *drawn = write(results, tmp_path)
-    text = page.read_text()
-    assert {f"performance/{path.name}" for path in drawn} == {*re.findall(r"\((\S+\.svg)\)", text)}
-    assert "- Not whole: 10k-zipf, 1 rounds. it broke\n" in text
-    assert "Not measured here: no such wheel." in text
-    ahead = text.partition("ahead of ours")[2].partition("\n## ")[0]
-    go = "4.0 times our events/s; 0.90 us of CPU an event, ours 2.00"
-    assert f"- *{PEERS[-1].label}*: {go}. {PEERS[-1].about}" in ahead
-    assert PEERS[0].label not in ahead
-    assert (
-        "| events/s of one UpdateItem an event | 25.0 times | at least 500.0 times | missed |"
-        in (text)
-    )
-    assert "$" not in text
-
-
-def test_parts_are_stored_loaded_and_taken_for_done(tmp_path: Path) -> None:
-    stored = parts_measured()
-    for part in reversed(stored):
-        part.store(tmp_path)
-    loaded = load(tmp_path)
-    assert [part.name for part in loaded] == sorted((p.name for p in stored), key=NAMES.index)
-    assert {part.name: part for part in loaded}.keys() == {part.name for part in stored}
-    same = json.loads(json.dumps([asdict(part) for part in loaded]))
-    by_name = sorted(stored, key=lambda part: NAMES.index(part.name))
-    assert same == json.loads(json.dumps([asdict(part) for part in by_name]))
-    assert all(now.covers(then) for now, then in zip(loaded, by_name, strict=True))
-    first, then = loaded[0], by_name[0]
-    assert not first.covers(replace(then, size={"rounds": 2}))
-    assert not replace(first, complete=False).covers(then)
-    assert load(tmp_path, ["idle"])[0].idle == Idle(20.0, 0.004, 64_000_000)
-
-
-def test_an_interrupted_round_has_tables_too() -> None:
-    batches = [written("write", "batches", 1000, 1.0)]
-    assert report.write_summary(batches) == []
-    assert report.decode_summary([replace(run("decode", 0, 1, 1.0), case="decode")]) == []
-
-
-def test_stored_results_are_drawn_the_same_again(tmp_path: Path) -> None:
-    results = json.loads(json.dumps(measured()))
-    drawn = plots.draw(results, tmp_path / "a")
-    assert [path.name for path in drawn] == [f"{name}.svg" for name in plots.FIGURES]
-    for path in drawn:
-        text = path.read_text()
-        peer = [] if path.stem == "freshness" else [PEERS[0].label]
-        labels = ["exactly-once", *peer]
-        assert all(label in text for label in labels)
-        # A ground of its own: pages may be dark.
-        assert re.search(r'<g id="patch_1">\s*<path [^>]*style="fill: #ffffff', text)
-    again = plots.draw(results, tmp_path / "b")
-    assert [path.read_bytes() for path in drawn] == [path.read_bytes() for path in again]
-    nothing: dict[str, Any] = {"rows": [], "cases": {}, "freshness": []}
-    assert plots.draw(nothing, tmp_path / "c") == []
-
-
-# --- all of it ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -120,9 +120,6 @@ def run(
     return line
 
 
-# --- what the harness is promised ----------------------------------------------------------------
-
-
 def test_each_peer_has_a_name_and_a_label_of_its_own() -> None:
     assert len({p.name for p in PEERS}) == len({p.label for p in PEERS}) == len(PEERS)
     assert {*LIGHT, "quix", "bytewax", "go"} <= {p.name for p in PEERS}
@@ -158,9 +155,6 @@ def test_the_go_program_is_formatted() -> None:
         [gofmt, "-l", str(HERE / "go")], capture_output=True, text=True, check=True
     )
     assert listed.stdout == ""
-
-
-# --- what is missing -----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -291,9 +285,6 @@ def test_a_folder_that_cannot_be_made_is_a_line(
     assert "was not made: " in is_a_line(prepared())
 
 
-# --- that they count -----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", [*LIGHT, "quix", "bytewax", "go"])
 def test_a_peer_adds_every_event(name: str, request: pytest.FixtureRequest, sink: Sink) -> None:
     command, sent = ready(name), rows(600 if name == "update-item" else 6000)
@@ -357,9 +348,6 @@ def stored(items: list[Any]) -> dict[tuple[str, str], int]:
         for name, value in item.items()
         if name != "pk"
     }
-
-
-# --- the batches that the Python peers write ------------------------------------------------------
 
 
 @pytest.fixture
