@@ -65,7 +65,8 @@ def counters(results: Results) -> Figure | None:
         same = [row for row in rows if row["workload"]["distribution"] == distribution]
         _lines(axes, line, same, lambda row: row["workload"]["counters"], "median", distribution)
     _peers(axes, results, lambda row: row["workload"]["counters"], "median")
-    axes.set(xscale="log", yscale="log", xlabel="distinct counters", ylabel="events/s")
+    xlabel = "distinct counters (windows: ours 1 s, peers as long as our longest)"
+    axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel="events/s")
     return _finished(figure)
 
 
@@ -83,10 +84,11 @@ def windows(results: Results) -> Figure | None:
     for axes, value in ((upper, "median"), (lower, "events_per_write")):
         _lines(axes, "-o", ours, lambda row: row["window_ms"] / 1000, value)
         _peers(axes, results, lambda row: row["window_ms"] / 1000, value)
-        axes.set(xscale="log", yscale="log")
+        axes.set(xscale="log")
         _ticks(axes, {row["window_ms"] / 1000 for row in ours})
-    upper.set(ylabel="events/s")
+    upper.set(ylabel="events/s", yscale="log")
     lower.set(ylabel="events per write", xlabel="window, s")
+    _from_nothing(lower)
     return _finished(figure)
 
 
@@ -97,10 +99,10 @@ def backlog(results: Results) -> Figure | None:
         return None
     figure, axes = _figure("Peak memory against backlog")
     _lines(axes, "-o", rows, lambda row: row["events"], "peak_mb")
-    _peers(axes, results, lambda row: row["events"], "peak_mb")
     axes.axhline(GOAL_MB, color="black", linestyle="--", linewidth=1, label=f"goal: {GOAL_MB} MB")
     axes.set(xscale="log", xlabel="events in the topic", ylabel="resident memory, MB")
-    axes.set_ylim(bottom=0)
+    _ticks(axes, {row["events"] for row in rows})
+    _from_nothing(axes)
     return _finished(figure)
 
 
@@ -119,7 +121,7 @@ def freshness(results: Results) -> Figure | None:
     axes.axhline(goal, color="black", linestyle="--", linewidth=1, label=label)
     axes.set(xscale="log", xlabel="events/s", ylabel="age when visible, s")
     _ticks(axes, {row["load"] for row in rows})
-    axes.set_ylim(bottom=0)
+    _from_nothing(axes)
     return _finished(figure)
 
 
@@ -184,6 +186,11 @@ def _figure(title: str, rows: int = 1) -> tuple[Figure, Axes]:
 def _ticks(axes: Axes, places: Iterable[float]) -> None:
     axes.set_xticks(sorted(places))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _from_nothing(axes: Axes) -> None:
+    """Begin at 0 and leave room above what is highest."""
+    axes.set_ylim(0, axes.dataLim.y1 * 1.1)
 
 
 def _number(value: float, _place: object = None) -> str:

@@ -87,21 +87,32 @@ class Workload:
         A payload is put together of what the product encoded once: encoding each takes longer
         than reading it.
         """
-        counters = events if self.never_repeats == "key" else self.counters
-        rows = [Row(TABLE, f"key-{n}") for n in range(counters)]
-        prefixes = [encode(row)[:-1] for row in rows]
-        keys = [message_key(row) if self.keyed else None for row in rows]
+        begun = _Begun(self.keyed)
         tails = [zigzag(self.incr(n)) for n in range(self.max_incr)]
         number = 0
         for choices in self.choices(events):
             found = [
-                (prefixes[choice] + tails[n % self.max_incr], keys[choice])
-                for n, choice in enumerate(choices, number)
+                (prefix + tails[n % self.max_incr], key)
+                for n, (prefix, key) in enumerate(map(begun.__getitem__, choices), number)
             ]
             if self.never_repeats == "id":
                 found = [(v + b"\x18%012d" % n, k) for n, (v, k) in enumerate(found, number)]
             number += len(choices)
             yield found
+
+
+class _Begun(dict[int, Message]):
+    """What every payload of a counter begins with, and its key; made when they are first needed."""
+
+    def __init__(self, keyed: bool) -> None:  # noqa: FBT001 - it is a field of the workload
+        super().__init__()
+        self._keyed = keyed
+
+    def __missing__(self, counter: int) -> Message:
+        row = Row(TABLE, f"key-{counter}")
+        begun = encode(row)[:-1], message_key(row) if self._keyed else None
+        self[counter] = begun
+        return begun
 
 
 GUARANTEES: Final[tuple[ProcessingGuarantee, ...]] = ("at-least-once", "exactly-once")

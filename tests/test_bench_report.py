@@ -254,7 +254,7 @@ def test_stored_results_are_drawn_the_same_again(tmp_path: Path) -> None:
     assert [path.name for path in drawn] == [f"{name}.svg" for name in plots.FIGURES]
     for path in drawn:
         text = path.read_text()
-        peer = [] if path.stem == "freshness" else [PEERS[0].label]
+        peer = [] if path.stem in {"freshness", "backlog"} else [PEERS[0].label]
         labels = ["exactly-once", *peer]
         assert all(label in text for label in labels)
         # A ground of its own: pages may be dark.
