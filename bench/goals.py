@@ -72,7 +72,9 @@ def _peers(results: Results) -> Iterator[Goal]:
             for start, bound in (("one UpdateItem an event", 500), ("Quix Streams", 5)):
                 if peer["kind"] == "peer" and peer["consumer"].startswith(start):
                     times = row["median"] / peer["median"]
-                    yield _least(f"events/s of {peer['consumer']}", times, bound, "{:.1f} times")
+                    yield _least(
+                        f"our events/s beside {peer['consumer']}", times, bound, "{:.1f} times"
+                    )
 
 
 def _decoding(results: Results) -> Iterator[Goal]:
