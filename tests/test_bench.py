@@ -72,6 +72,7 @@ def sink() -> Iterator[Sink]:
         ("BatchExecuteStatement", batch({"Parameters": [{"N": "1"}]}), "neither UPDATE"),
         ("BatchExecuteStatement", batch(statement() | {"Statement": "DROP ? ?"}), "neither UPDATE"),
         ("BatchExecuteStatement", batch(statement() | {"Parameters": []}), "question marks"),
+        ("BatchExecuteStatement", batch(statement() | {"Parameters": [1]}), "question marks"),
         ("BatchExecuteStatement", batch(statement() | {"Parameters": [1, 2]}), "no attribute"),
         (
             "BatchExecuteStatement",
