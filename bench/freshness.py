@@ -20,8 +20,9 @@ from statistics import quantiles
 from typing import Any, Final
 
 from bench.child import Plan
+from bench.children import output, started
 from bench.measure import Bench
-from bench.sink import ROOT, Arrival
+from bench.sink import Arrival
 from bench.topics import Topic
 from bench.workloads import Message, Workload
 from consumer.errors import DynatomicError
@@ -31,6 +32,7 @@ from consumer.settings import ProcessingGuarantee, Settings
 WINDOW_MS: Final = 1000
 _TICK_S: Final = 0.005
 _LIMIT_S: Final = 30.0
+_MOST_S: Final = 600.0  # of sending
 
 Tick = tuple[float, int]
 """When a tick began, and how many events were sent at its end."""
@@ -93,18 +95,15 @@ def _follow(
     plan = Plan(
         topic=topic.name, group=topic.name, share=0, window_ms=WINDOW_MS, guarantee=guarantee
     )
-    with _start(bench, bench.child("run", plan)) as follower:
-        try:
-            sent = {"servers": bench.topics.bootstrap_servers, "topic": topic.name}
-            numbers = {"load": load, "events": events}
-            command = [sys.executable, "-m", "bench.freshness", json.dumps(sent | numbers)]
-            with _start(bench, command) as producer:
-                ticks = json.loads(_output(producer))
-            _wait_for(bench, events, follower)
-            follower.terminate()
-            seen = json.loads(_output(follower))
-        finally:
-            follower.kill()
+    sent = {"servers": bench.topics.bootstrap_servers, "topic": topic.name}
+    numbers = {"load": load, "events": events}
+    producing = [sys.executable, "-m", "bench.freshness", json.dumps(sent | numbers)]
+    with started(bench.child("run", plan), bench.environment()) as follower:
+        with started(producing, bench.environment()) as producer:
+            ticks = json.loads(output(producer, "the producer", _MOST_S))
+        _wait_for(bench, events, follower)
+        follower.terminate()
+        seen = json.loads(output(follower, "the consumer", _LIMIT_S))
     return ticks, seen
 
 
@@ -134,30 +133,11 @@ def ages_of(
         raise DynatomicError(f"{left} of {sent} events did not arrive")
 
 
-def _start(bench: Bench, command: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=bench.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _output(child: subprocess.Popen[str]) -> str:
-    output, errors = child.communicate(timeout=600)
-    if child.returncode != 0:
-        raise DynatomicError(f"a child ended with {child.returncode}: {errors[-3000:]}")
-    return output
-
-
 def _wait_for(bench: Bench, events: int, follower: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + _LIMIT_S
     while (added := bench.sink.count().added) < events:
         if follower.poll() is not None:
-            _output(follower)
+            output(follower, "the consumer", _LIMIT_S)
         if time.monotonic() > deadline:
             raise DynatomicError(f"{added} of {events} events arrived in {_LIMIT_S:.0f} s")
         time.sleep(0.1)

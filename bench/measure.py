@@ -2,7 +2,6 @@
 
 import json
 import resource
-import subprocess
 import sys
 import time
 import uuid
@@ -11,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+from bench import children
 from bench.child import Plan
 from bench.peers import Peer, Skip
 from bench.sink import ROOT, Sink
@@ -20,7 +20,7 @@ from bench.workloads import EVENTS, TABLE, WRITER_SCHEMA, Case, Reader, Workload
 from consumer.embedded import environment
 from consumer.errors import DynatomicError
 
-LIMIT_S: Final = 900.0
+LIMIT_S: Final = 400.0
 _FEWEST: Final = 100
 
 
@@ -194,19 +194,16 @@ class Bench:
         self.sink.take()
         before, started = _children_cpu(), time.monotonic()
         with ThreadPoolExecutor(processes) as pool:
-            ended = list(pool.map(self._finished, [command] * processes))
+            printed = list(pool.map(self._printed, [command] * processes, [name] * processes))
         process_cpu_s = _children_cpu() - before
         counts = self.sink.take()
-        for each in ended:
-            if each.returncode != 0:
-                raise DynatomicError(f"{name} ended with {each.returncode}:\n{each.stderr[-3000:]}")
         if counts.refused:
             raise DynatomicError(
                 f"{name} sent {counts.refused} malformed requests: {counts.reason}"
             )
         if expected is not None and counts.added != expected:
             raise DynatomicError(f"{name} added {counts.added} to the counters, not {expected}")
-        seen = [json.loads(each.stdout.splitlines()[-1]) for each in ended]
+        seen = [json.loads(each.splitlines()[-1]) for each in printed]
         first = [Moment(*each["first"]) for each in seen if each["first"]]
         last = [Moment(*each["last"]) for each in seen if each["last"]]
         if not first or not last:
@@ -224,20 +221,9 @@ class Bench:
             statements=counts.statements,
         )
 
-    def _finished(self, command: list[str]) -> subprocess.CompletedProcess[str]:
-        try:
-            return subprocess.run(
-                command,
-                cwd=ROOT,
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=LIMIT_S,
-            )
-        except subprocess.TimeoutExpired:
-            raise DynatomicError(f"{command[:3]} did not end in {LIMIT_S:.0f} s") from None
+    def _printed(self, command: list[str], name: str) -> str:
+        with children.started(command, self.environment()) as child:
+            return children.output(child, name, LIMIT_S)
 
     def _told(self, run: Run) -> Run:
         speed = run.events / run.seconds

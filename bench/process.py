@@ -1,7 +1,6 @@
 """What a process costs apart from its events: to stand idle, to start, to print its help."""
 
 import json
-import subprocess
 import sys
 import time
 import uuid
@@ -10,13 +9,13 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
+from bench import children
 from bench.child import Plan
 from bench.measure import Bench
-from bench.sink import ROOT
 from bench.workloads import Workload
-from consumer.errors import DynatomicError
 
 WINDOW_MS: Final = 1000
+_LIMIT_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +81,5 @@ def start(bench: Bench, times: int) -> Start:
 
 
 def _output(bench: Bench, command: list[str]) -> str:
-    ended = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=bench.environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    if ended.returncode != 0:
-        raise DynatomicError(f"a child ended with {ended.returncode}: {ended.stderr[-3000:]}")
-    return ended.stdout
+    with children.started(command, bench.environment()) as child:
+        return children.output(child, "a child", _LIMIT_S)
