@@ -90,7 +90,8 @@ def _measure(bench: Bench, options: plan.Options) -> int:
             failed = True
             _say(f"error: {name}: {error}")
         part.seconds = time.monotonic() - began
-        part.store(options.results)
+        if part.complete or part.runs or part.freshness:  # or an earlier one is worth more
+            part.store(options.results)
         _say(f"{name}: {part.seconds:.0f} s")
     return int(failed)
 

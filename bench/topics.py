@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.child import DEAD_LETTERS
 from bench.workloads import Workload
-from consumer.errors import DynatomicError
+from consumer.errors import DynatomicError, UnavailableError
 from consumer.kafka import (
     admin_config,
     consumer_config,
@@ -27,6 +27,7 @@ Say = Callable[[str], None]
 _PREFIX: Final = "bench-"
 _QUEUE: Final = 1_000_000
 _FLUSH_S: Final = 120.0
+_LED_S: Final = 60.0
 _FILLING: Final = {
     "queue.buffering.max.messages": str(_QUEUE),
     "queue.buffering.max.kbytes": str(1024 * 1024),
@@ -110,9 +111,18 @@ class Topics:
                 deleted.result(30)
 
     def _held(self, name: str) -> int:
+        """Return the events of a topic. A broker that has just begun may not lead it yet."""
         consumer = new_consumer(consumer_config(self._settings(name)))
+        deadline = time.monotonic() + _LED_S
         try:
-            return sum(marks.high - marks.low for marks in watermarks(consumer, name).values())
+            while True:
+                try:
+                    marks = watermarks(consumer, name).values()
+                    return sum(each.high - each.low for each in marks)
+                except UnavailableError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.2)
         finally:
             consumer.close()
 
