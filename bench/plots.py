@@ -7,7 +7,7 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 Results = dict[str, Any]
 Row = dict[str, Any]
@@ -17,7 +17,7 @@ COLOURS: Final = {"": RAW, "at-least-once": "#0f62a8", "exactly-once": "#c2410c"
 SIZES: Final = {"": (1.8, 6), "at-least-once": (3.0, 8), "exactly-once": (1.4, 4)}
 """Widths of lines and sizes of marks: where two lines are one, both are seen."""
 PEERS: Final = ("#15803d", "#7e22ce", "#a16207", "#be185d", "#0e7490", "#4d7c0f", "#1f2937")
-MARKS: Final = ("s", "D", "^", "v", "P", "X", "*")
+MARKS: Final = ("p", "D", "^", "v", "P", "X", "*")
 GOAL_MB: Final = 250
 LATE_S: Final = 0.3
 
@@ -61,7 +61,7 @@ def counters(results: Results) -> Figure | None:
     if not rows:
         return None
     figure, axes = _figure("Throughput against distinct counters")
-    for line, distribution in (("-o", "zipf"), (":o", "uniform")):
+    for line, distribution in (("-o", "zipf"), (":s", "uniform")):
         same = [row for row in rows if row["workload"]["distribution"] == distribution]
         _lines(axes, line, same, lambda row: row["workload"]["counters"], "median", distribution)
     _peers(axes, results, lambda row: row["workload"]["counters"], "median")
@@ -112,7 +112,7 @@ def freshness(results: Results) -> Figure | None:
     if not rows:
         return None
     figure, axes = _figure("From produce to visible in the table, against load")
-    for line, name in (("-o", "p99_s"), (":o", "p50_s")):
+    for line, name in (("-o", "p99_s"), (":s", "p50_s")):
         _lines(axes, line, rows, lambda row: row["load"], name, name[:3])
     window_s = rows[0]["window_ms"] / 1000
     axes.axhline(window_s, color=RAW, linewidth=1, label=f"window: {window_s:g} s")
@@ -204,6 +204,10 @@ def _finished(figure: Figure) -> Figure:
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(_number))
+            low, high = axis.get_view_interval()
+            # Where there is no power of ten to read, the ticks between them need their numbers.
+            short = 0 < low < high < 20 * low
+            axis.set_minor_formatter(FuncFormatter(_number) if short else NullFormatter())
     # A label stands there once, whatever the number of axes.
     labelled = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
     figure.legend(labelled.values(), labelled.keys(), loc="outside right center")
