@@ -137,7 +137,7 @@ def _about() -> list[tuple[str, str]]:
 def _seconds(case: Case, size: Size) -> float:
     events = case.share * size.events
     ours = len(case.readers) * (events / case.expected + _PROCESS_S)
-    peers = len(PEERS) * (_PEER_S * min(1, size.events / EVENTS) + _PROCESS_S) * case.peers
+    peers = len(PEERS) * (_PEER_S * min(1, size.events / EVENTS) + 3 * _PROCESS_S) * case.peers
     return events / _FILLED + size.rounds * (events / _RAW + _PROCESS_S + ours + peers)
 
 

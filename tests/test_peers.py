@@ -122,8 +122,8 @@ def run(
 
 def test_each_peer_has_a_name_and_a_label_of_its_own() -> None:
     assert len({p.name for p in PEERS}) == len({p.label for p in PEERS}) == len(PEERS)
-    assert {*LIGHT, "quix", "bytewax", "go"} <= {p.name for p in PEERS}
-    assert all(p.events >= 10_000 for p in PEERS)
+    assert {*LIGHT, "quix", "bytewax", "flink", "go"} == {p.name for p in PEERS}
+    assert all(p.events >= 10_000 and p.about.endswith(".") for p in PEERS)
 
 
 def test_the_peers_are_listed_where_nothing_is_installed() -> None:
@@ -259,6 +259,23 @@ def test_an_older_python_takes_the_place_of_one_that_is_too_new(
 def test_no_go_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert is_a_line(peer("go").prepare()).startswith("no go command")
+
+
+@pytest.mark.usefixtures("folder")
+def test_no_java_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert is_a_line(peer("flink").prepare()).startswith("no java command: install Java 17")
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_java_that_flink_does_not_run_on_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\necho 'openjdk version \"25.0.1\"' >&2\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "is Java 25: install Java 17" in is_a_line(peer("flink").prepare())
 
 
 def test_a_go_that_does_not_build_is_a_line(
