@@ -108,10 +108,11 @@ def _rounds(bench: Bench, part: Part, case: Case | None, size: plan.Size) -> Ite
         part.start = process.start(bench, size.starts)
     else:
         for number in range(1, size.rounds + 1):
-            part.runs.extend(_round(bench, part.name, case, size, number))
+            for run in _round(bench, part.name, case, size, number):
+                part.runs.append(run)
+                yield
             if case and case.peers:
                 part.skipped = dict(bench.skipped)
-            yield
 
 
 def _round(

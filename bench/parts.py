@@ -1,7 +1,7 @@
-"""What was measured, a file a part: a crash loses a round, and parts measured apart are merged.
+"""What was measured, a file a part: a crash loses a run, and parts measured apart are merged.
 
 A part is a case of `bench.workloads.CASES` or one of `OTHERS`. Its file is written anew after
-each round and takes the place of what an earlier run left there.
+each run and takes the place of what an earlier run left there.
 """
 
 import json

@@ -108,14 +108,15 @@ def decode_summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
             {r.round: r.cpu_s / r.events * 1e6 for r in runs if (r.kind, r.label) == (kind, label)}
             for kind in ("decode", "decode-each")
         )
-        if ours.keys() != each.keys():  # the last round did not end
+        both = ours.keys() & each.keys()  # without a last round that did not end
+        if not both:
             continue
         rows.append(
             {
                 "payloads": label,
                 "cpu_us": median(ours.values()),
                 "each_us": median(each.values()),
-                "times": median(each[number] / us for number, us in ours.items()),
+                "times": median(each[number] / ours[number] for number in both),
             }
         )
     return rows
