@@ -14,7 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final, Literal
 
-from consumer.decoder import zigzag
+from consumer.datum import zigzag
 from consumer.emit import message_key
 from consumer.produce import ZIPF_EXPONENT, Distribution
 from consumer.row import Row, encode
