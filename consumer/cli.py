@@ -14,7 +14,7 @@ from typing import Annotated, Literal, TextIO
 
 from cyclopts import App, CoercionError, CycloptsError, Parameter
 
-from consumer import flags, iam, logs, operate  # noqa: F401 -- `operate` adds its commands
+from consumer import cli_shell, flags, iam, logs, operate  # noqa: F401 -- two have commands
 from consumer.command import ALL, KAFKA, RULES, EndpointUrl, app, command, flag, say, sources
 from consumer.errors import ConfigError, DynatomicError
 from consumer.settings import Settings

@@ -17,7 +17,14 @@ from consumer.settings import SETTINGS, Settings
 from consumer.sources import Sources, signature
 
 ALL = tuple(setting.name for setting in SETTINGS)
-KAFKA = ("bootstrap_servers", "topic", "tables", "librdkafka")
+KAFKA = (
+    "bootstrap_servers",
+    "topic",
+    "tables",
+    "kafka_auth",
+    "tls_verification",
+    "librdkafka",
+)
 RULES = ("group_id", "counter", "processing_guarantee", "min_incr", "max_incr", "writer_schema")
 """The settings by which an event counts or does not."""
 

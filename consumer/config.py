@@ -17,7 +17,16 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 
-_ONLINE = ("bootstrap.", "security.", "sasl.", "ssl.", "https.", "enable.sasl.", "enable.ssl.")
+_ONLINE = (
+    "bootstrap.",
+    "security.",
+    "sasl.",
+    "ssl.",
+    "https.",
+    "enable.sasl.",
+    "enable.ssl.",
+    "oauth",
+)
 
 
 def show(settings: Settings, origins: Mapping[str, str] | None = None) -> Iterator[str]:

@@ -27,7 +27,7 @@ from confluent_kafka import KafkaError, KafkaException
 from consumer.errors import DeliveryError
 from consumer.kafka import new_producer, producer_config, reason
 from consumer.row import Row, encode
-from consumer.settings import Settings
+from consumer.settings import KafkaAuth, Settings, TlsVerification
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +66,10 @@ class Emitter:
 
     Idempotent and acknowledged by all in-sync replicas: a row is stored once, or reported.
     ``timeout_s`` is how long a row may take to be confirmed, a full queue may block the caller,
-    and leaving the block may wait, in seconds. ``properties`` are librdkafka's. ``producer``
-    takes the place of a new one, for tests; it stays open. Any number of threads may call it. It
-    does not survive ``fork``: make one per process, or get a RuntimeError.
+    and leaving the block may wait, in seconds. ``properties`` are librdkafka's, ``kafka_auth``
+    and ``tls_verification`` the settings of these names. ``producer`` takes the place of a new
+    one, for tests; it stays open. Any number of threads may call it. It does not survive
+    ``fork``: make one per process, or get a RuntimeError.
 
     Raises ConfigError for a property that is refused or unknown.
     """
@@ -80,6 +81,8 @@ class Emitter:
         topic: str = "row-events",
         properties: Mapping[str, object] | None = None,
         timeout_s: float = 60.0,
+        kafka_auth: KafkaAuth = "properties",
+        tls_verification: TlsVerification = "required",
         producer: Producing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,6 +90,8 @@ class Emitter:
         settings = Settings(
             bootstrap_servers=bootstrap_servers,
             topic=topic,
+            kafka_auth=kafka_auth,
+            tls_verification=tls_verification,
             librdkafka={"delivery.timeout.ms": str(int(timeout_s * 1000)), **given},
         )
         config = producer_config(settings)

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from consumer import msk
 from consumer.errors import ConfigError, DynatomicError, UnavailableError
 from consumer.properties import Kind, check_properties, for_kind
 from consumer.settings import ProcessingGuarantee, Settings
@@ -113,13 +114,19 @@ def admin_config(settings: Settings) -> dict[str, Any]:
 
 
 def _common(settings: Settings, kind: Kind, client_id: str = "dynatomic") -> dict[str, Any]:
-    check_properties(settings.librdkafka, settings.group_protocol)
+    check_properties(settings.librdkafka, settings.group_protocol, settings.tls_verification)
+    login = (
+        msk.login(settings.bootstrap_servers, settings.librdkafka)
+        if settings.kafka_auth == "msk-iam"
+        else {}
+    )
     return {
         "client.id": client_id,
         # A misspelt topic is an error, not a new topic that nobody reads.
         "allow.auto.create.topics": "false",
         "topic.metadata.propagation.max.ms": "10000",
         **for_kind(settings.librdkafka, kind),
+        **login,
         "bootstrap.servers": settings.bootstrap_servers,
         "logger": log,
     }
@@ -141,6 +148,8 @@ def new_admin(config: dict[str, Any]) -> AdminClient:
 
 
 def _made(kind: Callable[[dict[str, Any]], object], config: dict[str, Any]) -> object:
+    if "oauth_cb" in config:
+        config["oauth_cb"]("")  # says why there is no token; librdkafka would wait for it and not
     try:
         return kind(config)
     except (KafkaException, TypeError, ValueError) as error:

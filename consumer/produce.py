@@ -85,7 +85,13 @@ def produce_file(
 def _emitter(settings: Settings) -> Emitter:
     # A missing topic or broker is told at once, not when the first rows have timed out.
     topic_partitions(new_admin(admin_config(settings)), settings.topic)
-    return Emitter(settings.bootstrap_servers, topic=settings.topic, properties=settings.librdkafka)
+    return Emitter(
+        settings.bootstrap_servers,
+        topic=settings.topic,
+        properties=settings.librdkafka,
+        kafka_auth=settings.kafka_auth,
+        tls_verification=settings.tls_verification,
+    )
 
 
 def _send(emit: Emitter, rows: Iterable[Row], progress: Progress | None) -> None:

@@ -16,6 +16,9 @@ Kind = Literal["consumer", "producer", "admin"]
 _COMMITS = "the worker commits offsets, after the counters were written"
 _ON_BROKERS = "offsets are stored on the brokers"
 _LOST = "a row that was confirmed could be lost"
+_ANYBODY = (
+    "anybody could pose as the broker; for development alone, set tls_verification to optional"
+)
 _CODE = "it can run code"
 _NOT_TEXT = "it takes code or an internal value, not text"
 
@@ -45,7 +48,8 @@ _INTERNAL = re.compile(r".*_cb(_.*)?|ut_.*|test\..*")
 
 _NO = ("false", "f", "0")
 _YES = ("true", "t", "1")
-_ONLY = {
+_Only = Mapping[str, tuple[tuple[str, ...], str]]
+_ONLY: dict[str, tuple[tuple[str, ...], str]] = {
     "enable.auto.commit": (_NO, _COMMITS),
     "auto.commit.enable": (_NO, _COMMITS),
     "enable.auto.offset.store": (_NO, _COMMITS),
@@ -62,6 +66,10 @@ _ONLY = {
     "request.required.acks": (("all", "-1"), _LOST),
     "enable.idempotence": (_YES, "a row that is sent again would be counted twice"),
     "delivery.report.only.error": (_NO, "each delivery is confirmed"),
+}
+_VERIFIED = {
+    "enable.ssl.certificate.verification": (_YES, _ANYBODY),
+    "ssl.endpoint.identification.algorithm": (("https",), _ANYBODY),
 }
 # Put into a shell command (kinit), or the name of a library to load.
 _PLAIN = {
@@ -111,17 +119,22 @@ PRODUCER_ONLY = _names(
 )
 
 
-def check_properties(properties: Mapping[str, str], group_protocol: str = "classic") -> None:
+def check_properties(
+    properties: Mapping[str, str],
+    group_protocol: str = "classic",
+    tls_verification: str = "required",
+) -> None:
     """Raise ConfigError, naming the property and the reason, for the first that cannot pass.
 
     The message never has the value: it may be a password.
     """
+    only = _ONLY if tls_verification == "optional" else _ONLY | _VERIFIED
     for name, value in properties.items():
-        if problem := _problem(name, value, group_protocol):
+        if problem := _problem(name, value, group_protocol, only):
             raise ConfigError(f"librdkafka property {name}: {problem}")
 
 
-def _problem(name: str, value: str, group_protocol: str) -> str | None:
+def _problem(name: str, value: str, group_protocol: str, only: _Only) -> str | None:
     bare = name.removeprefix("topic.")
     if bare != name and bare in (CONSUMER_ONLY | PRODUCER_ONLY | _REFUSED.keys()):
         # librdkafka takes both spellings; one is enough to check.
@@ -130,12 +143,12 @@ def _problem(name: str, value: str, group_protocol: str) -> str | None:
         return f"refused: {_REFUSED.get(name, _NOT_TEXT)}"
     if group_protocol == "consumer" and name in _CLASSIC_ONLY:
         return "only for the group protocol 'classic'; with 'consumer' the brokers decide"
-    return _problem_of_value(name, value)
+    return _problem_of_value(name, value, only)
 
 
-def _problem_of_value(name: str, value: str) -> str | None:
-    if name in _ONLY:
-        allowed, why = _ONLY[name]
+def _problem_of_value(name: str, value: str, only: _Only) -> str | None:
+    if name in only:
+        allowed, why = only[name]
         if value.strip().lower() not in allowed:
             return f"can only be {_or(allowed)}: {why}"
     if name in _PLAIN and not _PLAIN[name].fullmatch(value):

@@ -16,6 +16,8 @@ from consumer.errors import ConfigError
 GroupProtocol = Literal["classic", "consumer"]
 WriteMode = Literal["batch", "single"]
 ProcessingGuarantee = Literal["at-least-once", "exactly-once"]
+KafkaAuth = Literal["properties", "msk-iam"]
+TlsVerification = Literal["required", "optional"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -164,6 +166,20 @@ class Settings:
             checks.between(1_000, checks.HOUR_MS),
         ),
     ] = 60_000
+    kafka_auth: Annotated[
+        KafkaAuth,
+        _About(
+            "'properties': log in to Kafka as -X says; 'msk-iam': by AWS credentials.",
+            checks.one_of(KafkaAuth),
+        ),
+    ] = "properties"
+    tls_verification: Annotated[
+        TlsVerification,
+        _About(
+            "'optional', for development only, lets -X switch certificate checks off.",
+            checks.one_of(TlsVerification),
+        ),
+    ] = "required"
     log_level: Annotated[
         LogLevel, _About("Least level of the log lines on stderr.", checks.one_of(LogLevel))
     ] = "info"

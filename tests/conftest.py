@@ -117,7 +117,7 @@ def pytest_runtest_makereport(
     return report
 
 
-def _unless_missing(what: str, start: Callable[[], _Server]) -> _Server:
+def unless_missing(what: str, start: Callable[[], _Server]) -> _Server:
     """Start a real server; what it needs may be absent, but not where CI says it is there."""
     try:
         server = start()
@@ -189,7 +189,7 @@ def kafka_real() -> Iterator[HasBootstrapServers]:
     if servers := os.environ.get(BOOTSTRAP_VARIABLE):
         yield UserKafka(servers)
         return
-    with _unless_missing("real Kafka", KafkaServer) as server:
+    with unless_missing("real Kafka", KafkaServer) as server:
         yield server
 
 
@@ -199,14 +199,14 @@ def dynamodb_real() -> Iterator[HasEndpointUrl]:
     if url := os.environ.get(ENDPOINT_VARIABLE):
         yield UserDynamoDB(url)
         return
-    with _unless_missing("DynamoDB Local", DynamoDBLocal) as server:
+    with unless_missing("DynamoDB Local", DynamoDBLocal) as server:
         yield server
 
 
 @pytest.fixture
 def kafka_private() -> Iterator[KafkaServer]:
     """Return a real Kafka of this test's own, to stop and start."""
-    with _unless_missing("real Kafka", KafkaServer) as server:
+    with unless_missing("real Kafka", KafkaServer) as server:
         yield server
     _servers.remove(server)
 

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -240,16 +240,29 @@ class Process:
 
 
 class KafkaServer:
-    """One Kafka broker, KRaft, that keeps its port and its data over `stop` and `start`."""
+    """One Kafka broker, KRaft, that keeps its port and its data over `stop` and `start`.
 
-    def __init__(self, heap: str = "512m") -> None:
+    ``listeners`` are further ones beside the plain one: a name, and the settings of each without
+    their prefix ``listener.name.NAME.``. ``ports`` says where they are.
+    """
+
+    def __init__(
+        self, heap: str = "512m", listeners: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
         """Start it. Raises `MissingError` without Java or jars, else `UnavailableError`."""
         self._java = [java(), f"-Xmx{heap}", "-cp", f"{jars('kafka')}/*"]
         self._process = Process("kafka")
         port, controller = free_port(), free_port()
         self.bootstrap_servers = f"127.0.0.1:{port}"
+        self.ports = {name: free_port() for name in listeners or {}}
         self._config = self._process.folder / "server.properties"
-        self._config.write_text(_kafka_properties(self._process.folder, port, controller))
+        more = _further_listeners(self.ports, listeners or {})
+        settings = _kafka_settings(self._process.folder, port, controller)
+        for name, value in more.items():
+            settings[name] = f"{settings[name]},{value}" if name in settings else value
+        # Line ends within a value, as in a certificate, are escaped.
+        lines = (f"{name}={value}".replace("\n", r"\n") for name, value in settings.items())
+        self._config.write_text("\n".join(lines))
         try:
             self._format()
             self.start()
@@ -374,8 +387,31 @@ class DynamoDBLocal:
         self.close()
 
 
-def _kafka_properties(folder: Path, port: int, controller: int) -> str:
-    settings = {
+def _further_listeners(
+    ports: Mapping[str, int], listeners: Mapping[str, Mapping[str, str]]
+) -> dict[str, str]:
+    """Return the settings of listeners with TLS and SASL; lists are added to the plain ones."""
+    if not ports:
+        return {}
+    # Certificates are for names: where clients go next must have the name that they came by.
+    addresses = ",".join(f"{name}://localhost:{port}" for name, port in ports.items())
+    return {
+        "listeners": addresses,
+        "advertised.listeners": addresses,
+        "listener.security.protocol.map": ",".join(
+            ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT", *(f"{n}:SASL_SSL" for n in ports)]
+        ),
+        "inter.broker.listener.name": "PLAINTEXT",
+        **{
+            f"listener.name.{name.lower()}.{setting}": value
+            for name, settings in listeners.items()
+            for setting, value in settings.items()
+        },
+    }
+
+
+def _kafka_settings(folder: Path, port: int, controller: int) -> dict[str, object]:
+    return {
         "process.roles": "broker,controller",
         "node.id": 1,
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
@@ -405,4 +441,3 @@ def _kafka_properties(folder: Path, port: int, controller: int) -> str:
         "broker.heartbeat.interval.ms": 200,
         "broker.session.timeout.ms": 1000,
     }
-    return "".join(f"{name}={value}\n" for name, value in settings.items())

@@ -92,6 +92,22 @@ ORIGINS: dict[str, tuple[list[str], str, str, Any, Any, Any]] = {
     "shutdown_timeout_ms": (["--shutdown-timeout-ms", "100"], "200", "300", 100, 200, 300),
     "http": (["--http", "off"], "[::1]:1", "'0.0.0.0:65535'", "off", "[::1]:1", "0.0.0.0:65535"),
     "progress_timeout_ms": (["--progress-timeout-ms", "1000"], "2000", "3000", 1000, 2000, 3000),
+    "kafka_auth": (
+        ["--kafka-auth", "msk-iam"],
+        "msk-iam",
+        "'msk-iam'",
+        "msk-iam",
+        "msk-iam",
+        "msk-iam",
+    ),
+    "tls_verification": (
+        ["--tls-verification", "optional"],
+        "optional",
+        "'optional'",
+        "optional",
+        "optional",
+        "optional",
+    ),
     "log_level": (["--log-level", "debug"], "warning", "'error'", "debug", "warning", "error"),
     "librdkafka": (
         ["-X", "a=b=c", "-X", "d= e,f "],
@@ -299,6 +315,7 @@ def test_a_wrong_file_is_exit_78_and_named(
 
 def needs(command: list[str]) -> set[str]:
     kafka = {"bootstrap_servers", "topic", "tables", "librdkafka"}
+    kafka |= {"kafka_auth", "tls_verification"}
     some = {
         "init": kafka | {"dead_letter_topic", "group_id"},
         "produce": kafka,

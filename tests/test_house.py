@@ -19,23 +19,24 @@ ORDER = """
     checks properties settings row datum decoder window
     statements answers tables items transport counters probe meter write writer
     partition limits health
-    kafka topics identity ends offsets dead_letters dead_letter_ratio intake refused settlement
+    msk kafka topics identity ends offsets dead_letters dead_letter_ratio intake refused settlement
     worker status metrics server dry_run init describe_group run
     baseline group sample recount verdict comparison verify
     emit produce mock_broker embedded demo lag top offset_plan reset_offsets dlq dlq_sender
     dlq_show dlq_replay
-    config connect examine iam sources flags command operate cli __main__
+    config connect examine iam sources flags command operate man cli_shell cli __main__
 """.split()  # noqa: SIM905 - as a list it would be a line a name
 
 # Who may know a library; no others do. Its types go no further either.
 CLIENTS = {
     "boto3": {"tables"},
-    "botocore": {"counters", "items", "tables", "transport", "fakes"},
+    "botocore": {"counters", "items", "msk", "tables", "transport", "fakes"},
+    "aws_msk_iam_sasl_signer": {"msk"},
     "mypy_boto3_dynamodb": {"counters", "items", "probe", "tables", "transport"},
     "urllib3": {"transport"},
     "confluent_kafka": {*ORDER[ORDER.index("kafka") :], "fakes"},
     "fastavro": {"row", "datum"},
-    "cyclopts": {"sources", "flags", "command", "operate", "cli"},
+    "cyclopts": {"sources", "flags", "command", "operate", "man", "cli_shell", "cli"},
     "prometheus_client": {"metrics"},
     "rich": {"progress", "top"},
 }
