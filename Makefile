@@ -4,12 +4,13 @@
 #              PROTOCOL=classic GUARANTEE=exactly-once REPORT=file.json
 # make bench   every workload beside raw consume() and other systems, half an hour on two cores
 #              (Java 17, Maven); ARGS=--quick tries it, ARGS=--help says what else it can
+# make image   dynatomic:local and dynatomic:VERSION, and its parts as dist/dynatomic.cdx.json
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint chaos bench clean
+.PHONY: help demo test lint chaos bench image clean
 
 ROUNDS ?= 20
 BACKEND ?= embedded
@@ -37,6 +38,15 @@ chaos: $(VENV)/.developing
 
 bench: $(VENV)/.developing
 	@$(BIN)/python -m bench --keep .servers/bench $(ARGS)
+
+# DOCKER_BUILD takes further options of docker build, such as --network=host.
+image:
+	@version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) && mkdir -p dist \
+		&& docker build $(DOCKER_BUILD) --file deploy/Dockerfile --build-arg VERSION=$$version \
+			--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) \
+			--tag dynatomic:local --tag dynatomic:$$version . \
+		&& docker run --rm --entrypoint cat dynatomic:local \
+			/usr/share/doc/dynatomic/dynatomic.cdx.json > dist/dynatomic.cdx.json
 
 clean:
 	rm -rf $(VENV) .servers .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
