@@ -1,12 +1,16 @@
 """The compose file and the image: read and checked everywhere, run where a Docker engine is."""
 
+import contextlib
+import http.server
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import tomllib
 import uuid
 import zipfile
@@ -15,8 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import confluent_kafka
 import pytest
 import yaml
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from cyclopts import CycloptsError
 
 import consumer.cli  # noqa: F401 -- its commands are the app's
@@ -89,15 +96,17 @@ def test_the_services_and_their_images() -> None:
     assert {name: service["image"] for name, service in SERVICES.items()} == {
         "kafka": "apache/kafka:4.4.0",
         "dynamodb": "amazon/dynamodb-local:3.3.1",
+        "prometheus": "prom/prometheus:v3.13.0",
+        "grafana": "grafana/grafana:13.2.0",
         **dict.fromkeys(OURS, "dynatomic:local"),
     }
 
 
-def test_only_the_demo_waits_for_its_profile() -> None:
+def test_what_waits_for_its_profile() -> None:
     profiles = {
         name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service
     }
-    assert profiles == {"demo": ["demo"]}
+    assert profiles == {"demo": ["demo"], "prometheus": ["observe"], "grafana": ["observe"]}
 
 
 def test_the_image_is_built_by_one_service_and_fetched_by_none() -> None:
@@ -109,7 +118,12 @@ def test_the_image_is_built_by_one_service_and_fetched_by_none() -> None:
 
 def test_nothing_is_reached_from_other_machines() -> None:
     ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert ports == {"kafka": ["127.0.0.1:9092:9092"], "dynamodb": ["127.0.0.1:8000:8000"]}
+    assert ports == {
+        "kafka": ["127.0.0.1:9092:9092"],
+        "dynamodb": ["127.0.0.1:8000:8000"],
+        "prometheus": ["127.0.0.1:9090:9090"],
+        "grafana": ["127.0.0.1:3000:3000"],
+    }
 
 
 def test_a_service_can_be_scaled() -> None:
@@ -128,7 +142,7 @@ def test_init_is_the_gate(name: str) -> None:
 def test_only_what_stays_up_is_restarted() -> None:
     # An init or a demo that is restarted never ends. DynamoDB would come back without its tables.
     restarted = {name for name, service in SERVICES.items() if "restart" in service}
-    assert restarted == {"kafka", "consumer"}
+    assert restarted == {"kafka", "consumer", "prometheus", "grafana"}
 
 
 def test_a_consumer_has_the_time_to_finish() -> None:
@@ -208,6 +222,63 @@ def test_dynamodb_has_one_database_for_all_keys_and_regions() -> None:
     assert endpoint == "http://dynamodb:8000"
 
 
+# --- Prometheus and Grafana ------------------------------------------------------------------
+
+
+def mounted(service: str, path: str) -> Path:
+    """Return the file of this repository that a container finds under a path."""
+    volumes: list[str] = SERVICES[service]["volumes"]
+    for volume in volumes:
+        own, inside, *_ = volume.split(":")
+        if own.startswith(".") and Path(path).is_relative_to(inside):
+            return ROOT / own / Path(path).relative_to(inside)
+    raise AssertionError(f"{service} has no {path}")
+
+
+def test_prometheus_finds_every_replica() -> None:
+    config = yaml.safe_load(mounted("prometheus", "/etc/prometheus/prometheus.yml").read_text())
+    (job,) = config["scrape_configs"]
+    (found,) = job["dns_sd_configs"]
+    assert found["names"] == ["consumer"]
+    assert found["type"] == "A"
+    final = stages()[-1]
+    (environment,) = of(final, "ENV")
+    assert f"DYNATOMIC_HTTP=0.0.0.0:{found['port']}" in environment
+    for rules in config["rule_files"]:
+        assert mounted("prometheus", f"/etc/prometheus/{rules}").is_file()
+
+
+def test_promtool_takes_the_configuration() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool: prometheus.yml was parsed, not checked")
+    path = mounted("prometheus", "/etc/prometheus/prometheus.yml")
+    done = subprocess.run(
+        [promtool, "check", "config", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_grafana_shows_the_dashboard_without_a_click() -> None:
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == "true"
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    home = environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    provisioning = "/etc/grafana/provisioning"
+    path = mounted("grafana", f"{provisioning}/dashboards/dynatomic.yml")
+    (provider,) = yaml.safe_load(path.read_text())["providers"]
+    assert Path(home).parent == Path(provider["options"]["path"])
+    dashboard = json.loads(mounted("grafana", home).read_text())
+    assert dashboard["panels"], "not the classic model"
+    path = mounted("grafana", f"{provisioning}/datasources/prometheus.yml")
+    (source,) = yaml.safe_load(path.read_text())["datasources"]
+    assert source["isDefault"]
+    assert source["type"] == "prometheus"
+    assert source["url"] == "http://prometheus:9090"
+    scrape = yaml.safe_load(mounted("prometheus", "/etc/prometheus/prometheus.yml").read_text())
+    assert source["jsonData"]["timeInterval"] == scrape["global"]["scrape_interval"]
+
+
 # --- the image -------------------------------------------------------------------------------
 
 
@@ -233,22 +304,34 @@ def of(stage: list[Instruction], name: str) -> list[str]:
     return [each.text for each in stage if each.name == name]
 
 
-def test_the_image_is_made_in_two_stages_from_one_base() -> None:
-    build, final = stages()
+def labels(stage: list[Instruction]) -> dict[str, str]:
+    return dict(item.split("=", 1) for item in shlex.split(" ".join(of(stage, "LABEL"))))
+
+
+def test_the_image_is_made_in_stages_from_one_base() -> None:
+    build, parts, final = stages()
     assert of(build, "FROM") == ["python:3.13-slim AS build"]
+    assert of(parts, "FROM") == ["build AS parts"]
     assert of(final, "FROM") == ["python:3.13-slim"]
+    assert labels(final)["org.opencontainers.image.base.name"].endswith("/python:3.13-slim")
 
 
 def test_the_image_holds_no_more_than_the_installed_wheel() -> None:
-    _, final = stages()
-    assert of(final, "COPY") == ["--from=build /opt/dynatomic /opt/dynatomic"]
+    final = stages()[-1]
+    parts = "/usr/share/doc/dynatomic/dynatomic.cdx.json"
+    assert of(final, "COPY") == [
+        "--from=build /opt/dynatomic /opt/dynatomic",
+        f"--from=parts /dynatomic.cdx.json {parts}",
+    ]
+    assert parts in (ROOT / "Makefile").read_text()
     assert not of(final, "ADD")
     for command in of(final, "RUN"):
         assert not re.search(r"\b(pip|apt|apt-get|gcc|curl|wget|git)\b", command)
 
 
 def test_nothing_is_left_of_the_downloads() -> None:
-    build, _ = stages()
+    build, parts, _ = stages()
+    assert all("--no-cache-dir" in run for run in of(parts, "RUN"))
     pips = [part for run in of(build, "RUN") for part in run.split("&&") if "pip " in part]
     pips = [part for part in pips if "--without-pip" not in part]
     assert len(pips) == 3
@@ -256,7 +339,7 @@ def test_nothing_is_left_of_the_downloads() -> None:
 
 
 def test_the_image_does_not_run_as_root() -> None:
-    _, final = stages()
+    final = stages()[-1]
     (user,) = of(final, "USER")
     number, _, group = user.partition(":")
     assert int(number) > 0
@@ -265,7 +348,7 @@ def test_the_image_does_not_run_as_root() -> None:
 
 
 def test_the_command_is_process_1() -> None:
-    _, final = stages()
+    final = stages()[-1]
     (entrypoint,) = of(final, "ENTRYPOINT")
     assert json.loads(entrypoint) == ["dynatomic"]
     (command,) = of(final, "CMD")
@@ -276,19 +359,75 @@ def test_the_command_is_process_1() -> None:
 
 
 def test_the_image_says_what_it_is_and_logs_at_once() -> None:
-    _, final = stages()
+    final = stages()[-1]
     variables = dict(
         item.split("=", 1) for item in shlex.split(" ".join(map(str, of(final, "ENV"))))
     )
     assert variables["PYTHONUNBUFFERED"] == "1"
     assert variables["PATH"].startswith("/opt/dynatomic/bin:")
-    labels = dict(
-        item.split("=", 1) for item in shlex.split(" ".join(map(str, of(final, "LABEL"))))
-    )
+    told = labels(final)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert labels["org.opencontainers.image.title"] == project["name"]
-    assert labels["org.opencontainers.image.licenses"] == project["license"]
-    assert labels["org.opencontainers.image.description"]
+    assert told["org.opencontainers.image.title"] == project["name"]
+    assert told["org.opencontainers.image.licenses"] == project["license"]
+    assert told["org.opencontainers.image.description"]
+
+
+def test_the_image_tells_whether_it_is_well() -> None:
+    final = stages()[-1]
+    (check,) = of(final, "HEALTHCHECK")
+    python, option, script = json.loads(check.partition("CMD ")[2])
+    assert (python, option) == ("python", "-c")
+    for code, status in ((0, 200), (1, 503)):
+        with answering(status) as port:
+            done = subprocess.run(
+                [sys.executable, option, script.replace("9108", str(port))], check=False
+            )
+        assert done.returncode == code
+    closed = script.replace("9108", str(port))
+    done = subprocess.run([sys.executable, option, closed], capture_output=True, check=False)
+    assert done.returncode == 1
+    for name in ("init", "demo"):
+        assert SERVICES[name]["healthcheck"] == {"disable": True}
+
+
+@contextlib.contextmanager
+def answering(status: int) -> Iterator[int]:
+    """Answer every GET of /livez with one status."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/livez" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_the_list_of_parts_names_what_the_kafka_wheel_brings() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "deploy" / "sbom.py"), sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(done.stdout) is None
+    parts = json.loads(done.stdout)
+    found = {part["name"]: part for part in parts["components"]}
+    assert found["librdkafka"]["version"] == confluent_kafka.libversion()[0]
+    assert found["librdkafka"]["licenses"] == [{"license": {"id": "BSD-2-Clause"}}]
+    assert re.fullmatch(r"3\.\d+\.\d+", found["openssl"]["version"])
+    needs = {each["ref"]: each.get("dependsOn", []) for each in parts["dependencies"]}
+    assert found["librdkafka"]["bom-ref"] in needs[found["confluent-kafka"]["bom-ref"]]
+    assert found["openssl"]["bom-ref"] in needs[found["librdkafka"]["bom-ref"]]
+    assert {"dynatomic", "boto3", "fastavro"} <= found.keys()
 
 
 def test_the_build_gets_what_the_wheel_is_made_of_and_nothing_else() -> None:
@@ -302,6 +441,7 @@ def test_the_build_gets_what_the_wheel_is_made_of_and_nothing_else() -> None:
         *config["project"]["license-files"],
         *wheel["packages"],
         *wheel["force-include"],
+        "deploy/sbom.py",  # run in the build, and no part of the image
     }
     assert rules[0] == "*"
     assert {rule[1:] for rule in rules if rule.startswith("!")} == needed
@@ -460,6 +600,11 @@ def test_three_containers_count_the_demo_and_stop_at_once(stack: Stack) -> None:
     wait_until(lambda: stack.counts() == expected, "counted, each event once", seconds=60)
     assert [state["ExitCode"] for state in stack.states("demo")] == [0]
     wait_until(lambda: sorted(stack.owners().values()) == [2, 2, 2], "shared by three", seconds=30)
+    wait_until(
+        lambda: [s["Health"]["Status"] for s in stack.states("consumer")] == ["healthy"] * 3,
+        "healthy",
+        seconds=60,
+    )
     told = stack("exec", "consumer", "grep", "-E", "^(Uid|CapEff)", "/proc/1/status")
     status = dict(line.split(":\t") for line in told.strip().splitlines())
     assert status["Uid"].split() == ["10001"] * 4
