@@ -17,14 +17,8 @@ from consumer.settings import SETTINGS, Settings
 from consumer.sources import Sources, signature
 
 ALL = tuple(setting.name for setting in SETTINGS)
-KAFKA = (
-    "bootstrap_servers",
-    "topic",
-    "tables",
-    "kafka_auth",
-    "tls_verification",
-    "librdkafka",
-)
+BROKERS = ("bootstrap_servers", "kafka_auth", "tls_verification", "librdkafka")
+KAFKA = (*BROKERS, "topic", "tables")
 RULES = ("group_id", "counter", "processing_guarantee", "min_incr", "max_incr", "writer_schema")
 """The settings by which an event counts or does not."""
 

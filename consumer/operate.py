@@ -6,11 +6,11 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from consumer import flags
-from consumer.command import KAFKA, RULES, EndpointUrl, app, command, flag
+from consumer.command import BROKERS, KAFKA, RULES, EndpointUrl, app, command, flag
 from consumer.settings import Settings
 from consumer.sources import number, seconds
 
-GROUP = ("bootstrap_servers", "topic", "group_id", "group_protocol", "librdkafka")
+GROUP = (*BROKERS, "topic", "group_id", "group_protocol")
 
 _dlq = App(name="dlq", help="Show the dead letters, or put them back on the topic.")
 app.command(_dlq)
@@ -81,7 +81,7 @@ def offsets(  # noqa: PLR0913 -- one a flag
     return reset_offsets(settings, Options(target, partition, execute))
 
 
-@command(_dlq, "bootstrap_servers", "topic", "dead_letter_topic", "writer_schema", "librdkafka")
+@command(_dlq, *BROKERS, "topic", "dead_letter_topic", "writer_schema")
 def show(
     settings: Settings,
     *,

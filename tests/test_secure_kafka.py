@@ -25,10 +25,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+import consumer.cli  # noqa: F401 - its commands are the app's
 from consumer import msk
+from consumer.command import BROKERS, app
 from consumer.embedded import environment
 from consumer.errors import ConfigError
 from consumer.kafka import admin_config, consumer_config, producer_config
+from consumer.man import commands
 from consumer.settings import Settings
 from tests.conftest import (
     REPOSITORY,
@@ -243,6 +246,12 @@ def test_no_client_is_made_that_trusts_anybody(name: str, value: str) -> None:
             make(Settings(librdkafka={name: value}))
         lax = make(Settings(librdkafka={name: value}, tls_verification="optional"))
         assert lax[name] == value
+
+
+def test_every_command_that_asks_kafka_can_log_in() -> None:
+    for path, command in commands(app, "dynatomic"):
+        names = {argument.field_info.name for argument in command.assemble_argument_collection()}
+        assert names >= set(BROKERS) or not names & set(BROKERS), path
 
 
 # --- Amazon MSK with IAM ---------------------------------------------------------------------
