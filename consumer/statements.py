@@ -9,11 +9,11 @@ Source: AWS, *PartiQL for DynamoDB* (UPDATE, INSERT, BatchExecuteStatement).
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from consumer.fence import Fence
 from consumer.row import CounterRef, KeySchema
@@ -24,6 +24,7 @@ BATCH = 25
 AttributeValue = dict[str, Any]
 
 _MARK = re.compile(r'"\\u0000(\w+)"')
+_Template = tuple[str, "itemgetter[Any]"]
 
 
 class Step(Enum):
@@ -47,8 +48,7 @@ class Step(Enum):
         return self in {Step.UPDATE_ITEM, Step.LOOK}
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """What a window adds to one item: a sum for each of its counters.
 
     With a ``fence`` the item takes it only once, all its counters together.
@@ -60,7 +60,7 @@ class Change:
     sums: Mapping[str, int]
     fence: Fence | None = None
 
-    @cached_property
+    @property
     def names(self) -> tuple[str, ...]:
         """The item's counters, in a fixed order, so that equal changes make equal statements."""
         return tuple(sorted(self.sums))
@@ -84,11 +84,14 @@ def changes(sums: Mapping[CounterRef, int], fence: Fence | None = None) -> dict[
     """
     items: dict[tuple[str, str, str | None], dict[str, int]] = {}
     for (table, key, range_, name), total in sums.items():
-        counters = items.setdefault((table, key, range_), {})
-        counters[name] = counters.get(name, 0) + total
-    grouped: dict[str, list[Change]] = {}
+        item = (table, key, range_)
+        if item in items:
+            items[item][name] = total
+        else:
+            items[item] = {name: total}
+    grouped: dict[str, list[Change]] = {table: [] for table, _, _ in items}
     for (table, key, range_), counters in items.items():
-        grouped.setdefault(table, []).append(Change(table, key, range_, counters, fence))
+        grouped[table].append(Change(table, key, range_, counters, fence))
     return grouped
 
 
@@ -133,38 +136,38 @@ def statement(step: Step, keys: KeySchema, change: Change) -> dict[str, Any]:
 
 def body(step: Step, keys: Mapping[str, KeySchema], batch: Iterable[Change]) -> bytes:
     """Return the JSON body of a BatchExecuteStatement: the statements of up to 25 changes."""
-    texts = [_text(step, keys[change.table], change) for change in batch]
+    templates: dict[Any, _Template] = {}
+    texts = []
+    for table, key, range_, sums, fence in batch:
+        names = tuple(sums) if len(sums) == 1 else tuple(sorted(sums))
+        form = (table, names, fence and fence.name)
+        if form not in templates:
+            templates[form] = _template(step, keys[table], *form)
+        text, pick = templates[form]
+        first, last = (fence.first, fence.last) if fence else (0, 0)
+        numbers = [sums[name] for name in names]
+        texts.append(text % pick((quoted(key), quoted(range_ or ""), first, last, *numbers)))
     joined = ", ".join(texts)
     return f'{{"Statements": [{joined}], "ReturnConsumedCapacity": "TOTAL"}}'.encode()
-
-
-def _text(step: Step, keys: KeySchema, change: Change) -> str:
-    fence = change.fence
-    name = fence.name if fence else None
-    template, order = _template(step, keys, change.table, change.names, name)
-    values: dict[str, str | int] = {"key": quoted(change.key), "range": quoted(change.range or "")}
-    if fence:
-        values |= {"first": fence.first, "last": fence.last}
-    for number, counter in enumerate(change.names):
-        values[f"{number}"] = change.sums[counter]
-    return template % tuple([values[name] for name in order])
 
 
 @lru_cache(maxsize=4096)
 def _template(
     step: Step, keys: KeySchema, table: str, names: tuple[str, ...], fence: str | None
-) -> tuple[str, tuple[str, ...]]:
-    """Return the JSON text of a statement with gaps for its values, and what goes into each gap.
+) -> _Template:
+    """Return the JSON text of a statement with gaps for its values, and what picks these.
 
-    It is the text of `statement` for a change that has marks in the place of values.
+    They are picked from key, range, first and last offset, and the numbers in the order of the
+    names. It is the text of `statement` for a change that has marks in the place of values.
     """
     marks: Any = {name: f"\0{number}" for number, name in enumerate(names)}
     window: Any = ("\0first", "\0last")
     change = Change(table, "\0key", "\0range", marks, Fence(fence, *window) if fence else None)
     text = json.dumps(statement(step, keys, change)).replace("%", "%%")
-    order = tuple(_MARK.findall(text))
+    order = ["key", "range", "first", "last", *map(str, range(len(names)))]
+    pick = itemgetter(*[order.index(name) for name in _MARK.findall(text)])
     keys_are_quoted = {"key": "%s", "range": "%s"}
-    return _MARK.sub(lambda found: keys_are_quoted.get(found[1], '"%d"'), text), order
+    return _MARK.sub(lambda found: keys_are_quoted.get(found[1], '"%d"'), text), pick
 
 
 def update_item(keys: KeySchema, change: Change, step: Step = Step.UPDATE_ITEM) -> dict[str, Any]:

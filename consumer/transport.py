@@ -1,34 +1,26 @@
 """BatchExecuteStatement by boto3's own endpoint, credentials, signature and connections, no more.
 
-Of a request through boto3 two thirds of the CPU time go into serialising, validating, events and
-parsing, for a body that we know and an answer that is nearly always empty. So what never changes
-of a request is taken once from the client, by its own event; each request is then signed by the
-client's signer and goes through the client's connections. A client that has these parts no more
-sends its requests itself.
+Of a request through boto3 nine tenths of the CPU time go into serialising, validating, events,
+signing and parsing, for a body that we know and an answer that is nearly always empty. So what
+never changes of a request is taken from two examples, which the client and its signer make: the
+second must be, byte for byte, what we make of it. Credentials are the client's, asked for each
+request; where they change, and every minute, there are new examples. A client that has these
+parts no more, a proxy, or a signature that we cannot make: then boto3 sends the requests itself.
 """
 
 import json
 import time
 from collections.abc import Callable, Mapping
-from socket import gaierror
 from threading import Lock
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import (
-    ConnectionClosedError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    HTTPClientError,
-    ReadTimeoutError,
-)
 from botocore.parsers import create_parser
-from urllib3.exceptions import ConnectTimeoutError as ConnectTimeout
-from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
-from urllib3.exceptions import ReadTimeoutError as ReadTimeout
 
+from consumer.connections import Connections
+from consumer.signature import Heads
 from consumer.tables import ask, check_checksum
 
 if TYPE_CHECKING:
@@ -39,78 +31,106 @@ KEPT_S = 60.0
 """How long endpoint and headers are kept; the endpoint may follow the credentials' account."""
 
 _EVENT = f"before-call.dynamodb.{OPERATION}"
+_EXAMPLES = (b"{}", b'{"Statements": [{"Statement": "-"}]}')
 _OK = 200
+_ONE_AT_A_TIME = Lock()
+"""An example is a call of the client that is caught, and no other must be caught for it."""
 
 
-class _Parts(NamedTuple):
-    url: str
-    headers: Mapping[str, str]
-    context: Mapping[str, Any]
-    sign: Callable[[str, Any], None]
-    send: Callable[[Any], Any]
+class _Way(NamedTuple):
+    """The short way of requests, for as long as ``credentials`` returns the ``known`` ones."""
+
+    heads: Heads
+    connections: Connections
+    credentials: Callable[[], Any]
+    known: Any
 
 
 class Transport:
-    """Sends the JSON bodies of batches, from any thread; ``direct`` False asks boto3 for all."""
+    """Sends the JSON bodies of batches, from any thread; ``direct`` False asks boto3 for all.
 
-    def __init__(self, client: "DynamoDBClient", *, direct: bool = True) -> None:
+    ``clock`` is the time that requests are signed with, in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        *,
+        direct: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._client: Any = client
         self._direct = direct
-        self._parts: _Parts | None = None
+        self._clock = clock
+        self._way: _Way | None = None
         self._until = 0.0
-        self._lock = Lock()
 
     def send(self, body: bytes) -> Mapping[str, Any]:
         """Send one request and return its answer; raises what boto3 raises."""
-        parts = self._now() if self._direct else None
-        if parts is None:
+        way = self._now() if self._direct else None
+        if way is None:
             answered: dict[str, Any] = ask(self._client.batch_execute_statement, **json.loads(body))
             return answered
-        request = AWSRequest(method="POST", url=parts.url, headers=parts.headers, data=body)
-        request.context = dict(parts.context)
-        parts.sign(OPERATION, request)
-        response = parts.send(request.prepare())
+        response = way.connections.exchange(way.heads.head(body, self._clock()) + body)
         found = {
-            "status_code": response.status_code,
+            "status_code": response.status,
             "headers": response.headers,
-            "body": response.content,
+            "body": response.body,
         }
         check_checksum(found)
-        if response.status_code != _OK:
+        if response.status != _OK:
             raise ask(self._error, found=found)
         parsed: dict[str, Any] = ask(_parsed, found=found)
         return parsed
 
-    def _now(self) -> _Parts | None:
-        if time.monotonic() >= self._until:
-            with self._lock:
-                if time.monotonic() >= self._until:
-                    self._parts = self._taken()
+    def _now(self) -> _Way | None:
+        if self._stale():
+            with _ONE_AT_A_TIME:
+                if self._stale():
+                    self._way = self._learned()
                     self._until = time.monotonic() + KEPT_S
-        return self._parts
+        return self._way
 
-    def _taken(self) -> _Parts | None:
-        """Take the parts of a request from the client, which sends none for that."""
+    def _stale(self) -> bool:
+        way = self._way
+        if time.monotonic() >= self._until:
+            return True
+        return way is not None and way.credentials() != way.known
+
+    def _learned(self) -> _Way | None:
+        """Learn from examples, of which none is sent; None where there is no short way."""
+        try:
+            http = self._client._endpoint.http_session  # noqa: SLF001 - no public name
+            event = self._caught()
+            url = event["params"]["url"]
+            if http._proxy_config.proxy_url_for(url):  # noqa: SLF001 - no public name
+                return None
+            pool = http._get_connection_manager(url).connection_from_url(url)  # noqa: SLF001 - no public name
+            http._setup_ssl_cert(pool, url, http._verify)  # noqa: SLF001 - no public name
+            connections = Connections(pool, url, urlsplit(url).path or "/")
+            credentials = event["request_signer"]._credentials.get_frozen_credentials  # noqa: SLF001 - no public name
+            known = credentials()
+            first, second = (connections.written(_signed(event, body)) for body in _EXAMPLES)
+            heads = Heads(first, known.secret_key)
+            return _Way(heads, connections, credentials, known) if heads.explain(second) else None
+        except (AttributeError, LookupError, TypeError, ValueError):
+            return None
+
+    def _caught(self) -> dict[str, Any]:
+        """Return what the client tells of a request before it is signed and sent."""
         event: dict[str, Any] = {}
 
-        def take(**given: Any) -> tuple[Any, dict[str, Any]]:
+        def catch(**given: Any) -> tuple[Any, dict[str, Any]]:
             event.update(given)
             return SimpleNamespace(status_code=_OK), {}
 
+        events = self._client.meta.events
+        events.register_first(_EVENT, catch)
         try:
-            http = self._client._endpoint.http_session  # noqa: SLF001 - no public name
-            events = self._client.meta.events
-            events.register_first(_EVENT, take)
-            try:
-                self._client.batch_execute_statement(Statements=[{"Statement": "-"}])
-            finally:
-                events.unregister(_EVENT, take)
-            params = event["params"]
-            sign = event["request_signer"].sign
-            send = _through_pool(http, params["url"]) or http.send
-            return _Parts(params["url"], params["headers"], params["context"], sign, send)
-        except (AttributeError, LookupError, TypeError):
-            return None
+            self._client.batch_execute_statement(Statements=[{"Statement": "-"}])
+        finally:
+            events.unregister(_EVENT, catch)
+        return event
 
     def _error(self, found: Mapping[str, Any]) -> Exception:
         model = self._client.meta.service_model.operation_model(OPERATION)
@@ -120,34 +140,12 @@ class Transport:
         return error
 
 
-def _through_pool(http: Any, url: str) -> Callable[[Any], Any] | None:
-    """Return what sends through botocore's own pool of connections; None if a proxy is between."""
-    if http._proxy_config.proxy_url_for(url):  # noqa: SLF001 - no public name
-        return None
-    pool = http._get_connection_manager(url).connection_from_url(url)  # noqa: SLF001 - no public name
-    http._setup_ssl_cert(pool, url, http._verify)  # noqa: SLF001 - no public name
-    path = urlsplit(url).path or "/"
-
-    def send(request: Any) -> Any:
-        try:
-            response = pool.urlopen(
-                "POST", path, request.body, request.headers, False, decode_content=False
-            )
-        except (NewConnectionError, gaierror) as error:
-            raise EndpointConnectionError(endpoint_url=url, error=error) from error
-        except ConnectTimeout as error:
-            raise ConnectTimeoutError(endpoint_url=url, error=error) from error
-        except ReadTimeout as error:
-            raise ReadTimeoutError(endpoint_url=url, error=error) from error
-        except ProtocolError as error:
-            raise ConnectionClosedError(endpoint_url=url, error=error, request=request) from error
-        except HTTPError as error:
-            raise HTTPClientError(error=error) from error
-        return SimpleNamespace(
-            status_code=response.status, headers=response.headers, content=response.data
-        )
-
-    return send
+def _signed(event: Mapping[str, Any], body: bytes) -> Any:
+    params = event["params"]
+    request = AWSRequest(method="POST", url=params["url"], headers=params["headers"], data=body)
+    request.context = dict(params["context"])
+    event["request_signer"].sign(OPERATION, request)
+    return request.prepare()
 
 
 def _parsed(found: Mapping[str, Any]) -> dict[str, Any]:

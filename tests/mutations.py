@@ -8,7 +8,6 @@ found by the model (`tests.model.schedule`), `NAMED` by the test of a promise th
 import re
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -259,7 +258,7 @@ def sets_the_fence_one_too_high(patch: pytest.MonkeyPatch) -> None:
 def inserts_without_a_fence(patch: pytest.MonkeyPatch) -> None:
     _change_requests(
         patch,
-        lambda step, change: replace(change, fence=None) if step is Step.INSERT else change,
+        lambda step, change: change._replace(fence=None) if step is Step.INSERT else change,
     )
 
 
@@ -321,7 +320,7 @@ def adds_the_rest_without_a_fence(patch: pytest.MonkeyPatch) -> None:
 
     def bare(self: Change, sums: Any, first: int | None = None) -> Change:
         found = only(self, sums, first)
-        return found if first is None else replace(found, fence=None)
+        return found if first is None else found._replace(fence=None)
 
     patch.setattr(Change, "only", bare)
 
@@ -332,7 +331,7 @@ def adds_what_was_held_back_without_a_fence(patch: pytest.MonkeyPatch) -> None:
 
     def bare(self: Change, sums: Any, first: int | None = None) -> Change:
         found = only(self, sums, first)
-        return found if first is not None else replace(found, fence=None)
+        return found if first is not None else found._replace(fence=None)
 
     patch.setattr(Change, "only", bare)
 
@@ -361,7 +360,7 @@ def sets_the_fence_to_the_items_own_last_event(patch: pytest.MonkeyPatch) -> Non
             if change.fence is None:
                 return change
             place = change.table, change.key, change.range
-            return replace(change, fence=Fence(change.fence.name, change.fence.first, last[place]))
+            return change._replace(fence=Fence(change.fence.name, change.fence.first, last[place]))
 
         def grouped(sums: Any, condition: Fence | None = None) -> Any:
             found = group(sums, condition)
@@ -478,7 +477,7 @@ def _replace_meaning(patch: pytest.MonkeyPatch, change: Callable[..., Any]) -> N
 
 def _change_fence(patch: pytest.MonkeyPatch, change: Callable[[Fence], Fence]) -> None:
     def changed(_step: Step, one: Change) -> Change:
-        return replace(one, fence=change(one.fence)) if one.fence else one
+        return one._replace(fence=change(one.fence)) if one.fence else one
 
     _change_requests(patch, changed)
 

@@ -13,13 +13,18 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
+from consumer.answers import APPLIED
+from consumer.connections import Connections, Response
+from consumer.counters import Counters
 from consumer.decoder import Decoder
+from consumer.embedded import REGION
 from consumer.fence import Fence
 from consumer.intake import take_in
 from consumer.partition import Partition
 from consumer.produce import samples
 from consumer.row import CounterRef, KeySchema, encode
 from consumer.statements import Step, body, changes
+from consumer.tables import make_client
 
 KEYS = {"bench": KeySchema("pk")}
 EVENTS, BATCH, COUNTERS = 20_000, 2_000, 500
@@ -83,7 +88,7 @@ def test_an_event_in_a_window_takes_little_memory(max_incr: int, most: float) ->
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="each version has other instructions")
-@pytest.mark.parametrize(("fence", "most"), [(None, 350), (Fence("fence_0123abcd_7", 1, 9), 380)])
+@pytest.mark.parametrize(("fence", "most"), [(None, 193), (Fence("fence_0123abcd_7", 1, 9), 202)])
 def test_a_counter_costs_few_steps_to_write(fence: Fence | None, most: float) -> None:
     sums = {CounterRef("bench", f"key-{i}", None, "count"): i for i in range(25)}
 
@@ -94,3 +99,22 @@ def test_a_counter_costs_few_steps_to_write(fence: Fence | None, most: float) ->
     write()
     each = steps(write) / len(sums)
     assert each < most
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="each version has other instructions")
+def test_a_request_costs_few_steps_beside_its_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = changes({CounterRef("bench", f"key-{i}", None, "count"): i for i in range(25)})["bench"]
+    answered = b'{"Responses":[%s]}' % b",".join([b"{}"] * len(batch))
+    response = Response(200, {"x-amzn-requestid": "1"}, answered, reusable=True)
+    monkeypatch.setattr(Connections, "exchange", lambda *_: response)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nobody's")
+    monkeypatch.setenv("AWS_REGION", REGION)
+    counters = Counters(make_client(), KEYS)
+
+    def write() -> None:
+        assert counters.execute(Step.UPDATE, batch) == [APPLIED] * len(batch)
+
+    write()
+    alone = steps(lambda: body(Step.UPDATE, KEYS, batch))
+    assert steps(write) - alone < 1330

@@ -21,7 +21,7 @@ from consumer.settings import Settings
 from consumer.signals import GRACE_S
 from consumer.sources import read_file
 from consumer.topics import PARTITIONS
-from tests.conftest import installed
+from tests.conftest import needs
 from tests.test_compose import of, stages
 
 ROOT = Path(__file__).parents[1]
@@ -386,7 +386,7 @@ def service() -> Callable[[str], str]:
 
 
 def test_systemd_takes_the_unit_and_finds_it_closed(unit: Path) -> None:
-    systemd = installed("systemd-analyze")
+    systemd = needs("systemd-analyze")
     done = subprocess.run(
         [systemd, "verify", str(unit)], capture_output=True, text=True, check=False
     )

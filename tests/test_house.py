@@ -17,9 +17,11 @@ LINES = 320
 ORDER = """
     errors fakes fence logs log_events progress signals sparse_log telemetry
     checks properties settings row datum decoder window
-    statements answers tables items transport counters probe meter write writer
+    statements answers tables items signature connections transport counters probe meter write
+    writer
     partition limits health
-    msk kafka topics identity ends offsets dead_letters dead_letter_ratio intake refused settlement
+    msk kafka topics identity ends offsets dead_letters dead_letter_ratio intake refused
+    settlement
     worker status metrics server dry_run init describe_group run
     baseline group sample recount verdict comparison verify
     emit produce mock_broker embedded demo lag top offset_plan reset_offsets dlq dlq_sender
@@ -30,10 +32,10 @@ ORDER = """
 # Who may know a library; no others do. Its types go no further either.
 CLIENTS = {
     "boto3": {"tables"},
-    "botocore": {"counters", "items", "msk", "tables", "transport", "fakes"},
+    "botocore": {"counters", "items", "msk", "tables", "connections", "transport", "fakes"},
     "aws_msk_iam_sasl_signer": {"msk"},
     "mypy_boto3_dynamodb": {"counters", "items", "probe", "tables", "transport"},
-    "urllib3": {"transport"},
+    "urllib3": {"connections"},
     "confluent_kafka": {*ORDER[ORDER.index("kafka") :], "fakes"},
     "fastavro": {"row", "datum"},
     "cyclopts": {"sources", "flags", "command", "operate", "man", "cli_shell", "cli"},

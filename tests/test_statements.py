@@ -1,6 +1,5 @@
 """The text of each statement, and what each answer means."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,7 +34,7 @@ RANGED = KeySchema("pk", "S", "rk", "N")
 ONE = Change("tab", "k", None, {"count": 5})
 TWO = Change("tab", "k", None, {"hits": -1, "bytes": 10**30})
 FENCE = Fence("fence_0123abcd_7", 10, 19)
-ONE_FENCED, TWO_FENCED = replace(ONE, fence=FENCE), replace(TWO, fence=FENCE)
+ONE_FENCED, TWO_FENCED = ONE._replace(fence=FENCE), TWO._replace(fence=FENCE)
 
 
 # --- statements ------------------------------------------------------------------------------
@@ -221,7 +220,7 @@ def test_sums_are_grouped_by_table_and_item() -> None:
 def test_a_change_knows_its_counters_and_makes_smaller_ones() -> None:
     assert TWO.refs() == [CounterRef("tab", "k", None, n) for n in ("bytes", "hits")]
     assert TWO.only({"hits": 7}, 3) == Change("tab", "k", None, {"hits": 7})
-    fenced = replace(TWO, fence=FENCE)
+    fenced = TWO._replace(fence=FENCE)
     assert fenced.only({"hits": 7}) == Change("tab", "k", None, {"hits": 7}, FENCE)
     rest = Change("tab", "k", None, {"hits": 7}, Fence("fence_0123abcd_7", 15, 19))
     assert fenced.only({"hits": 7}, 15) == rest
@@ -309,7 +308,7 @@ def test_an_item_that_was_looked_at_tells_what_it_cannot_take(change: Change) ->
         "hits": Reason.COUNTER_NOT_A_NUMBER
     }
     full = item(bytes="9" * 38)
-    found = answer(Step.LOOK, replace(change, sums={"hits": 1, "bytes": 2}), code, "", full)
+    found = answer(Step.LOOK, change._replace(sums={"hits": 1, "bytes": 2}), code, "", full)
     assert isinstance(found, Partly)
     assert {name: why.reason for name, why in found.rejected.items()} == {"bytes": Reason.REFUSED}
 

@@ -1,20 +1,31 @@
 """The short way of a batch beside boto3's own: the same request, the same answers and errors."""
 
 import datetime as dt
+import hashlib
 import json
-from collections.abc import Callable, Iterator
+import re
+import socketserver
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from socket import SHUT_RDWR
+from threading import Event, Semaphore, Thread
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import Mock, patch
 
 import boto3
 import botocore.auth
+import botocore.awsrequest
 import pytest
+from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.credentials import RefreshableCredentials
+from botocore.credentials import DeferredRefreshableCredentials, RefreshableCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionClosedError,
     EndpointConnectionError,
+    NoCredentialsError,
     ReadTimeoutError,
 )
 from botocore.session import get_session
@@ -63,112 +74,177 @@ def test_a_body_is_what_json_makes_of_the_statements(step: Step, count: int) -> 
     assert body(step, KEYS, batch) == json.dumps(whole).encode()
 
 
-def new_client(url: str, **options: Any) -> "DynamoDBClient":
+PAYLOAD = body(
+    Step.UPDATE, {"transport": TEXT}, [Change("transport", k, None, {"n": 1}) for k in "ab"]
+)
+TOKEN = "token"  # noqa: S105 - nobody's
+NOON = dt.datetime(2026, 1, 2, 12, 0, 0, tzinfo=dt.UTC)
+
+
+def new_client(
+    url: str | None, *, region: str = REGION, token: str | None = TOKEN, **options: Any
+) -> "DynamoDBClient":
     config = Config(retries={"total_max_attempts": 1}, connect_timeout=2, **options)
     secret = "wJalrXUtnFEMI"  # noqa: S105 - nobody's
     return boto3.client(
         "dynamodb",
         endpoint_url=url,
-        region_name=REGION,
+        region_name=region,
         aws_access_key_id="AKIDEXAMPLE",
         aws_secret_access_key=secret,
-        aws_session_token="token",  # noqa: S106 - nobody's
+        aws_session_token=token,
         config=config,
     )
 
 
-class Sent(Exception):  # noqa: N818 - no error
-    """Holds the request that was about to be sent."""
+class Sent(BaseException):
+    """Ends a request that was about to be sent."""
 
 
-def sent(client: "DynamoDBClient", payload: bytes, *, direct: bool) -> Any:
-    """Return the request that a batch would send."""
-    transport = Transport(client, direct=direct)
+@contextmanager
+def catching(at: dt.datetime) -> Iterator[list[bytes]]:
+    """Catch all that goes to the wire, at a time that stands still, and let nothing go."""
+    pieces: list[bytes] = []
 
-    def stop(request: Any, **_: object) -> None:
-        raise Sent(request)
+    def catch(_: object, piece: bytes) -> None:
+        pieces.append(piece)
+        if piece.endswith(b"}"):
+            raise Sent
 
-    if direct:
-        parts = transport._now()
-        assert parts is not None, "no short way with this botocore"
-        transport._parts = parts._replace(send=stop)
-    else:
-        client.meta.events.register("before-send.dynamodb", stop)
-    with pytest.raises(Sent) as caught:
+    def connect(connection: Any) -> None:
+        connection.sock, connection.is_verified = Mock(), True
+
+    with (
+        patch.object(botocore.auth, "get_current_datetime", lambda: at.replace(tzinfo=None)),
+        patch.object(botocore.awsrequest.AWSConnection, "send", catch),
+        patch.object(botocore.awsrequest.AWSHTTPConnection, "connect", connect),
+        patch.object(botocore.awsrequest.AWSHTTPSConnection, "connect", connect),
+        pytest.raises(Sent),
+    ):
+        yield pieces
+
+
+def sent(client: "DynamoDBClient", payload: bytes, at: dt.datetime = NOON) -> bytes:
+    """Return what the short way puts on the wire."""
+    transport = Transport(client, clock=at.timestamp)
+    assert transport._now() is not None, "no short way with this botocore"
+    with catching(at) as pieces:
         transport.send(payload)
-    return caught.value.args[0]
+    return b"".join(pieces)
 
 
-@pytest.fixture
-def _noon(monkeypatch: pytest.MonkeyPatch) -> None:
-    noon = dt.datetime(2026, 1, 2, 12, 0, 0, tzinfo=dt.UTC)
-    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *_, **__: noon)
+def sent_by_boto3(client: "DynamoDBClient", payload: bytes, at: dt.datetime = NOON) -> bytes:
+    """Return what boto3 puts on the wire, but for what it tells about attempts: there is one."""
+    with catching(at) as pieces:
+        Transport(client, direct=False).send(payload)
+    return re.sub(rb"amz-sdk-(invocation-id|request): [^\r]*\r\n", b"", b"".join(pieces))
 
 
-@pytest.mark.usefixtures("_noon")
-def test_the_request_is_the_one_that_boto3_sends() -> None:
-    client = new_client("http://127.0.0.1:1/some/path")
+@pytest.mark.parametrize("token", ["token", None])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1",
+        "http://127.0.0.1:1/some/path",
+        "http://[::1]:8000/a/",
+        "http://localhost:80/",
+        "https://dynamodb.us-east-1.amazonaws.com",
+        "https://vpce-1.dynamodb.us-east-1.vpce.amazonaws.com:8443",
+    ],
+)
+def test_the_request_is_the_one_that_boto3_sends(url: str, token: str | None) -> None:
+    client = new_client(url, token=token)
     payload = body(Step.UPDATE, KEYS, CHANGES)
-    direct = sent(client, payload, direct=True)
-    plain = sent(client, payload, direct=False)
-    assert (direct.method, direct.url, direct.body) == (plain.method, plain.url, plain.body)
-    ours = {k.lower(): text(v) for k, v in direct.headers.items()}
-    theirs = {k.lower(): text(v) for k, v in plain.headers.items()}
-    # These tell AWS about attempts, of which there is one; the signature covers them.
-    for name in ("amz-sdk-invocation-id", "amz-sdk-request"):
-        theirs.pop(name, None)
-    signature, reference = ours.pop("authorization"), theirs.pop("authorization")
-    # boto3 counts the features of each call that were used; here they are those of the first.
-    assert ours.pop("user-agent").split()[0] == theirs.pop("user-agent").split()[0]
-    assert ours == theirs
-    assert signature.split()[:2] == reference.split()[:2]  # the algorithm, key, day and region
+    request = sent(client, payload)
+    assert request == sent_by_boto3(client, payload)
+    assert request.endswith(payload)
+    assert (b"X-Amz-Security-Token: token\r\n" in request) == (token is not None)
 
 
-def text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode()
+@pytest.mark.parametrize("region", ["eu-central-1", "cn-north-1", "us-gov-west-1"])
+def test_the_endpoint_is_the_one_of_the_region(region: str) -> None:
+    client = new_client(None, region=region)
+    request = sent(client, PAYLOAD)
+    assert request == sent_by_boto3(client, PAYLOAD)
+    assert f"Host: dynamodb.{region}.amazonaws.com".encode() in request
+    assert f"/20260102/{region}/dynamodb/aws4_request".encode() in request
 
 
-@pytest.mark.usefixtures("_noon")
-def test_the_signature_is_right() -> None:
-    client = new_client("http://127.0.0.1:1/")
-    request = sent(client, b'{"Statements": []}', direct=True)
-    headers = {k: text(v) for k, v in request.headers.items()}
-    signed = headers["Authorization"].split("SignedHeaders=")[1].split(",")[0].split(";")
-    assert {"content-type", "host", "x-amz-date", "x-amz-security-token", "x-amz-target"} <= {
-        *signed
+def test_one_transport_signs_for_each_second_and_day() -> None:
+    client = new_client("http://127.0.0.1:1")
+    clock = Mock(return_value=NOON.timestamp())
+    transport = Transport(client, clock=clock)
+    assert transport._now() is not None
+    for seconds in (0, 0.4, 1, 12 * 3600 - 1, 12 * 3600, 400 * 24 * 3600, -3600):
+        now = NOON + dt.timedelta(seconds=seconds)
+        clock.return_value = now.timestamp()
+        with catching(now) as pieces:
+            transport.send(PAYLOAD)
+        assert b"".join(pieces) == sent_by_boto3(client, PAYLOAD, now)
+
+
+def refreshed(client_url: str, credentials: Any) -> "DynamoDBClient":
+    session: Any = get_session()
+    session._credentials = credentials
+    client = session.create_client("dynamodb", region_name=REGION, endpoint_url=client_url)
+    return cast("DynamoDBClient", client)
+
+
+def issued(name: str, seconds: float) -> dict[str, str]:
+    """Return credentials as a service issues them."""
+    expires = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
+    return {
+        "access_key": name,
+        "secret_key": f"secret of {name}",
+        "token": f"token of {name}",
+        "expiry_time": expires.isoformat(),
     }
-    again = botocore.awsrequest.AWSRequest(
-        "POST",
-        request.url,
-        {k: v for k, v in headers.items() if k.lower() in signed and k.lower() != "x-amz-date"},
-        request.body,
-    )
-    keys = client._request_signer._credentials  # type: ignore[attr-defined]
-    botocore.auth.SigV4Auth(keys, "dynamodb", REGION).add_auth(again)
-    assert again.headers["Authorization"] == headers["Authorization"]
 
 
 def test_credentials_that_are_refreshed_sign_the_next_request() -> None:
-    names = iter(["FIRST", "SECOND"])
-
-    def fresh() -> dict[str, str]:
-        expires = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=5)
-        return {
-            "access_key": next(names),
-            "secret_key": "x",
-            "token": "t",
-            "expiry_time": expires.isoformat(),
-        }
-
-    session: Any = get_session()
-    session._credentials = RefreshableCredentials.create_from_metadata(
-        fresh(), lambda: {**fresh(), "expiry_time": "2999-01-01T00:00:00Z"}, "test"
+    names = iter(["SECOND", "THIRD"])
+    keys: Any = RefreshableCredentials.create_from_metadata(
+        issued("FIRST", 3600), lambda: issued(next(names), 3600), "test"
     )
-    client = session.create_client(
-        "dynamodb", region_name=REGION, endpoint_url="http://127.0.0.1:1"
-    )
-    request = sent(cast("Any", client), b"{}", direct=True)
-    assert "Credential=SECOND/" in text(request.headers["Authorization"])
+    client = refreshed("http://127.0.0.1:1", keys)
+    transport = Transport(client, clock=NOON.timestamp)
+    for name in ("FIRST", "SECOND", "THIRD"):
+        with catching(NOON) as pieces:
+            transport.send(PAYLOAD)
+        request = b"".join(pieces)
+        assert f"Credential={name}/".encode() in request
+        assert request == sent_by_boto3(client, PAYLOAD)
+        keys._expiry_time = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
+
+
+def test_a_role_is_assumed_when_the_first_request_is_signed() -> None:
+    keys = DeferredRefreshableCredentials(lambda: issued("ROLE", 3600), "assume-role")
+    client = refreshed("http://127.0.0.1:1", keys)
+    request = sent(client, PAYLOAD)
+    assert b"Credential=ROLE/" in request
+    assert request == sent_by_boto3(client, PAYLOAD)
+
+
+def test_a_role_that_cannot_be_assumed_any_more_is_told_as_by_boto3() -> None:
+    def denied() -> dict[str, str]:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "AssumeRole")
+
+    keys: Any = RefreshableCredentials.create_from_metadata(issued("FIRST", 3600), denied, "sts")
+    client = refreshed("http://127.0.0.1:1", keys)
+    transport = Transport(client)
+    assert transport._now() is not None
+    keys._expiry_time = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
+    for each in (transport, Transport(client), Transport(client, direct=False)):
+        with pytest.raises(ClientError) as caught:
+            each.send(PAYLOAD)
+        assert caught.value.operation_name == "AssumeRole"
+
+
+def test_without_credentials_it_is_told_as_by_boto3() -> None:
+    client = new_client("http://127.0.0.1:1")
+    cast("Any", client)._request_signer._credentials = None
+    with pytest.raises(NoCredentialsError):
+        Transport(client).send(PAYLOAD)
 
 
 # --- answers and errors ------------------------------------------------------------------------
@@ -185,11 +261,6 @@ def table(embedded: Embedded) -> Iterator[str]:
     )
     yield embedded.endpoint_url
     client.delete_table(TableName="transport")
-
-
-PAYLOAD = body(
-    Step.UPDATE, {"transport": TEXT}, [Change("transport", k, None, {"n": 1}) for k in "ab"]
-)
 
 
 def test_the_answer_is_the_one_that_boto3_reads(table: str) -> None:
@@ -242,6 +313,118 @@ def test_a_closed_port_is_told_as_by_boto3() -> None:
         Transport(client).send(PAYLOAD)
 
 
+# --- connections -------------------------------------------------------------------------------
+
+HEAD = b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: 7\r\nContent-Length: 16\r\n"
+BODY = b'{"Responses":[]}'
+
+
+@contextmanager
+def answering(*answers: Sequence[bytes]) -> Iterator[tuple[str, list[int], Semaphore]]:
+    """Serve these answers in turn, in these pieces; count requests a connection.
+
+    An empty piece ends the connection, which the semaphore tells when it has ended.
+    """
+    ended = Semaphore(0)
+    asked: list[int] = []
+    turns = cycle(answers)
+
+    class Server(socketserver.ThreadingTCPServer):
+        block_on_close = False  # clients keep their connections
+        daemon_threads = True
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            asked.append(0)
+            mine = len(asked) - 1
+            while b"\r\n\r\n" in self.request.recv(65536):
+                asked[mine] += 1
+                for piece in next(turns):
+                    if not piece:
+                        self.request.shutdown(SHUT_RDWR)
+                        ended.release()
+                        return
+                    self.request.sendall(piece)
+                    seen.wait(0.01)
+
+    seen = Event()
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", asked, ended
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+CHUNKED = HEAD.replace(b"Content-Length: 16", b"Transfer-Encoding: chunked")
+LARGE = b'{"Responses":[], "more": "' + b"x" * 100_000 + b'"}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "connections"),
+    [
+        ([HEAD + b"\r\n" + BODY], 1),
+        ([HEAD + b"Connection: keep-alive\r\n\r\n" + BODY], 1),
+        ([HEAD + b"\r\n", BODY], 1),
+        ([HEAD + b"\r\n" + BODY[:3], BODY[3:]], 1),
+        ([HEAD[:30], HEAD[30:] + b"\r\n" + BODY], 1),
+        ([HEAD.replace(b"16", b"%d" % len(LARGE)) + b"\r\n" + LARGE], 1),
+        ([CHUNKED + b"\r\n10\r\n" + BODY + b"\r\n0\r\n\r\n"], 1),
+        ([b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"\r\n" + BODY], 1),
+        ([HEAD + b"Folded: a\r\n b\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n" + BODY], 1),
+        ([HEAD + b"\r\n" + BODY, b""], 3),
+        ([HEAD + b"Connection: close\r\n\r\n" + BODY, b""], 3),
+        ([HEAD.replace(b"1.1", b"1.0") + b"\r\n" + BODY, b""], 3),
+        ([b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: 7\r\n\r\n" + BODY, b""], 3),
+    ],
+)
+@pytest.mark.parametrize("direct", [True, False])
+def test_answers_of_any_form_are_read(
+    answer: Sequence[bytes], connections: int, *, direct: bool
+) -> None:
+    with answering(answer) as (url, asked, ended):
+        transport = Transport(new_client(url), direct=direct)
+        for _ in range(3):
+            found = transport.send(PAYLOAD)
+            assert b"" not in answer or ended.acquire(timeout=10)
+            assert found["Responses"] == []
+            assert found["ResponseMetadata"]["HTTPHeaders"]["x-amzn-requestid"] == "7"
+        assert sum(asked) == 3
+        assert len(asked) == connections or not direct
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [b""],
+        [HEAD, b""],
+        [HEAD + b"\r\n" + BODY[:5], b""],
+        [CHUNKED + b"\r\n10\r\n" + BODY[:5], b""],
+        [b"SSH-2.0-OpenSSH_9.2\r\n", b""],
+    ],
+)
+def test_half_an_answer_is_a_closed_connection(answer: Sequence[bytes]) -> None:
+    with answering(answer, [HEAD + b"\r\n" + BODY]) as (url, asked, _):
+        transport = Transport(new_client(url))
+        with pytest.raises(ConnectionClosedError):
+            transport.send(PAYLOAD)
+        assert transport.send(PAYLOAD)["Responses"] == []
+        assert asked == [1, 1]
+
+
+def test_what_a_server_sends_beyond_its_answer_is_no_answer_to_the_next_request() -> None:
+    forged = HEAD.replace(b"7", b"666") + b"\r\n" + BODY
+    usual = HEAD + b"\r\n" + BODY
+    with answering([usual + forged], [usual]) as (url, asked, _):
+        transport = Transport(new_client(url))
+        for _ in range(2):
+            found = transport.send(PAYLOAD)
+            assert found["ResponseMetadata"]["HTTPHeaders"]["x-amzn-requestid"] == "7"
+        assert sum(asked) == 2
+
+
 # --- when there is no short way ----------------------------------------------------------------
 
 
@@ -267,19 +450,92 @@ def test_a_proxy_of_the_environment_is_used(table: str, monkeypatch: pytest.Monk
     assert len(Transport(new_client(table)).send(PAYLOAD)["Responses"]) == 2
 
 
+class Bare:
+    """An object without one of its attributes."""
+
+    def __init__(self, whole: Any, hidden: str) -> None:
+        self.__dict__.update(_whole=whole, _hidden=hidden)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._hidden:
+            raise AttributeError(name)
+        return getattr(self._whole, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._whole, name, value)
+
+
+def left_to_boto3(client: Any) -> None:
+    transport = Transport(client)
+    assert transport._now() is None
+    assert len(transport.send(PAYLOAD)["Responses"]) == 2
+
+
+def test_a_client_without_an_endpoint_is_left_to_boto3(table: str) -> None:
+    left_to_boto3(Bare(new_client(table), "_endpoint"))
+
+
+@pytest.mark.parametrize(
+    "hook", ["_proxy_config", "_get_connection_manager", "_setup_ssl_cert", "_verify"]
+)
+def test_an_http_session_without_its_parts_is_left_to_boto3(table: str, hook: str) -> None:
+    client: Any = new_client(table)
+    client._endpoint.http_session = Bare(client._endpoint.http_session, hook)
+    left_to_boto3(client)
+
+
+def test_a_signer_without_credentials_to_ask_is_left_to_boto3(table: str) -> None:
+    client: Any = new_client(table)
+    client._request_signer = Bare(client._request_signer, "_credentials")
+    left_to_boto3(client)
+
+
+@pytest.mark.parametrize("hook", ["_get_conn", "_put_conn", "_new_conn", "timeout"])
+def test_a_pool_without_its_parts_is_left_to_boto3(table: str, hook: str) -> None:
+    client: Any = new_client(table)
+    manager = client._endpoint.http_session._get_connection_manager(table)
+    pool = manager.connection_from_url(table)
+    with patch.object(type(manager), "connection_from_url", lambda *_: Bare(pool, hook)):
+        left_to_boto3(client)
+
+
+@pytest.mark.parametrize("hook", ["is_closed", "sock", "request"])
+def test_a_connection_without_its_parts_is_left_to_boto3(table: str, hook: str) -> None:
+    client: Any = new_client(table)
+    pool = client._endpoint.http_session._get_connection_manager(table).connection_from_url(table)
+    with patch.object(pool, "_new_conn", lambda: Bare(pool.ConnectionCls(pool.host), hook)):
+        transport = Transport(client)
+        assert transport._now() is None
+    assert len(transport.send(PAYLOAD)["Responses"]) == 2
+
+
+@pytest.mark.parametrize("name", ["X-Amz-Content-SHA256", "X-Of-The-Body"])
+def test_a_header_that_follows_the_body_is_left_to_boto3(table: str, name: str) -> None:
+    def add(request: Any, **_: object) -> None:
+        request.headers[name] = hashlib.sha256(request.data).hexdigest()
+
+    client = new_client(table)
+    client.meta.events.register("before-sign.dynamodb", add)
+    left_to_boto3(client)
+
+
+def test_an_unsigned_client_is_left_to_boto3(table: str) -> None:
+    left_to_boto3(new_client(table, signature_version=UNSIGNED))
+
+
 def test_endpoint_and_headers_are_looked_up_again(
     table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transport = Transport(new_client(table))
     looked = 0
-    taken = transport._taken
+    learned = transport._learned
 
     def counted() -> Any:
         nonlocal looked
         looked += 1
-        return taken()
+        return learned()
 
-    monkeypatch.setattr(transport, "_taken", counted)
+    monkeypatch.setattr(transport, "_learned", counted)
     for _ in range(3):
         transport.send(PAYLOAD)
     assert looked == 1
