@@ -141,7 +141,7 @@ def incr(  # noqa: PLR0913 -- one a flag
     return say([str(increment(table, key, range_, settings.counter, by, client=client))])
 
 
-@command(app, *KAFKA, *RULES, "max_requests")
+@command(app, *KAFKA, *RULES, "dead_letter_topic", "max_requests")
 def verify(  # noqa: PLR0913 - one a flag
     settings: Settings,
     *,

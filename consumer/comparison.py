@@ -44,6 +44,9 @@ Read = Callable[[str, Sequence[ItemKey], Sleep], Mapping[ItemKey, Item]]
 Scan = Callable[[str], Iterable[tuple[ItemKey, Item]]]
 """Takes a table and gives all its items."""
 
+Counted = Callable[[int, list[Any]], list[Any]]
+"""Takes a run of messages of a partition, and returns those that have no dead letter."""
+
 _NOTHING = Watermarks(0, 0)
 
 
@@ -68,6 +71,7 @@ class Comparison:
         identity: str | None,
         baseline: Baseline | None = None,
         snapshot: Snapshot | None = None,
+        counted: Counted = lambda _, run: run,
     ) -> None:
         self._settings = settings
         self._consumer = consumer
@@ -78,6 +82,8 @@ class Comparison:
         self._identity = identity
         self._baseline = baseline
         self._snapshot = snapshot
+        self._counted = counted
+        self._letters = 0
         self._unnamed = 0
         self._moving: dict[str, dict[ItemKey, Moving]] = {}
         self._verdict = Verdict(compared=snapshot is None or baseline is not None)
@@ -102,8 +108,9 @@ class Comparison:
         self._load_baseline()
         with progress_bar("events", sum(s.end - s.begin for s in spans.values())) as advance:
             ranges = {number: (span.begin, span.end) for number, span in spans.items()}
-            recount.scan(read(self._consumer, self._settings, ranges, advance), spans)
-        verdict.events, verdict.rejected = recount.events, recount.rejected
+            recount.scan(self._read(ranges, advance), spans)
+        verdict.events = recount.events + self._letters
+        verdict.rejected = recount.rejected + self._letters
         verdict.uncommitted = recount.uncommitted
         if self._snapshot is not None:
             offsets = {number: span.cut for number, span in spans.items()}
@@ -124,6 +131,16 @@ class Comparison:
         if verdict.compared:
             self._look_again(spans, after)
         return verdict
+
+    def _read(
+        self, ranges: Mapping[int, tuple[int, int]], advance: Callable[[int], None]
+    ) -> Iterator[tuple[int, list[Any]]]:
+        """Yield what `recount.read` does, but for the group's dead letters."""
+        for number, run in read(self._consumer, self._settings, ranges, advance):
+            left = self._counted(number, run)
+            self._letters += len(run) - len(left)
+            if left:
+                yield number, left
 
     def _span(self, number: int, low: int, high: int, committed: Mapping[int, int]) -> Span:
         begin = low
@@ -232,7 +249,7 @@ class Comparison:
                 ranges[number] = (begin, max(end, ranges.get(number, (0, 0))[1]))
         total = sum(max(0, end - begin) for begin, end in ranges.values())
         with progress_bar("events again", total) as advance:
-            for number, run in read(self._consumer, self._settings, ranges, advance):
+            for number, run in self._read(ranges, advance):
                 self._recount.add(number, run, self._is_in)
         for table, items in self._moving.items():
             places = self._recount.places(table)

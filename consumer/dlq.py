@@ -150,8 +150,16 @@ class Places:
 
     def has(self, item: Stored) -> bool:
         """Tell whether the event of a letter is among them."""
-        words = self._words.get(item.source, {})
-        return bool(words.get(item.letter.offset // _WORD, 0) >> item.letter.offset % _WORD & 1)
+        return _holds(self._words.get(item.source, {}), item.letter.offset)
+
+    def others(self, source: Source, run: list[Any]) -> list[Any]:
+        """Return the messages of a source partition, in a run, that are not among them."""
+        words = self._words.get(source)
+        return [m for m in run if not _holds(words, m.offset())] if words else run
+
+
+def _holds(words: Mapping[int, int], offset: int) -> bool:
+    return bool(words.get(offset // _WORD, 0) >> offset % _WORD & 1)
 
 
 def reader_config(settings: Settings) -> dict[str, Any]:
@@ -232,3 +240,20 @@ def replayed_in(messages: Iterable[Any]) -> Places:
             for offset in offsets:
                 found.add(source, offset)
     return found
+
+
+def letters_of(
+    messages: Iterable[Any], topic: str, topic_id: str | None, group: str
+) -> Callable[[int, list[Any]], list[Any]]:
+    """Return what takes, of a run of a partition of a topic, the events without a letter.
+
+    Letters of other groups do not count: they say nothing of what this one has counted.
+    """
+    found = Places()
+    for message in messages:
+        item = opened(message)
+        if item is None or (item.letter.topic, item.group) != (topic, group):
+            continue
+        if item.topic_id in ("", topic_id or ""):
+            found.add((topic, "", item.letter.partition), item.letter.offset)
+    return lambda number, run: found.others((topic, "", number), run)

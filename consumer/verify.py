@@ -11,8 +11,9 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from consumer.baseline import Baseline, Snapshot
-from consumer.comparison import Comparison
+from consumer.comparison import Comparison, Counted
 from consumer.decoder import Decoder
+from consumer.dlq import DeadLetterTopic, letters_of, reader_config
 from consumer.errors import ConfigError, DynatomicError, UnavailableError
 from consumer.group import Group
 from consumer.items import read_items, scan_items
@@ -96,6 +97,7 @@ def _compare(
         max_incr=settings.max_incr,
         writer_schema=schema,
     )
+    counted, trouble = _counted(settings, identity)
     sample = Sample(options.sample, options.seed) if options.sample is not None else None
     gc.set_threshold(100_000, 50, 50)  # millions of counters, and no cycles in them
     comparison = Comparison(
@@ -108,6 +110,7 @@ def _compare(
         identity,
         baseline,
         snapshot,
+        counted,
     )
     try:
         verdict = comparison.run()
@@ -117,7 +120,22 @@ def _compare(
         _check_same(admin, settings.topic, identity)  # else it may be of two topics
         raise
     _check_same(admin, settings.topic, identity)
+    verdict.notes += trouble
     return verdict
+
+
+def _counted(settings: Settings, identity: str | None) -> tuple[Counted, list[str]]:
+    """Return what leaves dead letters out, and what kept it from knowing them."""
+    consumer = new_consumer(reader_config(settings))
+    try:
+        messages = DeadLetterTopic(consumer, settings.dead_letters).messages()
+        return letters_of(messages, settings.topic, identity, settings.group_id), []
+    except ConfigError as error:
+        return lambda _, run: run, [f"only the settings say which events are dead letters: {error}"]
+    except KafkaException as error:
+        raise DynatomicError(f"Kafka: {reason(error)}; try again") from None
+    finally:
+        consumer.close()
 
 
 def _check_same(admin: AdminClient, topic: str, identity: str | None) -> None:

@@ -23,8 +23,8 @@ ORDER = """
     msk kafka topics identity ends offsets dead_letters dead_letter_ratio intake refused
     settlement
     worker status metrics server dry_run init describe_group run
-    baseline group sample recount verdict comparison verify
-    emit produce mock_broker embedded demo lag top offset_plan reset_offsets dlq dlq_sender
+    baseline group sample dlq recount verdict comparison verify
+    emit produce mock_broker embedded demo lag top offset_plan reset_offsets dlq_sender
     dlq_show dlq_replay
     config connect examine iam sources flags command operate man cli_shell cli __main__
 """.split()  # noqa: SIM905 - as a list it would be a line a name

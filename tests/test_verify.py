@@ -74,6 +74,7 @@ class World:
         self.admin = Admin()
         self.on_consume: Callable[[], object] = lambda: None
         self.on_read: Callable[[], object] = lambda: None
+        self.letters: set[tuple[int, int]] = set()
         names = ["pk", "rk"] if ranged else ["pk"]
         for table in ("hits", "bytes"):
             self.dynamodb.create_table(
@@ -171,6 +172,7 @@ class World:
                 self.identity,
                 opened,
                 written,
+                lambda number, run: [m for m in run if (number, m.offset()) not in self.letters],
             ).run()
             if written and verdict.ok:
                 written.finish()
@@ -340,6 +342,32 @@ def test_events_that_are_dead_letters_are_told_not_counted() -> None:
 
 
 # --- fences ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("guarantee", [FENCED, "at-least-once"])
+def test_events_with_a_letter_are_not_counted_though_the_settings_would(
+    guarantee: ProcessingGuarantee,
+) -> None:
+    w = World()
+    w.emit("a", "a", "b")
+    w.item("a", 1, {0: 1})
+    w.item("b", 1, {0: 2})
+    w.commit(3)
+    assert not w.verify(guarantee).ok
+    w.letters = {(0, 1)}
+    verdict = w.verify(guarantee)
+    assert verdict.ok
+    assert (verdict.events, verdict.rejected) == (3, 1)
+
+
+def test_a_letter_is_left_out_of_what_an_item_is_ahead_of_the_commits_too() -> None:
+    w = World()
+    w.emit("a", "a", "a")
+    w.item("a", 2, {0: 2})
+    w.commit(1)
+    assert not w.verify().ok
+    w.letters = {(0, 1)}
+    assert w.verify().ok
 
 
 def test_each_item_is_compared_up_to_its_own_fences() -> None:
