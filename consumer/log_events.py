@@ -119,6 +119,12 @@ LOG_EVENTS = (
         "as `do` says",
     ),
     LogEvent(
+        "no token for Amazon MSK",
+        "error",
+        "No AWS credentials to log in with, for `cause`; asked again every ten seconds.",
+        "see where the AWS chain should find them; what is counted already is safe",
+    ),
+    LogEvent(
         "Kafka error",
         "warning",
         "The client met an error that it gets over by itself; one line a second.",
