@@ -98,7 +98,7 @@ class Settlement:
             log.log(level, "fence refused", extra={"fields": fields})
         self.tally.windows += 1
         self.tally.events += len(window)
-        self.tally.counters += len(window.sums)
+        self.tally.counters += window.counters
         self.tally.written.add(now - closed.since)
         fields = {
             "partition": number,
