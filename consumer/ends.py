@@ -23,6 +23,12 @@ from consumer.health import Brokers
 ASK_S, TIMEOUT_S = 5.0, 5.0
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
+_ANSWERED = (
+    KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001 - a broker that describes no groups
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+)
+
 AskEnds = Callable[[Collection[int]], "dict[int, Future[int]]"]
 AskMember = Callable[[str], "Future[bool]"]
 
@@ -124,7 +130,9 @@ class Ends:
     def _heard(self, error: BaseException | None) -> bool:
         """Take note that a broker answered, or did not; return whether it said what was asked."""
         code = _code(error)
-        if error is None or (code is not None and code.code() >= 0):  # below 0: librdkafka's own
+        # Codes below 0 are librdkafka's own: but for these, nobody has answered.
+        answered = code is not None and (code.code() >= 0 or code.code() in _ANSWERED)
+        if error is None or answered:
             self._brokers.heard, self._brokers.trouble = self._clock(), None
         else:
             self._brokers.trouble = code.name() if code is not None else type(error).__name__

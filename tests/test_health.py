@@ -4,12 +4,14 @@ What a probe is told is judged as it is in production: by the age of the last pr
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.health import Cause
+from consumer.ends import Ends
+from consumer.health import Brokers, Cause
 from consumer.status import Status
 from tests.harness import TOPIC, Member, World, world
 from tests.test_worker import failing
@@ -183,6 +185,34 @@ def test_promise_10_one_partition_in_trouble_is_enough_and_is_named() -> None:
         (found,) = status_of(member).stuck()
         assert (found.cause, found.partition) == (Cause.TABLE_THROTTLED, 0)
         assert found.detail == "table slow: Throttling"
+
+
+@pytest.mark.parametrize(
+    ("code", "silent"),
+    [
+        (KafkaError._TIMED_OUT, True),
+        (KafkaError._TRANSPORT, True),
+        (KafkaError._UNSUPPORTED_FEATURE, False),
+        (KafkaError.COORDINATOR_NOT_AVAILABLE, False),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, False),
+    ],
+)
+def test_brokers_are_down_only_when_none_answers(code: int, *, silent: bool) -> None:
+    now = [100.0]
+    failed: Future[Any] = Future()
+    failed.set_exception(KafkaException(KafkaError(code)))
+    brokers = Brokers()
+    ends = Ends(
+        brokers,
+        lambda numbers: dict.fromkeys(numbers, failed),
+        lambda _: failed,
+        clock=lambda: now[0],
+    )
+    for numbers in ((), (0, 1)):
+        for _ in range(3):
+            now[0] += 10
+            ends.look(numbers, lambda: "me")
+        assert (brokers.silent(now[0]) > 0) is silent
 
 
 def test_a_consumer_that_shuts_down_is_live_and_not_ready() -> None:
