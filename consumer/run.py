@@ -14,7 +14,7 @@ from consumer.dead_letters import DeadLetters
 from consumer.decoder import Decoder
 from consumer.describe_group import check_guarantee
 from consumer.dry_run import NoLetters, Printer
-from consumer.ends import Ends, ends_asker, member_asker
+from consumer.ends import Ends, ends_asker
 from consumer.errors import DynatomicError, UnavailableError
 from consumer.identity import Identity, asker
 from consumer.init import until
@@ -132,8 +132,8 @@ def _assembled(
     )
     ends = Ends(
         worker.watch.brokers,
-        ends_asker(admin, settings.topic),
-        member_asker(admin, settings.group_id),
+        ends_asker(new_consumer(dict(config)), settings.topic),
+        tells_spares=settings.group_protocol == "classic",
     )
     return Parts(settings, worker, decoder, letters, offsets, ends, counters, meter), writer
 

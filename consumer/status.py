@@ -90,7 +90,7 @@ class Status:
         """Ask the brokers where the topic ends, and keep a sample, where it is time to."""
         parts = self.parts
         worker, now = parts.worker, parts.wall()
-        parts.ends.look(worker.partitions, worker.consumer.memberid)
+        parts.ends.look(worker.partitions)
         last = self._samples[-1].time if self._samples else 0.0
         if now - last < SAMPLE_S:
             return

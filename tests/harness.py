@@ -329,7 +329,7 @@ class World:
         )
         member = self.make_member(self, worker, writer, letters, offsets)
         worker._wake = cast("Any", Wake(member))
-        ends = Ends(worker.watch.brokers, self.ask_ends, self.ask_member, self.clock)
+        ends = Ends(worker.watch.brokers, self.ask_ends, self.clock)
         parts = Parts(
             *(told, worker, decoder, letters, offsets, ends, counters, meter),
             clock=self.clock,
@@ -354,23 +354,16 @@ class World:
 
     def ask_ends(self, numbers: Collection[int]) -> "dict[int, Future[int]]":
         """Answer at once where partitions end, or that no broker is there."""
-        found: dict[int, Future[int]] = {number: Future() for number in numbers}
+        found: dict[int, Future[int]] = {number: Future() for number in numbers or (-1,)}
         for number, answer in found.items():
             log = self.broker.log(TOPIC, number)
-            if self.broker.faults.down or log is None:
+            if number < 0 and not self.broker.faults.down:
+                answer.set_result(-1)
+            elif self.broker.faults.down or log is None:
                 answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
             else:
                 answer.set_result(log.high)
         return found
-
-    def ask_member(self, member: str) -> "Future[bool]":
-        """Answer at once whether the group has this member."""
-        answer: Future[bool] = Future()
-        if self.broker.faults.down:
-            answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
-        else:
-            answer.set_result(member in [m.name for m in self.broker.group(GROUP).members])
-        return answer
 
     def read_again(
         self, config: Mapping[str, Any], number: int, wanted: Iterable[int]
