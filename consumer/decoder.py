@@ -23,7 +23,7 @@ Increment = tuple[CounterRef, int]
 _MEMO_ENTRIES = 100_000
 _MEMO_BYTES = 16 * 1024 * 1024
 _TRIAL, _HOPELESS = 30_000, 0.95
-_PLAIN_BATCHES = 64
+_PLAIN_EVENTS = 600_000
 _MAX_VARINT = 10
 _VARINT_ENTRIES = 65_536
 _LENGTHS = 3
@@ -107,7 +107,7 @@ class Decoder(dict[bytes, Addend]):
         addends: list[Addend]
         times: list[int] | None = None
         if self._plain:
-            self._plain -= 1
+            self._plain = max(0, self._plain - len(payloads))
             found = [self._by_avro(payload, keep=False) for payload in payloads]
             addends, times = [addend for addend, _ in found], [number for _, number in found]
         elif self._keep:
@@ -168,7 +168,7 @@ class Decoder(dict[bytes, Addend]):
         entries = len(self) + len(self._prefixes) + len(self._named)
         unknown = self._seen > _TRIAL and self._decoded > _HOPELESS * self._seen
         if unknown:
-            self._plain = _PLAIN_BATCHES
+            self._plain = _PLAIN_EVENTS
         if unknown or entries > _MEMO_ENTRIES or self._bytes > _MEMO_BYTES:
             self.clear()
             self._prefixes.clear()

@@ -285,6 +285,7 @@ def test_nothing_is_remembered_for_a_while_when_nothing_comes_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_TRIAL", 1000)
+    monkeypatch.setattr(module, "_PLAIN_EVENTS", 10_000)
     decoder = Decoder(TABLES)
     number = 0
 
