@@ -113,14 +113,14 @@ def _usual(stream: io.BufferedReader) -> Response | None:
         or not length.isdecimal()
         or "transfer-encoding" in headers
         or headers.get("connection", "keep-alive").lower() != "keep-alive"
-        or len(seen) > found.end() + int(length)
     ):
         return None
     answer = stream.read(found.end() + int(length))
     body = answer[found.end() :]
     if len(body) < int(length):
         raise IncompleteRead(body, int(length) - len(body))
-    return Response(int(found[1]), headers, body, reusable=True)
+    # What stands behind an answer must not become the answer to the next request.
+    return Response(int(found[1]), headers, body, reusable=len(answer) >= len(seen))
 
 
 class _Stream:
