@@ -99,7 +99,7 @@ class Writer:
         with self._changed:
             for table, items in grouped.items():
                 self._add(write, table, self._first, items)
-            self._changed.notify_all()
+            self._wake()
         if not grouped:
             on_settled(write)
         return write
@@ -110,7 +110,7 @@ class Writer:
             held, write.held = write.held, []
             for change in held:
                 self._add(write, change.table, Step.UPDATE_ITEM, [change])
-            self._changed.notify_all()
+            self._wake()
 
     def cancel(self, write: Write) -> None:
         """Send nothing more of a window; a request already on its way cannot be called back."""
@@ -130,6 +130,11 @@ class Writer:
             write.open += 1
             self._table(table).ready.append(_Task(write, table, step, batch))
 
+    def _wake(self) -> None:
+        """Wake as many threads as there are tasks, and one that waits until the next is due."""
+        ready = sum(len(table.ready) for table in self._tables.values())
+        self._changed.notify(ready + bool(self._later))
+
     def _table(self, name: str) -> _Table:
         if name not in self._tables:
             self._tables[name] = _Table(float(self._max), Every(SAY_S, self._clock))
@@ -148,7 +153,7 @@ class Writer:
                 ]
                 with self._changed:
                     settled = self._answered(task, answers)
-                    self._changed.notify_all()
+                    self._wake()
                 if settled:
                     task.write.on_settled(task.write)
         except BaseException as error:  # noqa: BLE001 - the loop raises it
