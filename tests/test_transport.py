@@ -381,6 +381,7 @@ LARGE = b'{"Responses":[], "more": "' + b"x" * 100_000 + b'"}'
         ([HEAD[:30], HEAD[30:] + b"\r\n" + BODY], 1),
         ([HEAD.replace(b"16", b"%d" % len(LARGE)) + b"\r\n" + LARGE], 1),
         ([CHUNKED + b"\r\n10\r\n" + BODY + b"\r\n0\r\n\r\n"], 1),
+        ([CHUNKED + b"Content-Length: 3\r\n\r\n10\r\n" + BODY + b"\r\n0\r\n\r\n"], 1),
         ([b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"\r\n" + BODY], 1),
         ([HEAD + b"Folded: a\r\n b\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n" + BODY], 1),
         ([HEAD + b"\r\n" + BODY, b""], 3),
