@@ -10,7 +10,7 @@ import hmac
 import re
 import time
 from calendar import timegm
-from typing import NamedTuple
+from dataclasses import dataclass
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 _END = b"\r\n\r\n"
@@ -20,7 +20,8 @@ _SIGNED = re.compile(
 )
 
 
-class _Second(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)  # it would show the key
+class _Second:
     """What the requests of one second share."""
 
     number: int

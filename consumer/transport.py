@@ -11,9 +11,10 @@ parts no more, a proxy, or a signature that we cannot make: then boto3 sends the
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from threading import Lock
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSRequest
@@ -37,7 +38,8 @@ _ONE_AT_A_TIME = Lock()
 """An example is a call of the client that is caught, and no other must be caught for it."""
 
 
-class _Way(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)  # it would show the keys
+class _Way:
     """The short way of requests, for as long as ``credentials`` returns the ``known`` ones."""
 
     heads: Heads
