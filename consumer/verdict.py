@@ -144,7 +144,7 @@ class Verdict:
             )
             yield from self._table(limit)
         if self.rejected:
-            yield f"{self.rejected:,} events are dead letters, not counted"
+            yield f"dead letters, not counted: {self.rejected:,}"
         if self.uncommitted:
             yield f"{self.uncommitted:,} events are after the committed offsets"
         yield from self.notes

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,19 @@ def commands() -> Iterator[tuple[str, list[str]]]:
             yield command, output
 
 
+def words(line: str) -> str:
+    """Return a line without what depends on how long names are, and without ids."""
+    return re.sub(r"\b[0-9a-f]{32}\b", "ID", re.sub(r" +", " ", line))
+
+
+def shows(printed: list[str], shown: list[str]) -> bool:
+    """Tell whether this was printed, in any order; or, with an ellipsis at the end, began so."""
+    found, wanted = list(map(words, printed)), list(map(words, shown))
+    if wanted[-1] == "...":
+        return found[: len(wanted) - 1] == wanted[:-1] and len(found) >= len(wanted)
+    return sorted(found) == sorted(wanted)
+
+
 def shape(line: str) -> str:
     """Return a line without what differs from run to run: the figures."""
     return re.sub(r"[\d,.]*\d", "#", re.sub(r" +", " ", line))
@@ -61,7 +75,9 @@ def environment(
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
     }
-    client.delete_table(TableName="usage")
+    for table in ("usage", "orders"):
+        with suppress(client.exceptions.ResourceNotFoundException):  # a failure came before it
+            client.delete_table(TableName=table)
 
 
 def run(command: str, environment: dict[str, str], folder: Path) -> list[str]:
@@ -77,9 +93,14 @@ def run(command: str, environment: dict[str, str], folder: Path) -> list[str]:
         check=False,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    return done.stdout.replace(environment["DYNATOMIC_TOPIC"], "row-events").splitlines()
+    printed = done.stdout.replace(environment["DYNATOMIC_TOPIC"], "row-events")
+    printed = printed.replace(environment["DYNATOMIC_GROUP_ID"], "dynatomic")
+    return printed.replace(
+        environment["DYNATOMIC_BOOTSTRAP_SERVERS"], "localhost:9092"
+    ).splitlines()
 
 
+@pytest.mark.timeout(300)
 def test_the_commands_do_what_the_readme_shows(environment: dict[str, str], tmp_path: Path) -> None:
     emit, fakes = blocks("python")
     emitted = False
@@ -92,7 +113,7 @@ def test_the_commands_do_what_the_readme_shows(environment: dict[str, str], tmp_
             emitted = True
         printed = run(command, environment, tmp_path)
         if shown:
-            assert sorted(printed) == sorted(shown), command
+            assert shows(printed, shown), "\n".join([command, *printed])
         ran.append(command)
     assert emitted
     assert len(ran) >= 8, ran

@@ -337,7 +337,7 @@ def test_events_that_are_dead_letters_are_told_not_counted() -> None:
     verdict = w.verify(max_incr=999)
     assert list(verdict.text(20)) == [
         "OK  1 counters, sum 1 = 1",
-        "6 events are dead letters, not counted",
+        "dead letters, not counted: 6",
     ]
 
 
