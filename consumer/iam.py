@@ -69,6 +69,7 @@ NEEDS: Mapping[Command, Needs] = {
         tables=("BatchGetItem", "DescribeTable", "Scan"),
         cluster=_CONNECT,
         topic=(*_SEE, "ReadData"),
+        dead_letters=("DescribeTopic", "ReadData"),
         group=_GROUP,
     ),
     "init": Needs(

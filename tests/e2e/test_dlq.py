@@ -17,6 +17,8 @@ from consumer.dlq import opened
 from consumer.dlq_sender import Sender, make_sender, sender_config
 from consumer.errors import DynatomicError
 from consumer.settings import Settings
+from consumer.verify import Options as VerifyOptions
+from consumer.verify import verify
 from tests.conftest import Child
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Stack, avro
@@ -94,6 +96,12 @@ class Letters:
         assert dlq_replay.replay(settings, self.stack.endpoint_url, given) == 0
         return self._capsys.readouterr().out
 
+    def verified(self, guarantee: Any, *tables: str) -> str:
+        """Recount the topic, compare it with the tables, and return what is said of it."""
+        settings = Settings(**self.fields(*tables), processing_guarantee=guarantee)
+        assert verify(settings, self.stack.endpoint_url, VerifyOptions()) == 0
+        return self._capsys.readouterr().out
+
     def dies(self, point: str, *tables: str) -> Child:
         """Replay in a child that kills itself."""
         fields = json.dumps(self.fields(*tables))
@@ -169,6 +177,7 @@ def test_rows_that_were_thrown_away_are_counted_after_a_fix(
     stack.drain(topic, [known, new], *args)
     assert stack.counters(known, new) == log
     assert stack.committed(topic) == stack.ends(topic)
+    assert letters.verified(guarantee, known, new).startswith("OK  ")
     found, _ = letters.show()
     # The bad row went round once: as it was, from its new place.
     last = found[-1]
