@@ -87,7 +87,8 @@ class Window:
             self._once.update(addends)
         else:  # all in C: a loop that adds each number would cost twice as much
             deque(map(list.append, map(self._numbers.__getitem__, addends), times), maxlen=0)
-        for addend in islice(reversed(found), len(found) - known):
+        new = list(islice(reversed(found), len(found) - known))
+        for addend in reversed(new):
             self._sums.setdefault(addend.ref, 0)
         self._unsummed += len(addends)
         if self._unsummed >= _UNSUMMED:
