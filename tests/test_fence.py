@@ -284,7 +284,7 @@ def test_the_committed_offset_of_a_deleted_topic_is_reported_not_used(
         assert w.counts() == {"a": 1, "b": 2}
         assert w.broker.group(GROUP).metadata[TOPIC, 0] == old
         (told,) = [t for t in logged(caplog, "partition stopped") if t["partition"] == 0]
-        for part in ("2 of a topic", old, w.broker.topic_ids[TOPIC], "--to-earliest"):
+        for part in ("2 of a topic", old, w.broker.topic_ids[TOPIC], "dynatomic offsets"):
             assert part in told["cause"]
         assert second.worker.shut_down()  # it holds nothing
         second.alive = False

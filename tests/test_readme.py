@@ -156,7 +156,7 @@ def test_the_settings_are_those_of_the_code() -> None:
 
 
 def test_every_reason_of_a_dead_letter_is_listed() -> None:
-    listed = set(re.findall(r"`([a-z-]+)`", README.split("Reasons:")[1].split("```")[0]))
+    listed = set(re.findall(r"`([a-z-]+)`", README.split("Reasons:")[1].split(".")[0]))
     assert listed == {reason.value for reason in Reason}
 
 
