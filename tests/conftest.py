@@ -5,6 +5,7 @@ the real server. Servers start when the first test asks for them, once a test ru
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from xdist.scheduler import LoadScopeScheduling
 
 from consumer.decoder import Addend
 from consumer.embedded import REGION, Embedded, environment
@@ -46,6 +48,8 @@ hypothesis_settings.register_profile(
     "dynatomic", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("dynatomic")
+
+_PROCESSES: Final = re.compile(r"(^|/)tests/(e2e|chaos)/")
 
 KINDS: Final = ("fake", "embedded", "real")
 REPOSITORY: Final = Path(__file__).parents[1]
@@ -82,11 +86,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests that start many processes to one worker: two at once would disturb each other."""
-    for item in items:
-        if {"chaos", "e2e"} & set(item.path.parts):
-            item.add_marker(pytest.mark.xdist_group("processes"))
+class Apart(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """A worker takes files, and one takes all that start many processes, one after the other.
+
+    These mostly wait, and two at once would disturb each other.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "processes" if _PROCESSES.search(nodeid) else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Apart:
+    """Say how tests are shared out."""
+    return Apart(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
