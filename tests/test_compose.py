@@ -288,9 +288,15 @@ class Instruction(NamedTuple):
 
 
 def stages() -> list[list[Instruction]]:
-    """Return the instructions of each stage of the Dockerfile, its FROM first."""
+    """Return the instructions of each stage of the Dockerfile, its FROM first.
+
+    What is put in for an ARG that stands before the first stage is put in here.
+    """
     text = (ROOT / "deploy" / "Dockerfile").read_text()
     text = re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+    before, text = re.split(r"^(?=FROM )", text, maxsplit=1, flags=re.MULTILINE)
+    for name, value in re.findall(r"^ARG (\w+)=(\S+)$", before, flags=re.MULTILINE):
+        text = re.sub(rf"\${name}\b", value, text)
     found: list[list[Instruction]] = []
     for line in filter(None, text.splitlines()):
         name, _, rest = line.partition(" ")
@@ -310,10 +316,37 @@ def labels(stage: list[Instruction]) -> dict[str, str]:
 
 def test_the_image_is_made_in_stages_from_one_base() -> None:
     build, parts, final = stages()
-    assert of(build, "FROM") == ["python:3.13-slim AS build"]
+    (base,) = of(final, "FROM")
+    assert base.startswith("python:3.13.")
+    assert of(build, "FROM") == [f"{base} AS build"]
     assert of(parts, "FROM") == ["build AS parts"]
-    assert of(final, "FROM") == ["python:3.13-slim"]
-    assert labels(final)["org.opencontainers.image.base.name"].endswith("/python:3.13-slim")
+    # An ARG of before the first stage is empty in a stage that does not name it.
+    assert "BASE" in of(final, "ARG")
+    assert labels(final)["org.opencontainers.image.base.name"] == f"docker.io/library/{base}"
+
+
+# A version of three numbers; Debian by its name, and a digest, may follow.
+PINNED = re.compile(r".+:v?\d+\.\d+\.\d+(-slim-[a-z]{4,})?(@sha256:[0-9a-f]{64})?")
+
+
+def pulled() -> set[str]:
+    """Return the images that are fetched: by the Dockerfile, and by the compose file."""
+    based = {of(stage, "FROM")[0] for stage in stages()}
+    built = {each.rpartition(" AS ")[2] for each in based if " AS " in each}
+    froms = {each.partition(" AS ")[0] for each in based} - built
+    return froms | {each["image"] for name, each in SERVICES.items() if name not in OURS}
+
+
+def test_no_image_that_is_fetched_floats() -> None:
+    assert len(pulled()) == 5
+    assert {image for image in pulled() if not PINNED.fullmatch(image)} == set()
+
+
+@pytest.mark.parametrize(
+    "image", ["python", "python:3.13-slim", "python:3.13.16-slim", "prom/prometheus:latest", "a:v3"]
+)
+def test_an_image_that_floats_is_noticed(image: str) -> None:
+    assert not PINNED.fullmatch(image)
 
 
 def test_the_image_holds_no_more_than_the_installed_wheel() -> None:
