@@ -350,7 +350,47 @@ def test_terraform_gives_the_role_what_the_policy_has() -> None:
     # Whatever is referred to is there.
     declared = {f"var.{name}" for each in found["variable"] for name in map(bare, each)}
     assert set(re.findall(r"\bvar\.\w+", text)) == declared
-    assert set(re.findall(r"\blocal\.\w+", text)) == {"local.issuer", "local.actions"}
+    declared = {f"local.{name}" for name in values if not name.startswith("__")}
+    assert set(re.findall(r"\blocal\.\w+", text)) == declared
+
+
+def msk_resources(value: str) -> dict[str, str]:
+    """Return `local.msk_resources` for `CLUSTER` and the defaults of `var.msk`."""
+    for kind in ("topic", "group"):
+        put_in = CLUSTER.replace(":cluster/", f":{kind}/")
+        value = value.replace(f'replace(var.msk.cluster_arn, ":cluster/", ":{kind}/")', put_in)
+    for call, result in {
+        'coalesce(var.msk.dead_letter_topic, "${var.msk.topic}.dlq")': "${var.msk.topic}.dlq",
+        "= var.msk.cluster_arn": f'= "{CLUSTER}"',
+        "var.msk.topic": Settings().topic,
+        "var.msk.group": Settings().group_id,
+    }.items():
+        value = value.replace(call, result)
+    found = re.findall(r'(\w+) = "([^"]+)"', value)
+    return {name: re.sub(r"[${}]", "", resource) for name, resource in found}
+
+
+def test_terraform_gives_the_role_what_the_policy_of_amazon_msk_has() -> None:
+    found = hcl2.loads((DEPLOY / "aws" / "main.tf").read_text())
+    (values,) = found["locals"]
+    statements = json.loads((DEPLOY / "aws" / "run-msk.json").read_text())["Statement"]
+    wanted = {each["Sid"]: each["Resource"] for each in statements if each["Sid"] != "Tables"}
+    resources = msk_resources(values["msk_resources"])
+    assert {name: [resource] for name, resource in resources.items()} == wanted
+    assert values["msk_resources"].startswith("${var.msk == null ? {} : {")
+    assert "run-msk.json" in values["msk_actions"]
+    assert "each.Sid => each.Action" in values["msk_actions"]
+    (dynamic,) = block(found, "data", "aws_iam_policy_document", "count")["dynamic"]
+    (statement,) = dynamic.values()
+    assert statement["for_each"] == "${local.msk_resources}"
+    (content,) = statement["content"]
+    assert content["sid"] == "${statement.key}"
+    assert content["actions"] == "${local.msk_actions[statement.key]}"
+    assert content["resources"] == ["${statement.value}"]
+    msk = block(found, "variable", "msk")
+    assert msk["default"] is None
+    defaults = dict(re.findall(r'(\w+) = "?\$?{?optional\(string, "([^"]+)"\)', str(msk["type"])))
+    assert defaults == {"topic": Settings().topic, "group": Settings().group_id}
 
 
 def bare(name: str) -> str:

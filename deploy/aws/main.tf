@@ -3,7 +3,12 @@
 #   terraform init
 #   terraform apply -var 'tables={"usage":{}}' -var oidc_provider_arn=ARN
 #
-# The actions are those of run.json beside this file, which `dynatomic init --print-iam` prints.
+# and, where the brokers are Amazon MSK with IAM,
+#
+#   -var 'msk={"cluster_arn":"ARN"}'
+#
+# The actions are those of run.json and run-msk.json beside this file, which `dynatomic init
+# --print-iam` prints.
 
 terraform {
   required_version = ">= 1.5"
@@ -32,9 +37,40 @@ variable "service_account" {
   default     = "billing:dynatomic"
 }
 
+variable "msk" {
+  description = "The cluster of Amazon MSK that consumers log in to by IAM, and what they read there."
+  type = object({
+    cluster_arn       = string
+    topic             = optional(string, "row-events")
+    dead_letter_topic = optional(string) # the topic's name and .dlq
+    group             = optional(string, "dynatomic")
+  })
+  default = null
+
+  validation {
+    condition     = var.msk == null || can(regex("^arn:aws[a-z-]*:kafka:[a-z0-9-]+:[0-9]{12}:cluster/[^/:*]+/[^/:*]+$", var.msk.cluster_arn))
+    error_message = "cluster_arn is arn:aws:kafka:REGION:ACCOUNT:cluster/NAME/UUID."
+  }
+
+  # In a policy, * and ? stand for more than themselves, and $ begins a variable.
+  validation {
+    condition     = var.msk == null || can(regex("^[A-Za-z0-9._-]+$", join("", compact([var.msk.topic, var.msk.dead_letter_topic, var.msk.group]))))
+    error_message = "Names of topics and groups have letters, digits, dots, underscores and dashes."
+  }
+}
+
 locals {
   issuer  = element(split(":oidc-provider/", var.oidc_provider_arn), 1)
   actions = jsondecode(file("${path.module}/run.json")).Statement[0].Action
+
+  # Of each statement of run-msk.json its actions, and the resource that it is about here.
+  msk_actions = { for each in jsondecode(file("${path.module}/run-msk.json")).Statement : each.Sid => each.Action }
+  msk_resources = var.msk == null ? {} : {
+    Cluster     = var.msk.cluster_arn
+    Topic       = "${replace(var.msk.cluster_arn, ":cluster/", ":topic/")}/${var.msk.topic}"
+    DeadLetters = "${replace(var.msk.cluster_arn, ":cluster/", ":topic/")}/${coalesce(var.msk.dead_letter_topic, "${var.msk.topic}.dlq")}"
+    Group       = "${replace(var.msk.cluster_arn, ":cluster/", ":group/")}/${var.msk.group}"
+  }
 }
 
 resource "aws_dynamodb_table" "counters" {
@@ -93,6 +129,15 @@ data "aws_iam_policy_document" "count" {
     sid       = "Tables"
     actions   = local.actions
     resources = [for table in aws_dynamodb_table.counters : table.arn]
+  }
+
+  dynamic "statement" {
+    for_each = local.msk_resources
+    content {
+      sid       = statement.key
+      actions   = local.msk_actions[statement.key]
+      resources = [statement.value]
+    }
   }
 }
 
