@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from cyclopts import CycloptsError
 
 import consumer
 import consumer.cli
 from consumer.command import app
+from consumer.man import EXIT_CODES
 from consumer.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +28,7 @@ MODULES = (
 ERRORS = {"ConfigError", "UnavailableError", "DynatomicError"}
 # They return a message that others raise or log.
 RETURN = {"_why", "_stale", "_fix", "refusal", "aws_chain"}
+ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
 HOLE = "…"
 # What can be done is nothing that a command line shows.
 WITHOUT_COMMAND = {"The Kafka client failed for good"}
@@ -121,3 +124,34 @@ def test_a_message_ends_with_what_resolves_it() -> None:
     # What is put behind them has it.
     open_ended = {text for text in messages() if text.endswith((f": {HOLE}", f"; {HOLE}"))}
     assert {text for text in messages() if not helps.search(text)} - open_ended == set()
+
+
+def test_every_alert_says_what_it_means_and_what_to_do() -> None:
+    groups = yaml.safe_load(ALERTS.read_text())["groups"]
+    alerts = [rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule]
+    table = DOCUMENT.split("<!-- alerts -->\n")[1].split("<!-- /alerts -->")[0]
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[2:]]
+    assert [row[0] for row in rows] == [f"`{alert}`" for alert in alerts]
+    assert all(len(row) == 3 and all(row) for row in rows)
+
+
+def slug(heading: str) -> str:
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_link_leads_somewhere() -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", DOCUMENT):
+        path, _, anchor = link.partition("#")
+        target = ROOT / "docs" / path if path else ROOT / "docs" / "operations.md"
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), flags=re.MULTILINE)
+            assert anchor in map(slug, headings), link
+
+
+def test_the_exit_codes_are_those_of_the_manual() -> None:
+    table = DOCUMENT.split("## Start and stop\n\n")[1].split("\n\n")[0]
+    shown = {
+        int(n) for row in table.splitlines()[2:] for n in re.findall(r"\d+", row.split("|")[1])
+    }
+    assert shown == EXIT_CODES.keys()
