@@ -65,7 +65,7 @@ class Ends:
     """Keeps `Brokers` up to date: one question at a time, every `ASK_S` seconds.
 
     With ``tells_spares`` False the group protocol tells a member without a partition nothing, so
-    a broker's answer must do.
+    a broker's newest answer must do.
     """
 
     def __init__(
@@ -110,9 +110,10 @@ class Ends:
         answered = code is not None and (code.code() >= 0 or code.code() in _ANSWERED)
         if error is None or answered:
             self._brokers.heard, self._brokers.trouble = self._clock(), None
-            self._brokers.joined = self._brokers.joined or not self._tells_spares
         else:
             self._brokers.trouble = code.name() if code is not None else type(error).__name__
+        if not self._tells_spares:
+            self._brokers.joined = error is None or answered
         return error is None
 
 

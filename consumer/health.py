@@ -19,6 +19,7 @@ STUCK_S = 30.0
 
 
 MOST_SAID = 10
+SPARE = "the group has more members than the topic has partitions"
 
 
 class Cause(Enum):
@@ -129,6 +130,7 @@ def cause(partition: Partition, troubles: Troubles) -> tuple[Cause, str]:
         return Cause.OFFSET_UNKNOWN, said
     return (
         _writing(partition, troubles)
+        or _crowded(partition, troubles)
         or _committing(partition, troubles)
         or (Cause.TABLE_FAILING, "no answer from DynamoDB yet")
     )
@@ -144,10 +146,18 @@ def _writing(partition: Partition, troubles: Troubles) -> tuple[Cause, str] | No
     if write is not None and (waits := dict(write.trouble)):
         return _table(waits)
     if closing.letters:
-        return Cause.DEAD_LETTERS_DOWN, f"dead-letter topic: {troubles.letters or 'no answer yet'}"
+        return _letters_down(troubles)
     if write is not None and write.rejected:
         return Cause.UNKNOWN, "refused events are read from the topic again"
     return None
+
+
+def _crowded(partition: Partition, troubles: Troubles) -> tuple[Cause, str] | None:
+    return _letters_down(troubles) if partition.crowded else None
+
+
+def _letters_down(troubles: Troubles) -> tuple[Cause, str]:
+    return Cause.DEAD_LETTERS_DOWN, f"dead-letter topic: {troubles.letters or 'no answer yet'}"
 
 
 def _table(waits: Mapping[str, Retry | Refused]) -> tuple[Cause, str]:
@@ -178,6 +188,7 @@ class Watch:
         self._troubles = Troubles()
         self._alone = 0.0
         self._said = 0.0
+        self._spare = False
         self._unread: dict[int, tuple[int, float]] = {}
 
     def look(
@@ -200,8 +211,13 @@ class Watch:
         return found[1] if found else None
 
     def stuck(self, now: float, after_s: float = STUCK_S) -> list[Stuck]:
-        """Return all that has made no progress for ``after_s`` seconds, though events wait."""
-        beat: float = now if self.beat is None else self.beat
+        """Return all that has made no progress for ``after_s`` seconds, though events wait.
+
+        Nothing before the loop's first turn: what comes before it has bounds of its own.
+        """
+        beat = self.beat
+        if beat is None:
+            return []
         if now - beat >= after_s:
             return [Stuck(Cause.LOOP_HANGS, f"no turn for {now - beat:.0f} s", now - beat)]
         found = []
@@ -245,11 +261,10 @@ class Watch:
         }
 
     def _tell(self, now: float) -> None:
-        if not self._partitions:
-            self._said = now
-            fields = {"cause": "more members than partitions, or no answer from the brokers"}
-            log.warning("no partition assigned", extra={"fields": fields})
-            return
+        spare = self.brokers.joined and not self._partitions
+        if spare and not self._spare:
+            log.info("no partition assigned", extra={"fields": {"cause": SPARE}})
+        self._spare = spare
         found = self.stuck(now)
         for each in found[:MOST_SAID]:
             self._said = now

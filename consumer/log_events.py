@@ -108,9 +108,8 @@ LOG_EVENTS = (
     ),
     LogEvent(
         "no partition assigned",
-        "warning",
-        "It has nothing to do: a spare member, or no answer from the brokers.",
-        "nothing for a spare; otherwise see `/livez`",
+        "info",
+        "It is a spare: the group has more members than partitions. Told once.",
     ),
     LogEvent(
         "no progress",

@@ -92,7 +92,13 @@ class Partition:
 
         A partition that can be read gives an event or its end before long.
         """
-        return self.closing is not None or self.committed < self.settled or self.position < 0
+        unsettled = self.closing is not None or self.committed < self.settled or self.crowded
+        return unsettled or self.position < 0
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it is not read on because too many dead letters are not stored yet."""
+        return self.paused and self.filling.letters > 0
 
     def held(self) -> int:
         """Return how many events it holds."""

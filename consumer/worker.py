@@ -295,6 +295,8 @@ class Worker:
                 log.warning("revoked before it was written; the next owner reads it again")
             self._offsets.commit(self.consumer, mine, now=True)
         self._drop(numbers)
+        # The group tells a member that stays what it has next, be it nothing.
+        self.watch.brokers.joined = bool(self.partitions)
         self._tell("revoked", places)
 
     def _on_lost(self, _consumer: Any, places: list[TopicPartition]) -> None:

@@ -3,12 +3,13 @@
 What a probe is told is judged as it is in production: by the age of the last progress.
 """
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from consumer.ends import Ends
 from consumer.health import Brokers, Cause
@@ -163,6 +164,79 @@ def test_promise_10_a_member_that_never_joins_is_told_from_a_spare_one() -> None
             causes[name] = [stuck.cause.word for stuck in status_of(each).stuck()]
         assert causes == {"first": [], "outside": ["never-assigned"], "spare": []}
         assert [status_of(each).ready for each in (first, outside, spare)] == [True, False, True]
+
+
+def test_promise_10_a_spare_that_the_group_forgets_is_no_spare_any_more() -> None:
+    with world() as w:
+        member = w.worker()
+        assert live(w, member, 3) == []
+        assert status_of(member).ready
+        worker = member.worker
+        worker._on_revoke(None, [TopicPartition(TOPIC, 0)])
+        assert not status_of(member).ready
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(member.consumer, "consume", silence)
+            assert live(w, member) == ["never-assigned"]
+        worker._on_assign(None, [])
+        assert live(w, member, 2) == []
+        assert status_of(member).ready
+
+
+def test_a_member_that_is_told_nothing_goes_by_the_brokers_newest_answer() -> None:
+    answer: Future[int] = Future()
+    answer.set_result(-1)
+    silent: Future[int] = Future()
+    silent.set_exception(KafkaException(KafkaError(KafkaError._TRANSPORT)))
+    now, answers, brokers = [0.0], [answer], Brokers()
+    ends = Ends(brokers, lambda _: {-1: answers[-1]}, clock=lambda: now[0], tells_spares=False)
+    for given, joined in ((answer, True), (silent, False), (answer, True)):
+        answers.append(given)
+        for _ in range(2):
+            ends.look(())
+            now[0] += 10
+        ends.look(())
+        assert brokers.joined is joined
+
+
+def test_promise_10_letters_that_cannot_be_stored_are_seen_before_the_window_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("consumer.worker.LETTERS_HELD", 50)
+    with world() as w:
+        member = w.worker(window_ms=3_600_000)
+        w.deliveries_held = True
+        for _ in range(100):
+            w.put(b"bad")
+        w.turn(3)
+        w.put(b"bad")
+        assert live(w, member) == ["dead-letter-topic-down"]
+        w.deliveries_held = False
+        assert live(w, member, 5) == []
+
+
+def test_promise_10_nothing_is_said_before_the_loop_began() -> None:
+    with world() as w:
+        member = w.worker(join=False)
+        w.advance(5_000)
+        assert status_of(member).stuck() == []
+
+
+def test_promise_10_a_spare_is_told_once_and_a_member_without_an_answer_as_trouble(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "consumer")
+    with world() as w:
+        w.worker()
+        spare = w.worker()
+        live(w, spare, 200)
+        (said,) = [r for r in caplog.records if r.getMessage() == "no partition assigned"]
+        assert said.levelname == "INFO"
+        caplog.clear()
+        outside = w.worker(join=False)
+        live(w, outside, 100)
+        errors: list[Any] = [r for r in caplog.records if r.levelname != "INFO"]
+        causes = {(r.getMessage(), r.fields["why"]) for r in errors}
+        assert causes == {("no progress", "never-assigned")}
 
 
 def test_promise_10_a_long_window_that_fills_and_a_backlog_are_no_trouble() -> None:
