@@ -187,7 +187,16 @@ class _Server(HTTPServer):
         thread = Thread(target=self._serve, args=(request, client_address), daemon=True)
         with self._lock:
             self._open[request] = thread
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left
+            with self._lock:
+                del self._open[request]
+            raise
+
+    def handle_error(self, _request: Any, _client_address: Any) -> None:
+        """Log what a request met before it had a thread."""
+        log.exception("request failed")  # noqa: LOG004 - called while it is handled
 
     def _make_room(self) -> None:
         with self._lock:

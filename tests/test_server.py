@@ -230,6 +230,26 @@ def test_a_defect_of_an_answer_ends_only_that_request(
     assert [r.getMessage() for r in caplog.records if r.levelname == "ERROR"] == ["request failed"]
 
 
+def test_a_thread_that_cannot_start_costs_only_its_request(
+    served: Served,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        for _ in range(2 * MOST_CONNECTIONS):
+            with closing(served.connect()) as client:
+                assert client.recv(1) == b""
+    assert served.json("/livez")[0] == 200
+    said = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert said == ["request failed"] * 2 * MOST_CONNECTIONS
+    assert capfd.readouterr().err == ""
+
+
 def test_it_is_gone_when_the_block_ends(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "consumer")
     before = threads()
