@@ -205,11 +205,6 @@ class Watch:
         if now - self._said >= STUCK_S:
             self._tell(now)
 
-    def waiting_since(self, number: int) -> float | None:
-        """Return since when a partition has events that were not read; None if it has none."""
-        found = self._unread.get(number)
-        return found[1] if found else None
-
     def stuck(self, now: float, after_s: float = STUCK_S) -> list[Stuck]:
         """Return all that has made no progress for ``after_s`` seconds, though events wait.
 

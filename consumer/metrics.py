@@ -98,7 +98,8 @@ def _progress(status: Status) -> Iterator[Family]:
     lags = {str(number): lag for number, lag in status.lags().items()}
     known = {(n,): lag.events for n, lag in lags.items() if lag.events is not None}
     yield _family(t.LAG_EVENTS, known)
-    yield _family(t.LAG_SECONDS, {(n,): lag.seconds for n, lag in lags.items()})
+    aged = {(n,): lag.seconds for n, lag in lags.items() if lag.seconds is not None}
+    yield _family(t.LAG_SECONDS, aged)
     causes = {each.cause for each in status.stuck()}
     yield _family(t.STUCK, {(each.word,): int(each in causes) for each in Cause})
     beat = status.parts.worker.watch.beat

@@ -1,5 +1,6 @@
 """What the worker keeps for one assigned partition. Pure: no clock, no I/O."""
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,9 @@ from consumer.write import Write
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+MOST_UNCOMMITTED = 100
+"""How many settled windows are told apart by their age; the last stands for what comes later."""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +67,9 @@ class Partition:
     committed, ``sent`` the one of the last commit not known to have failed, ``committed`` the one
     of the last that succeeded; -1 where there is none. ``began`` is the first offset that was read,
     ``start`` the committed one that was looked up (negative: there is none), ``known`` that it
-    began where it should. ``progress`` is when it last committed, or had nothing on its way.
+    began where it should. ``uncommitted`` has the end of each settled window that is not committed
+    and the timestamp of its first event. ``progress`` is when it last committed, or had nothing on
+    its way.
     """
 
     number: int
@@ -79,6 +85,7 @@ class Partition:
     settled: int = -1
     sent: int = -1
     committed: int = -1
+    uncommitted: deque[tuple[int, int]] = field(default_factory=deque)
     progress: float = 0.0
 
     @property
@@ -105,9 +112,16 @@ class Partition:
         closing = self.closing
         return len(self.filling.window) + (len(closing.window) if closing is not None else 0)
 
-    def oldest(self) -> Pending | None:
-        """Return the window with the oldest event that it holds; None if it holds none."""
-        return self.closing or (self.filling if len(self.filling.window) else None)
+    def born(self) -> int:
+        """Return the timestamp of the oldest event that was read and is not committed.
+
+        In milliseconds of Unix time; 0 if there is none, or it has none. From any thread.
+        """
+        for end, born in list(self.uncommitted):
+            if end > self.committed:
+                return born
+        oldest = self.closing or self.filling
+        return oldest.born if oldest is self.closing or len(oldest.window) else 0
 
     def close_window(self, now: float) -> Pending:
         """Begin a new window and return the full one; one at a time is on its way out."""
@@ -123,6 +137,11 @@ class Partition:
         if closing is None or not closing.settled:
             raise RuntimeError(f"partition {self.number} has no settled window")
         self.settled = max(self.settled, closing.window.last + 1)
+        waits = self.uncommitted
+        while waits and waits[0][0] <= self.committed:
+            waits.popleft()
+        born = waits.pop()[1] if len(waits) == MOST_UNCOMMITTED else closing.born
+        waits.append((self.settled, born))
         self.closing = None
         return closing.window
 

@@ -47,10 +47,10 @@ class Parts:
 
 
 class Lag(NamedTuple):
-    """How far a partition is behind: offsets (None if not known), and seconds."""
+    """How far a partition is behind: offsets, and the age of the oldest; None where not known."""
 
     events: int | None
-    seconds: float
+    seconds: float | None
 
 
 class Counted(NamedTuple):
@@ -140,20 +140,14 @@ class Status:
         base = max(partition.committed, start)
         base = partition.began if base < 0 else base
         if min(base, end) < 0:
-            return Lag(None, 0.0)
+            return Lag(None, None)
         lag = max(0, end - base)
         return Lag(lag, self._age(partition) if lag else 0.0)
 
-    def _age(self, partition: Partition) -> float:
-        """Return the age of the oldest event held, or since when it is known that one waits."""
-        held = partition.oldest()
-        now = self.parts.clock()
-        if held is not None and held.born > 0:
-            return max(0.0, self.parts.wall() - held.born / 1000)
-        if held is not None:
-            return now - held.since
-        waits = self.parts.worker.watch.waiting_since(partition.number)
-        return now - (partition.progress if waits is None else waits)
+    def _age(self, partition: Partition) -> float | None:
+        """Return the age of the oldest event that is not committed, if its timestamp is known."""
+        born = partition.born()
+        return max(0.0, self.parts.wall() - born / 1000) if born > 0 else None
 
     def report(self) -> dict[str, Any]:
         """Return all of it, as JSON takes it."""
@@ -206,7 +200,7 @@ class Status:
             "committed": _known(max(partition.committed, partition.start or -1)),
             "end": _known(max(end, partition.position)),
             "lag": lag.events,
-            "age_seconds": round(lag.seconds, 1),
+            "age_seconds": None if lag.seconds is None else round(lag.seconds, 1),
             "held_events": partition.held(),
         }
 

@@ -112,7 +112,8 @@ LAG_EVENTS = _gauge(
 LAG_SECONDS = _gauge(
     "lag_seconds",
     "seconds",
-    "Age of the oldest event that is not committed, by its timestamp; 0 where there is none.",
+    "Age of the oldest event that is not committed, by its timestamp; 0 where all are, left out "
+    "where it is not known, as of events that were not read.",
     "partition",
 )
 STUCK = _gauge(

@@ -168,6 +168,21 @@ def test_labels_of_partitions_that_are_given_up_go_away() -> None:
         assert value(first, "dynatomic_rebalances_total", event="lost") == 1
 
 
+def test_an_age_that_is_not_known_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with world() as w:
+        member = w.worker()
+        w.window()
+        assert value(member, "dynatomic_lag_seconds", partition="0") == 0
+        monkeypatch.setattr(member.consumer, "consume", lambda _most, _timeout: [])
+        w.emit("a")
+        assert member.status is not None
+        for _ in range(10):
+            w.window()
+            member.status.ticked()
+        assert value(member, "dynatomic_lag_events", partition="0") == 1
+        assert exposed(member)["dynatomic_lag_seconds"] == []
+
+
 def test_no_label_holds_what_an_event_says() -> None:
     with world() as w:
         member = w.worker()
