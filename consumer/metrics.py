@@ -21,7 +21,10 @@ Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
 class Metrics(Collector):
-    """Reads a `Status`; until there is one, it says only what runs."""
+    """Reads a `Status`; until there is one, it says only what runs, and that no letter was sent.
+
+    Prometheus sees an increase only from a sample that it has, so the letters begin with 0.
+    """
 
     def __init__(self, version: str, guarantee: str) -> None:
         self.status: Status | None = None
@@ -44,6 +47,7 @@ class Metrics(Collector):
         yield _family(t.BUILD_INFO, {self._build: 1})
         status = self.status
         if status is None:
+            yield _letters({})
             return
         yield from _events(status)
         yield from _dynamodb(status)
@@ -61,8 +65,7 @@ def _events(status: Status) -> Iterator[Family]:
     yield _family(t.HELD_EVENTS, sum(p.held() for p in list(worker.partitions.values())))
     yield _family(t.PAYLOADS_DECODED, parts.decoder.decodes)
     yield _family(t.SUPPRESSED, worker.suppressed)
-    letters = dict.fromkeys((reason.value for reason in Reason), 0) | dict(tally.letters)
-    yield _family(t.LETTERS, {(reason,): count for reason, count in letters.items()})
+    yield _letters(tally.letters)
     yield _family(t.LETTERS_HELD, parts.letters.held)
     yield _histogram(
         t.PHASE,
@@ -73,6 +76,11 @@ def _events(status: Status) -> Iterator[Family]:
             "commit": parts.offsets.durations,
         },
     )
+
+
+def _letters(counts: Mapping[str, int]) -> Family:
+    letters = dict.fromkeys((reason.value for reason in Reason), 0) | dict(counts)
+    return _family(t.LETTERS, {(reason,): count for reason, count in letters.items()})
 
 
 def _dynamodb(status: Status) -> Iterator[Family]:

@@ -71,7 +71,9 @@ def test_while_it_starts_it_is_live_and_not_ready(served: Served) -> None:
     assert served.json("/livez") == (200, {"live": True, "stuck": []})
     assert served.json("/readyz") == (503, {"ready": False})
     assert served.json("/status")[1]["state"] == "starting"
-    assert b"dynatomic_build_info{" in served.get("/metrics")[2]
+    page = served.get("/metrics")[2]
+    assert b"dynatomic_build_info{" in page
+    assert b'dynatomic_dead_letters_total{reason="undecodable"} 0.0' in page
     assert served.get("/")[0] == 200
 
 
