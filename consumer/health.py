@@ -23,12 +23,17 @@ SPARE = "the group has more members than the topic has partitions"
 
 
 class Cause(Enum):
-    """Why there is no progress, and what to do about it."""
+    """Why there is no progress, what to do about it, and whether a restart of this process helps.
 
-    LOOP_HANGS = "loop-hangs", "the loop did no turn: restart it, and report what it printed"
+    It does for what only this process has, and never for what the next owner of the partition
+    would meet too: there it spreads the trouble, and at-least-once counts open windows twice.
+    """
+
+    LOOP_HANGS = "loop-hangs", "the loop did no turn: restart it, and report what it printed", True
     NEVER_ASSIGNED = (
         "never-assigned",
         "the group gave this member no answer: check the brokers, and Read on the group",
+        True,
     )
     NEVER_FETCHED = (
         "never-fetched",
@@ -43,6 +48,7 @@ class Cause(Enum):
             "events wait and none comes: check the partition's leader and the network; a restart "
             "connects anew"
         ),
+        True,
     )
     BROKER_DOWN = "broker-down", "no broker answers: check Kafka and -b/--bootstrap-servers"
     OFFSET_UNKNOWN = (
@@ -79,9 +85,10 @@ class Cause(Enum):
     PARTITION_STOPPED = "partition-stopped", "the cause ends with the command that resolves it"
     UNKNOWN = "unknown", "something is on its way for too long: look at the log"
 
-    def __init__(self, word: str, hint: str) -> None:
+    def __init__(self, word: str, hint: str, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - a row of the table above
         self.word = word
         self.hint = hint
+        self.restart = restart
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +292,8 @@ _OWN = {
 
 def markdown_table() -> str:
     """Return the table of all causes for the documentation."""
-    rows = ["| cause | what to do |", "|---|---|"]
-    rows += [f"| `{each.word}` | {each.hint} |" for each in Cause]
+    rows = ["| cause | what to do | a restart helps |", "|---|---|---|"]
+    rows += [
+        f"| `{each.word}` | {each.hint} | {'yes' if each.restart else 'no'} |" for each in Cause
+    ]
     return "\n".join(rows) + "\n"

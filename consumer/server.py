@@ -48,6 +48,7 @@ class View:
             "/": lambda _: (HTTPStatus.OK, "text/html; charset=utf-8", self.page),
             "/metrics": self._measured,
             "/livez": self._live,
+            "/livez/restart": self._restart,
             "/readyz": self._ready,
             "/status": self._report,
         }
@@ -63,6 +64,12 @@ class View:
     def _live(self, _accept: str) -> Answer:
         stuck = self.status.stuck() if self.status else []
         return _judged(live=not stuck, stuck=[told(each) for each in stuck])
+
+    def _restart(self, _accept: str) -> Answer:
+        """Answer as /livez, for those causes alone that a restart of this process mends."""
+        stuck = self.status.stuck() if self.status else []
+        mended = [told(each) for each in stuck if each.cause.restart]
+        return _judged(live=not mended, stuck=mended)
 
     def _ready(self, _accept: str) -> Answer:
         return _judged(ready=self.status is not None and self.status.ready)

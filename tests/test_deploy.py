@@ -136,14 +136,19 @@ def test_the_probes_ask_the_endpoint_that_is_served(configured: Settings) -> Non
         for probe in ("startupProbe", "livenessProbe", "readinessProbe")
     }
     assert paths == {
-        "startupProbe": {"path": "/livez", "port": "http"},
-        "livenessProbe": {"path": "/livez", "port": "http"},
+        # A restart only where it mends: red /livez alone moves one partition's trouble to the next.
+        "startupProbe": {"path": "/livez/restart", "port": "http"},
+        "livenessProbe": {"path": "/livez/restart", "port": "http"},
         "readinessProbe": {"path": "/readyz", "port": "http"},
     }
     annotations = manifests()["Deployment"]["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == port
     (rule,) = manifests()["NetworkPolicy"]["spec"]["ingress"]
     assert [each["port"] for each in rule["ports"]] == [int(port)]
+
+
+def test_a_pod_that_is_ended_counts_nothing_twice(configured: Settings) -> None:
+    assert configured.exactly_once
 
 
 def test_a_new_version_never_adds_members() -> None:

@@ -18,7 +18,7 @@ from consumer.errors import ConfigError
 from consumer.server import DEFAULT_HOST, MOST_CONNECTIONS, View, policy, serving
 from consumer.settings import Settings
 from tests.harness import world
-from tests.test_health import live, status_of
+from tests.test_health import fetch_stopped, live, status_of
 from tests.test_worker import failing
 
 LOCAL = "127.0.0.1:0"
@@ -98,6 +98,36 @@ def test_the_probes_answer_for_the_worker(served: Served) -> None:
         assert stuck["do"]
         assert b'dynatomic_stuck{cause="table-refused"} 1.0' in served.get("/metrics")[2]
         assert served.json("/status")[1]["stuck"] == told["stuck"]
+
+
+def test_a_restart_is_asked_for_only_where_it_mends(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world() as w:
+        member = w.worker()
+        served.view.watch(status_of(member))
+        assert served.json("/livez/restart") == (200, {"live": True, "stuck": []})
+        w.refuse = failing("ThrottlingException")
+        w.emit("a")
+        assert live(w, member) == ["table-throttled"]
+        assert served.json("/livez")[0] == 503
+        assert served.json("/livez/restart") == (200, {"live": True, "stuck": []})
+        w.refuse = None
+        w.until(w.all_committed, step_s=1)
+        fetch_stopped(w, member, monkeypatch)
+        assert live(w, member) == ["fetch-stopped"]
+        status, told = served.json("/livez/restart")
+        assert (status, told) == (503, served.json("/livez")[1])
+
+
+def test_a_partition_that_stopped_restarts_no_member(served: Served) -> None:
+    with world() as w:
+        member = w.worker()
+        served.view.watch(status_of(member))
+        assert live(w, member, 3) == []
+        member.worker.partitions[0].stopped = "its offset is gone"
+        assert live(w, member, 3) == ["partition-stopped"]
+        assert [served.json(path)[0] for path in ("/livez", "/livez/restart")] == [503, 200]
 
 
 def test_status_has_what_the_page_and_people_need(served: Served) -> None:
