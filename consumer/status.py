@@ -54,7 +54,7 @@ class Lag(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """What was settled up to one moment (Unix time)."""
+    """What was settled up to one moment (seconds of the monotonic clock)."""
 
     time: float
     windows: int
@@ -80,6 +80,7 @@ class Status:
     stopping: bool = False
     _began: float = field(init=False)
     _samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    _sampled: float = float("-inf")
     _told: Counted | None = None
     _lock: Lock = field(default_factory=Lock)
 
@@ -89,16 +90,16 @@ class Status:
     def ticked(self) -> None:
         """Ask the brokers where the topic ends, and keep a sample, where it is time to."""
         parts = self.parts
-        worker, now = parts.worker, parts.wall()
+        worker, now = parts.worker, parts.clock()
         parts.ends.look(worker.partitions)
-        last = self._samples[-1].time if self._samples else 0.0
-        if now - last < SAMPLE_S:
+        if now - self._sampled < SAMPLE_S:
             return
+        self._sampled = now
         self._tell(now)
         lag = sum(each.events or 0 for each in self.lags().values())
         counters = worker.settlement.tally.counters
         with self._lock:
-            self._samples.append(Sample(now, worker.events, counters, lag))
+            self._samples.append(Sample(parts.wall(), worker.events, counters, lag))
 
     def _tell(self, now: float) -> None:
         """Log what was counted since it was logged last, once a minute."""

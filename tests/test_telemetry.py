@@ -6,6 +6,7 @@ import logging
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,25 @@ def test_what_was_counted_is_logged_once_a_minute(caplog: pytest.LogCaptureFixtu
         said: list[Any] = [r for r in caplog.records if r.getMessage() == "counted"]
         assert 1 <= len(said) <= 3
         assert said[-1].fields["events"] == pytest.approx(120, abs=10)
+
+
+def test_a_wall_clock_that_is_set_back_stops_no_sample_and_no_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with world() as w, caplog.at_level(logging.INFO, "consumer"):
+        member = w.worker()
+        status = member.status
+        assert status is not None
+        for hour in (3600, 0):
+            status.parts = replace(status.parts, wall=lambda h=hour: w.clock() + h)  # type: ignore[misc]
+            for _ in range(100):
+                w.emit("a")
+                w.window()
+                status.ticked()
+        assert len(status.report()["history"]) >= 100
+        said: list[Any] = [r for r in caplog.records if r.getMessage() == "counted"]
+        assert 3 <= len(said) <= 5
+        assert all(0 <= each.fields["seconds"] <= 70 for each in said)
 
 
 # --- Prometheus and Grafana --------------------------------------------------------------------
