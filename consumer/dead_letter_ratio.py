@@ -4,102 +4,84 @@ A wrong ``--table``, a registry-framing producer or a spoiled table makes every 
 each is stored and could be replayed, but nothing is counted, and nobody may notice.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterable
 
-from consumer.dead_letters import Letter, Letters, Stored, Wanted
 from consumer.errors import ConfigError
 
 LEAST, SPAN = 100, 10_000
 
 
-class DeadLetterRatio:
-    """Compares the dead letters among the last events with the most that are allowed.
+class _Recent:
+    """The last events and the reasons of the dead letters among them.
 
-    Judged are at least the last ``span`` events, at most twice as many, of all partitions that this
-    process reads, and none before there are ``least``. A ``most`` of 1 allows everything.
+    They are at least ``span`` events, where there were so many, and as a rule at most twice that.
     """
 
-    def __init__(self, most: float, *, least: int = LEAST, span: int = SPAN) -> None:
-        self._most = most
-        self._least = least
+    def __init__(self, span: int) -> None:
         self._span = span
         self._events = [0, 0]
         self._reasons: list[Counter[str]] = [Counter(), Counter()]
 
-    def letter(self, reason: str) -> None:
-        """Take note of one dead letter."""
-        self._reasons[-1][reason] += 1
-
-    def read(self, events: int) -> None:
-        """Take note of so many events, dead letters among them."""
+    def add(self, events: int, reasons: Iterable[str]) -> None:
         self._events[-1] += events
+        self._reasons[-1].update(reasons)
         if self._events[-1] >= self._span:
             self._events = [self._events[-1], 0]
             self._reasons = [self._reasons[-1], Counter()]
 
-    def check(self) -> None:
-        """Raise ConfigError if there are too many; called before anything is stored or committed.
+    def total(self) -> tuple[int, Counter[str]]:
+        return sum(self._events), self._reasons[0] + self._reasons[1]
+
+
+class DeadLetterRatio:
+    """Compares the dead letters among the last events with the most that are allowed.
+
+    Events are judged twice, each time among their like, of all partitions that this process reads:
+    when they are decoded, before anything of them is stored or written; and when their window is
+    settled, for what the tables refuse shows only then. None are judged before there are ``least``.
+    A ``most`` of 1 allows everything. ``exceeded`` is the error to stop with.
+    """
+
+    def __init__(self, most: float, *, least: int = LEAST, span: int = SPAN) -> None:
+        self.exceeded: ConfigError | None = None
+        self._most = most
+        self._least = least
+        self._read = _Recent(span)
+        self._written = _Recent(span)
+
+    def read(self, events: int, reasons: Iterable[str]) -> None:
+        """Judge events that were decoded; ``reasons`` are those of the dead letters among them.
 
         Each start reads the same events again, so it cannot help; the message says what can.
         """
-        events, reasons = sum(self._events), self._reasons[0] + self._reasons[1]
-        letters = reasons.total()
-        if events < self._least or letters <= self._most * events:
-            return
-        why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common(3))
-        raise ConfigError(
-            f"{letters:,} of the last {events:,} events are dead letters ({why}), more than "
-            f"--dead-letter-max-ratio {self._most:g} allows; those not committed are read again: "
-            "mend the settings, the table or the producer, or raise it (1 allows all), and see "
-            "`dynatomic run --dry-run` and `dynatomic dlq show --limit 20`"
-        )
+        if found := self._judged(self._read, events, reasons):
+            letters, last, why = found
+            self.exceeded = self.exceeded or ConfigError(
+                f"{letters:,} of the last {last:,} events are dead letters ({why}), more than "
+                f"--dead-letter-max-ratio {self._most:g} allows; those not committed are read "
+                "again: mend the settings or the producer, or raise it (1 allows all), and see "
+                "`dynatomic run --once --dry-run`"
+            )
 
+    def settled(self, events: int, reasons: Iterable[str]) -> None:
+        """Judge the events of a settled window, of which the tables refused some, or none."""
+        if found := self._judged(self._written, events, reasons):
+            letters, last, why = found
+            self.exceeded = self.exceeded or ConfigError(
+                f"the tables refused {letters:,} of the last {last:,} events ({why}), more than "
+                f"--dead-letter-max-ratio {self._most:g} allows; they are stored as dead letters: "
+                "mend the items, or raise it (1 allows all), and see `dynatomic dlq show --limit "
+                "20`"
+            )
 
-class LimitedLetters:
-    """Letters that go on their way only where a `DeadLetterRatio` allows them.
-
-    ``events`` tells how many events have been read so far.
-    """
-
-    def __init__(self, letters: Letters, ratio: DeadLetterRatio, events: Callable[[], int]) -> None:
-        self._letters = letters
-        self._ratio = ratio
-        self._events = events
-        self._read = events()
-        self._waiting: deque[tuple[Letter, Stored, Wanted]] = deque()
-        self._bytes = 0
-
-    @property
-    def held(self) -> int:
-        """How many letters wait."""
-        return self._letters.held + len(self._waiting)
-
-    @property
-    def held_bytes(self) -> int:
-        """Their bytes."""
-        return self._letters.held_bytes + self._bytes
-
-    @property
-    def trouble(self) -> str | None:
-        """Why the topic does not take them."""
-        return self._letters.trouble
-
-    def store(self, item: Letter, on_stored: Stored, wanted: Wanted) -> None:
-        """Send a letter with the next `poll`."""
-        self._ratio.letter(item.reason)
-        self._waiting.append((item, on_stored, wanted))
-        self._bytes += item.size
-
-    def poll(self, timeout_s: float = 0.0) -> None:
-        """Send what waits, and serve deliveries; raises ConfigError if there are too many."""
-        events = self._events()
-        self._ratio.read(events - self._read)
-        self._read = events
-        self._ratio.check()
-        while self._waiting:
-            item, on_stored, wanted = self._waiting.popleft()
-            self._bytes -= item.size
-            if wanted():
-                self._letters.store(item, on_stored, wanted)
-        self._letters.poll(timeout_s)
+    def _judged(
+        self, recent: _Recent, events: int, reasons: Iterable[str]
+    ) -> tuple[int, int, str] | None:
+        """Return dead letters, events and reasons if there are too many."""
+        recent.add(events, reasons)
+        last, counts = recent.total()
+        letters = counts.total()
+        if last < self._least or letters <= self._most * last:
+            return None
+        return letters, last, ", ".join(f"{why} {n:,}" for why, n in counts.most_common(3))

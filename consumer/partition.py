@@ -19,9 +19,9 @@ class Pending:
     """A window, and what must end before its offsets may be committed.
 
     ``letters`` are dead letters not yet known to be stored; ``reread`` reads the events again
-    that the table refused. ``since`` is when its first event came, then when it was closed;
-    ``born`` is that event's timestamp in milliseconds of Unix time, 0 if it has none; ``ticket``
-    asks whether the topic was still the same after that.
+    that the table refused, ``refused`` has a reason for each. ``since`` is when its first event
+    came, then when it was closed; ``born`` is that event's timestamp in milliseconds of Unix time,
+    0 if it has none; ``ticket`` asks whether the topic was still the same after that.
     """
 
     window: Window = field(default_factory=Window)
@@ -31,6 +31,7 @@ class Pending:
     write: Write | None = None
     letters: int = 0
     reread: "Future[dict[int, Any]] | None" = None
+    refused: list[str] = field(default_factory=list)
     dropped: bool = False
 
     @property
@@ -157,6 +158,17 @@ class Partition:
         self.drop()
         self.filling, self.closing = Pending(), None
         self.position = self.began = -1
+
+    def finish(self) -> bool:
+        """Drop all but a closed window; return whether that is settled, and the commit answered.
+
+        Nothing of what is dropped is on its way to a table, and its offsets are never settled.
+        """
+        closing = self.closing if self.known else None
+        self.closing = None if closing else self.closing
+        self.forget()
+        self.closing = closing
+        return closing is None and self.settled <= self.committed
 
     def read_to(self, first: int, position: int) -> None:
         """Take note that offsets from ``first`` up to ``position`` were read."""

@@ -4,6 +4,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
@@ -120,7 +121,8 @@ def _assembled(
         None if dry_run else Writer(meter, max_requests=settings.max_requests, first_step=first)
     )
     worker = Worker(
-        settings,
+        # A dry run is what shows why there are too many dead letters.
+        replace(settings, dead_letter_max_ratio=1.0) if dry_run else settings,
         new_consumer,
         config,
         decoder,

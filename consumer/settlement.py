@@ -8,9 +8,10 @@ fence hides all events below it, so it is never set before they are counted or s
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
+from consumer.dead_letter_ratio import DeadLetterRatio
 from consumer.dead_letters import Letter, Letters
 from consumer.fence import fence_name
 from consumer.identity import Identity
@@ -48,6 +49,7 @@ class Settlement:
         letters: Letters,
         refused: Refused,
         identity: Identity,
+        ratio: DeadLetterRatio,
         on_done: Callable[[object], None],
         topic_id: str | None,
         clock: Callable[[], float] = time.monotonic,
@@ -57,6 +59,7 @@ class Settlement:
         self._letters = letters
         self._refused = refused
         self._identity = identity
+        self._ratio = ratio
         self._on_done = on_done
         self._topic_id = topic_id
         self._may_say = Every(1.0, clock)
@@ -73,6 +76,13 @@ class Settlement:
             log.warning("dead letter", extra={"fields": {**item.fields(), "letters": self._unsaid}})
             self._unsaid = 0
 
+    def judge(self, events: int, bad: Collection[tuple[Pending, Letter]]) -> None:
+        """Store the dead letters among events that were read, unless there are too many."""
+        self._ratio.read(events, [item.reason for _, item in bad])
+        if self._ratio.exceeded is None:
+            for pending, item in bad:
+                self.store(pending, item)
+
     def settle(self, partition: Partition, now: float) -> None:
         """Do for the closed window of a partition what can be done now."""
         closing = partition.closing
@@ -83,6 +93,7 @@ class Settlement:
             closing.write = self._writer.submit(closing.window, self._on_done, fence)
         for item in self._refused.letters(partition.number, closing):
             self.store(closing, item)
+            closing.refused.append(item.reason)
         if closing.write is not None and closing.write.held and not closing.halfway:
             self._writer.proceed(closing.write)
         if closing.settled:
@@ -91,6 +102,7 @@ class Settlement:
 
     def _tell(self, number: int, closed: Pending, now: float) -> None:
         window, write = closed.window, closed.write
+        self._ratio.settled(len(window) - window.rejected, closed.refused)
         if write is not None and write.fenced:
             self.tally.suppressed += write.suppressed
             fields = {"partition": number, "items": write.fenced, "events": write.suppressed}

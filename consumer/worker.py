@@ -30,8 +30,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, TopicPartition
 
-from consumer.dead_letter_ratio import DeadLetterRatio, LimitedLetters
-from consumer.dead_letters import Letters
+from consumer.dead_letter_ratio import DeadLetterRatio
+from consumer.dead_letters import Letter, Letters
 from consumer.decoder import Decoder
 from consumer.health import Troubles, Watch
 from consumer.identity import Identity
@@ -39,7 +39,7 @@ from consumer.intake import error_of, take_error, take_in
 from consumer.limits import Limits
 from consumer.logs import Every
 from consumer.offsets import Offsets
-from consumer.partition import Partition
+from consumer.partition import Partition, Pending
 from consumer.refused import ReadAgain, Refused
 from consumer.settings import Settings
 from consumer.settlement import Settlement
@@ -78,9 +78,6 @@ class Worker:
         self.settings = settings
         self.partitions: dict[int, Partition] = {}
         self.events = 0
-        if settings.dead_letter_max_ratio < 1:
-            ratio = DeadLetterRatio(settings.dead_letter_max_ratio)
-            letters = LimitedLetters(letters, ratio, lambda: self.events)
         self.rebalances = {"assigned": 0, "revoked": 0, "lost": 0}
         self.polled, self.decoded = Durations(), Durations()
         self.watch = Watch()
@@ -90,12 +87,13 @@ class Worker:
         self._offsets = offsets
         self._identity = identity
         self._clock = clock
+        self._ratio = DeadLetterRatio(settings.dead_letter_max_ratio)
         self._wake = Event()
         self._may_say = Every(1.0, clock)
         refused = Refused(settings.topic, read_again, self._woken, clock)
         topic_id = identity.topic_id if settings.exactly_once else None
         self.settlement = Settlement(
-            writer, letters, refused, identity, self._woken, topic_id, clock
+            *(writer, letters, refused, identity, self._ratio, self._woken, topic_id, clock)
         )
         self._raised: BaseException | None = None
         self._closing = False
@@ -140,6 +138,9 @@ class Worker:
         if messages:
             self._take_in(messages)
             self.decoded.add(self._clock() - read)
+        # What is on its way to a table is settled and committed first, or it would count twice.
+        if self._ratio.exceeded and all(list(map(Partition.finish, self.partitions.values()))):
+            raise self._ratio.exceeded
         self._advance()
         self._hold_back()
 
@@ -180,9 +181,11 @@ class Worker:
         if not self._keyed and messages and messages[0].key() is None:
             self._keyed = True
             log.warning("events without a key", extra={"fields": {"do": KEY_THEM}})
-        self.events += take_in(
-            messages, self.partitions, self._decoder, self.settlement.store, self._clock()
-        )
+        bad: list[tuple[Pending, Letter]] = []
+        mine, keep = self.partitions, lambda *found: bad.append(found)
+        taken = take_in(messages, mine, self._decoder, keep, self._clock())
+        self.events += taken
+        self.settlement.judge(taken, bad)
         # An end of partition stands behind the events of the same batch, so these go first.
         for message in errors:
             take_error(message, self.partitions, self.settings, self._may_say)
@@ -229,7 +232,8 @@ class Worker:
         waits: dict[bool, list[Partition]] = {True: [], False: []}
         for p in self.partitions.values():
             full = p.closing is not None and limits.full(p.filling)
-            wait = full or p.stopped is not None or (crowded and p.filling.letters > 0)
+            ends = p.stopped is not None or self._ratio.exceeded is not None
+            wait = full or ends or (crowded and p.filling.letters > 0)
             if wait != p.paused:
                 waits[wait].append(p)
         for paused, partitions in waits.items():

@@ -1,63 +1,73 @@
-"""A consumer that throws everything away is stopped before it stores or commits anything of it."""
+"""A consumer that throws everything away is stopped, and leaves no sums that it does not commit."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
-from consumer.dead_letter_ratio import LEAST, DeadLetterRatio
+from consumer.dead_letter_ratio import LEAST, SPAN, DeadLetterRatio
 from consumer.errors import ConfigError
 from tests.harness import LETTERS, World, world
 
+Judge = Callable[[DeadLetterRatio], Callable[[int, list[str]], None]]
+JUDGES = [lambda ratio: ratio.read, lambda ratio: ratio.settled]
+either = pytest.mark.parametrize("judge", JUDGES, ids=["read", "settled"])
 
-def fed(ratio: DeadLetterRatio, *events: str) -> None:
+
+def told(ratio: DeadLetterRatio, judge: Judge, *events: str) -> str | None:
+    """Judge events, the dead letters of which are an x; return the message."""
     for each in events:
-        ratio.read(len(each))
-        for _ in range(each.count("x")):
-            ratio.letter("undecodable")
+        judge(ratio)(len(each), ["undecodable"] * each.count("x"))
+    return None if ratio.exceeded is None else str(ratio.exceeded)
 
 
-def test_a_few_events_are_not_judged() -> None:
+@either
+def test_a_few_events_are_not_judged(judge: Judge) -> None:
     ratio = DeadLetterRatio(0.5, least=10)
-    fed(ratio, "x" * 9)
-    ratio.check()
-    fed(ratio, "x")
-    with pytest.raises(ConfigError, match=r"10 of the last 10 events .*\(undecodable 10\)"):
-        ratio.check()
+    assert told(ratio, judge, "x" * 9) is None
+    message = told(ratio, judge, "x")
+    assert message is not None
+    assert "10 of the last 10 events" in message
+    assert "(undecodable 10)" in message
 
 
+@either
 @pytest.mark.parametrize(("events", "stops"), [("x.", False), ("xx.", True), ("...", False)])
-def test_more_than_the_ratio_stops(events: str, *, stops: bool) -> None:
+def test_more_than_the_ratio_stops(judge: Judge, events: str, *, stops: bool) -> None:
     ratio = DeadLetterRatio(0.5, least=10)
-    fed(ratio, *[events] * 100)
-    if stops:
-        with pytest.raises(ConfigError, match="dlq show"):
-            ratio.check()
-    else:
-        ratio.check()
+    assert (told(ratio, judge, *[events] * 100) is not None) == stops
 
 
-def test_a_ratio_of_one_allows_all_and_zero_none() -> None:
-    ratio = DeadLetterRatio(1.0)
-    fed(ratio, "x" * 50_000)
-    ratio.check()
+@either
+def test_a_ratio_of_one_allows_all_and_zero_none(judge: Judge) -> None:
+    assert told(DeadLetterRatio(1.0), judge, "x" * 50_000) is None
     ratio = DeadLetterRatio(0.0)
-    fed(ratio, "." * 5_000)
-    ratio.check()
-    fed(ratio, "x")
-    with pytest.raises(ConfigError, match=r"1 of the last 5,001"):
-        ratio.check()
+    assert told(ratio, judge, "." * 5_000) is None
+    assert "1 of the last 5,001" in (told(ratio, judge, "x") or "")
 
 
-def test_what_was_long_ago_does_not_count() -> None:
+@either
+def test_what_was_long_ago_does_not_count(judge: Judge) -> None:
     ratio = DeadLetterRatio(0.5, least=10, span=100)
-    fed(ratio, *["."] * 10_000)
-    fed(ratio, *["x"] * 99)
-    ratio.check()  # up to twice the span is looked at
-    fed(ratio, *["x"] * 10)
-    with pytest.raises(ConfigError):
-        ratio.check()
-    fed(ratio, *["."] * 200)
-    ratio.check()
+    # Up to twice the span is looked at.
+    assert told(ratio, judge, *["."] * 10_000, *["x"] * 99) is None
+    assert told(ratio, judge, *["x"] * 10)
+
+
+@either
+def test_the_first_error_stays(judge: Judge) -> None:
+    ratio = DeadLetterRatio(0.5, least=10, span=100)
+    first = told(ratio, judge, "x" * 100)
+    assert first
+    assert told(ratio, judge, *["."] * 300, *["x"] * 300) == first
+
+
+def test_each_message_names_the_command_that_shows_something() -> None:
+    ratio = DeadLetterRatio(0.5)
+    assert "`dynatomic run --once --dry-run`" in (told(ratio, JUDGES[0], "x" * LEAST) or "")
+    ratio = DeadLetterRatio(0.5)
+    assert "`dynatomic dlq show --limit 20`" in (told(ratio, JUDGES[1], "x" * LEAST) or "")
 
 
 # --- in the loop -----------------------------------------------------------------------------
@@ -81,14 +91,107 @@ def test_nothing_is_stored_or_committed_where_everything_is_bad(w: World) -> Non
     assert w.committed() is None
 
 
-def test_what_the_table_refuses_counts_too(w: World) -> None:
+@pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
+def test_what_the_table_refuses_is_stored_and_committed_before_the_stop(
+    w: World, guarantee: str
+) -> None:
     w.spoil("odd")
-    w.worker(dead_letter_max_ratio=0.9)
-    w.emit(*["odd"] * LEAST)
-    with pytest.raises(ConfigError, match=r"\(counter-not-a-number 100\)"):
-        w.until(lambda: bool(w.committed()), step_s=0.1)
-    assert w.broker.messages(LETTERS) == []
-    assert w.committed() is None
+    w.emit(*["odd", "odd", "good"] * LEAST)
+    with stopped(w, r"refused 200 of the last 300 events \(counter-not-a-number 200\)", guarantee):
+        w.until(lambda: False, step_s=0.1)
+    for _ in range(3):
+        member = w.worker(dead_letter_max_ratio=0.5, processing_guarantee=guarantee)
+        w.window()
+        w.window()
+        member.worker.close()
+        member.alive = False
+        assert w.counts() == {"good": LEAST}
+    assert w.committed() == 3 * LEAST
+    assert len(w.broker.messages(LETTERS)) == 2 * LEAST
+
+
+@contextmanager
+def stopped(w: World, message: str, guarantee: str = "at-least-once") -> Iterator[None]:
+    """Run a worker that stops with this message within the block."""
+    member = w.worker(dead_letter_max_ratio=0.5, processing_guarantee=guarantee)
+    with pytest.raises(ConfigError, match=message):
+        yield
+    member.worker.close()
+    member.alive = False
+
+
+def test_refused_rows_are_compared_to_the_events_of_their_window(w: World) -> None:
+    w.spoil("odd")
+    w.emit(*["odd"] * (2 * SPAN), *["good"] * (3 * SPAN))
+    w.worker(dead_letter_max_ratio=0.5)
+    w.until(w.all_committed, step_s=0.1)
+    assert w.counts() == {"good": 3 * SPAN}
+
+
+def test_rows_that_were_rejected_before_do_not_hide_what_the_table_refuses(w: World) -> None:
+    w.spoil("odd")
+    for _ in range(LEAST):
+        w.put(b"\x02bad")
+        w.emit("odd")
+    with stopped(w, r"refused 100 of the last 100"):
+        w.until(lambda: False, step_s=0.1)
+
+
+@pytest.mark.parametrize("partition", [0, 1])
+def test_a_window_on_its_way_is_committed_before_the_stop(partition: int) -> None:
+    with world(2) as w:
+        w.emit(*["a"] * LEAST)
+        w.gate.close("hits")
+        with stopped(w, r"undecodable"):
+            w.turn(2)
+            w.advance(1.0)
+            w.turn(2)
+            assert w.gate.held
+            w.emit("never", partition=partition)
+            for _ in range(3 * LEAST):
+                w.put(b"\x02bad", partition=partition)
+            w.emit("late", partition=0)
+            for _ in range(5):
+                w.turn()  # it waits for the table
+                w.advance(10.0)
+            w.emit("later", partition=1)
+            w.gate.open()
+            w.until(lambda: False, step_s=0.1)
+        assert w.counts() == {"a": LEAST}
+        assert w.committed() == LEAST
+        assert not w.committed(1)
+        assert w.broker.messages(LETTERS) == []
+
+
+def test_a_commit_that_failed_is_repeated_before_the_stop(w: World) -> None:
+    w.spoil("odd")
+    w.emit(*["odd", "odd", "good"] * LEAST)
+    w.commit_raises = KafkaException(KafkaError(KafkaError._TIMED_OUT))
+    with stopped(w, r"refused 200"):
+        for _ in range(20):
+            w.turn()
+            w.advance(1.0)
+        assert w.counts() == {"good": LEAST}
+        w.commit_raises = None
+        w.until(lambda: False, step_s=0.1)
+    assert w.committed() == 3 * LEAST
+
+
+def test_a_signal_ends_it_while_it_waits_for_the_table(w: World) -> None:
+    member = w.worker(dead_letter_max_ratio=0.5)
+    w.emit(*["a"] * LEAST)
+    w.gate.close("hits")
+    w.turn(2)
+    w.advance(1.0)
+    w.turn(2)
+    for _ in range(3 * LEAST):
+        w.put(b"\x02bad")
+    w.turn(2)
+    w.gate.open()
+    member.quiet()
+    assert member.worker.shut_down()
+    member.alive = False
+    assert (w.counts(), w.committed()) == ({"a": LEAST}, LEAST)
 
 
 def test_a_share_that_is_allowed_is_stored_and_committed(w: World) -> None:
@@ -100,18 +203,3 @@ def test_a_share_that_is_allowed_is_stored_and_committed(w: World) -> None:
     assert w.counts() == {"a": LEAST}
     assert w.committed() == 2 * LEAST
     assert len(w.letters()) == LEAST
-
-
-def test_letters_that_wait_are_held(w: World) -> None:
-    w.deliveries_held = True
-    member = w.worker(dead_letter_max_ratio=0.5)
-    w.emit("a")
-    w.put(b"\x02bad")
-    w.turn(3)
-    letters = member.worker._letters
-    assert (letters.held, letters.held_bytes) == (1, 4)
-    assert letters.trouble is None
-    w.deliveries_held = False
-    w.window()
-    assert (letters.held, letters.held_bytes) == (0, 0)
-    assert w.committed() == 2

@@ -101,6 +101,13 @@ def test_usage_and_configuration(spawn: Spawn, tmp_path: Path) -> None:
 def test_a_consumer_that_would_throw_everything_away(stack: Stack, table: Table) -> None:
     topic = stack.topic(1)
     stack.produce_raw(topic, [{"value": b"\xff\x00bad"}] * 200)
-    child = stack.run(topic, [table()], "--dead-letter-max-ratio", "0.9")
-    one_line(child, 78, "are dead letters (undecodable ", "--dead-letter-max-ratio 0.9", "dlq show")
+    name, ratio = table(), ("--dead-letter-max-ratio", "0.9")
+    child = stack.run(topic, [name], *ratio)
+    one_line(
+        child, 78, "are dead letters (undecodable ", "--dead-letter-max-ratio 0.9", "--dry-run"
+    )
     assert (stack.letters(topic), stack.committed(topic)) == ([], {})
+    dry = stack.run(topic, [name], "--once", "--dry-run", *ratio)
+    assert dry.wait(30) == 0, dry.logs()
+    assert "dead letter" in dry.logs()
+    assert "undecodable" in dry.logs()
