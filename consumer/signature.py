@@ -43,7 +43,7 @@ class Heads:
         day, self._region, self._service, names, signature = found.groups()
         stamp, length = headers["x-amz-date"], headers["content-length"]
         self._secret = secret_key
-        self._head = text.replace("%", "%%")
+        self._head = text.replace("%", "%%%%")  # it is formatted twice
         for part, gap in (
             (f"/{day}/{self._region}/", f"/%(day)s/{self._region}/"),
             (f"\r\nX-Amz-Date: {stamp}\r\n", "\r\nX-Amz-Date: %(stamp)s\r\n"),
