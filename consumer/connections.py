@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from socket import gaierror, socket
 from ssl import SSLError as TLSError
@@ -96,7 +97,10 @@ class Connections:
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.send(request)
         with connection.sock.makefile("rb") as stream:
-            return _usual(stream) or _unusual(stream)
+            response = _usual(stream) or _unusual(stream)
+        # With TLS, what is decrypted already is not seen in the socket.
+        left = getattr(connection.sock, "pending", lambda: 0)()
+        return response._replace(reusable=False) if left else response
 
 
 def _usual(stream: io.BufferedReader) -> Response | None:
@@ -115,12 +119,17 @@ def _usual(stream: io.BufferedReader) -> Response | None:
         or headers.get("connection", "keep-alive").lower() != "keep-alive"
     ):
         return None
-    answer = stream.read(found.end() + int(length))
-    body = answer[found.end() :]
+    end = found.end() + int(length)
+    pieces = [stream.read(min(len(seen), end))]
+    left = end - len(pieces[0])
+    while left and (more := stream.raw.read(left)):  # the buffer would read beyond the end
+        pieces.append(more)
+        left -= len(more)
+    body = b"".join(pieces)[found.end() :]
     if len(body) < int(length):
         raise IncompleteRead(body, int(length) - len(body))
     # What stands behind an answer must not become the answer to the next request.
-    return Response(int(found[1]), headers, body, reusable=len(answer) >= len(seen))
+    return Response(int(found[1]), headers, body, reusable=len(seen) <= end)
 
 
 class _Stream:
@@ -138,4 +147,6 @@ def _unusual(stream: io.BufferedReader) -> Response:
     answer.begin()
     body = answer.read()
     headers = {name.lower(): value for name, value in answer.getheaders()}
-    return Response(answer.status, headers, body, reusable=not answer.will_close)
+    # After an interim answer, such as 103, the final one is still to come.
+    reusable = not answer.will_close and answer.status >= HTTPStatus.OK
+    return Response(answer.status, headers, body, reusable)

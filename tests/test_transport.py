@@ -161,6 +161,11 @@ def test_the_request_is_the_one_that_boto3_sends(url: str, token: str | None) ->
     assert (b"X-Amz-Security-Token: token\r\n" in request) == (token is not None)
 
 
+def test_a_percent_sign_in_a_header_is_only_that() -> None:
+    client = new_client("http://127.0.0.1:1", user_agent_extra="50%s %(a)s %%")
+    assert sent(client, PAYLOAD) == sent_by_boto3(client, PAYLOAD)
+
+
 @pytest.mark.parametrize("region", ["eu-central-1", "cn-north-1", "us-gov-west-1"])
 def test_the_endpoint_is_the_one_of_the_region(region: str) -> None:
     client = new_client(None, region=region)
@@ -432,6 +437,59 @@ def test_what_a_server_sends_beyond_its_answer_is_no_answer_to_the_next_request(
         for _ in range(2):
             found = transport.send(PAYLOAD)
             assert found["ResponseMetadata"]["HTTPHeaders"]["x-amzn-requestid"] == "7"
+        assert asked == [1, 1]
+
+
+def test_what_a_server_sends_beyond_a_large_answer_is_dropped_with_the_connection() -> None:
+    large = HEAD.replace(b"16", b"%d" % len(LARGE)) + b"\r\n" + LARGE
+    for cut in (20, 60):
+        forged = HEAD.replace(b"7", b"666") + b"\r\n" + BODY
+        pieces = [large + forged[:cut], forged[cut:]]
+        with answering(pieces, [HEAD + b"\r\n" + BODY]) as (url, asked, _):
+            transport = Transport(new_client(url))
+            for _ in range(2):
+                found = transport.send(PAYLOAD)
+                assert found["ResponseMetadata"]["HTTPHeaders"]["x-amzn-requestid"] == "7"
+            assert asked == [1, 1]
+
+
+@pytest.mark.parametrize("status", [b"102 Processing", b"103 Early Hints"])
+def test_the_answer_after_an_interim_one_is_none_to_the_next_request(status: bytes) -> None:
+    late = HEAD.replace(b"7", b"666") + b"\r\n" + BODY
+    interim = [b"HTTP/1.1 " + status + b"\r\n\r\n", late]
+    with answering(interim, [HEAD + b"\r\n" + BODY]) as (url, asked, _):
+        transport = Transport(new_client(url))
+        with pytest.raises((BotoCoreError, ClientError, UnreadableAnswerError)):
+            transport.send(PAYLOAD)
+        found = transport.send(PAYLOAD)
+        assert found["ResponseMetadata"]["HTTPHeaders"]["x-amzn-requestid"] == "7"
+        assert asked == [1, 1]
+
+
+class Encrypted:
+    """A connection's socket, of which TLS has decrypted more than was read."""
+
+    def __init__(self, connection: Any) -> None:
+        self._sock, self.pending = connection.sock, lambda: 1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+
+def test_what_tls_has_decrypted_beyond_an_answer_is_dropped_with_the_connection() -> None:
+    plain = botocore.awsrequest.AWSHTTPConnection.connect
+
+    def connect(connection: Any) -> None:
+        plain(connection)
+        connection.sock = Encrypted(connection)
+
+    with (
+        answering([HEAD + b"\r\n" + BODY]) as (url, asked, _),
+        patch.object(botocore.awsrequest.AWSHTTPConnection, "connect", connect),
+    ):
+        transport = Transport(new_client(url))
+        for _ in range(2):
+            transport.send(PAYLOAD)
         assert asked == [1, 1]
 
 
