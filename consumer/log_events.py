@@ -60,6 +60,12 @@ LOG_EVENTS = (
         "as `cause` says: capacity, network, or the permission or table that it names",
     ),
     LogEvent(
+        "requests are sent by boto3",
+        "warning",
+        "The direct way to DynamoDB cannot be taken, for `cause`: it counts as well, for more CPU.",
+        "nothing where it is a proxy; else install the versions that this release was tested with",
+    ),
+    LogEvent(
         "dead letter",
         "warning",
         "A row cannot be counted; at most one line a second, `letters` since the last.",

@@ -9,10 +9,11 @@ parts no more, a proxy, or a signature that we cannot make: then boto3 sends the
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from threading import Lock
+from threading import Lock, local
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -27,15 +28,22 @@ from consumer.tables import ask, check_checksum
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+log = logging.getLogger(__name__)
+
 OPERATION = "BatchExecuteStatement"
 KEPT_S = 60.0
 """How long endpoint and headers are kept; the endpoint may follow the credentials' account."""
 
 _EVENT = f"before-call.dynamodb.{OPERATION}"
 _EXAMPLES = (b"{}", b'{"Statements": [{"Statement": "-"}]}')
+_TYPE = "application/x-amz-json-1.0"
 _OK = 200
-_ONE_AT_A_TIME = Lock()
-"""An example is a call of the client that is caught, and no other must be caught for it."""
+_EXAMPLE = local()
+"""Where a thread that makes an example waits for its ``event``."""
+
+
+class _NoWayError(Exception):
+    """Says why boto3 must send the requests itself."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # it would show the keys
@@ -62,10 +70,17 @@ class Transport:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client: Any = client
-        self._direct = direct
+        events: Any = getattr(getattr(client, "meta", None), "events", None)
+        self._direct = direct and events is not None
         self._clock = clock
         self._way: _Way | None = None
         self._until = 0.0
+        self._learning = Lock()
+        self._cause: str | None = None
+        if self._direct:
+            # For good: botocore keeps the handlers that it once found for an event, so one that
+            # comes and goes could catch a real request, or let an example through.
+            events.register_first(_EVENT, _catch, unique_id=__name__)
 
     def send(self, body: bytes) -> Mapping[str, Any]:
         """Send one request and return its answer; raises what boto3 raises."""
@@ -87,7 +102,7 @@ class Transport:
 
     def _now(self) -> _Way | None:
         if self._stale():
-            with _ONE_AT_A_TIME:
+            with self._learning:
                 if self._stale():
                     self._way = self._learned()
                     self._until = time.monotonic() + KEPT_S
@@ -102,36 +117,43 @@ class Transport:
     def _learned(self) -> _Way | None:
         """Learn from examples, of which none is sent; None where there is no short way."""
         try:
-            http = self._client._endpoint.http_session  # noqa: SLF001 - no public name
-            event = self._caught()
-            url = event["params"]["url"]
-            if http._proxy_config.proxy_url_for(url):  # noqa: SLF001 - no public name
-                return None
-            pool = http._get_connection_manager(url).connection_from_url(url)  # noqa: SLF001 - no public name
-            http._setup_ssl_cert(pool, url, http._verify)  # noqa: SLF001 - no public name
-            connections = Connections(pool, url, urlsplit(url).path or "/")
-            credentials = event["request_signer"]._credentials.get_frozen_credentials  # noqa: SLF001 - no public name
-            known = credentials()
-            first, second = (connections.written(_signed(event, body)) for body in _EXAMPLES)
-            heads = Heads(first, known.secret_key)
-            return _Way(heads, connections, credentials, known) if heads.explain(second) else None
-        except (AttributeError, LookupError, TypeError, ValueError):
-            return None
+            return self._found()
+        except _NoWayError as error:
+            cause = str(error)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            cause = f"other parts of boto3 or urllib3 ({type(error).__name__})"
+        if cause != self._cause:
+            self._cause = cause
+            log.warning("requests are sent by boto3", extra={"fields": {"cause": cause}})
+        return None
+
+    def _found(self) -> _Way:
+        http = self._client._endpoint.http_session  # noqa: SLF001 - no public name
+        event = self._caught()
+        url = event["params"]["url"]
+        if http._proxy_config.proxy_url_for(url):  # noqa: SLF001 - no public name
+            raise _NoWayError("a proxy")
+        if event["params"]["headers"]["Content-Type"] != _TYPE:
+            raise _NoWayError("another content type")
+        pool = http._get_connection_manager(url).connection_from_url(url)  # noqa: SLF001 - no public name
+        http._setup_ssl_cert(pool, url, http._verify)  # noqa: SLF001 - no public name
+        connections = Connections(pool, url, urlsplit(url).path or "/")
+        credentials = event["request_signer"]._credentials.get_frozen_credentials  # noqa: SLF001 - no public name
+        known = credentials()
+        first, second = (connections.written(_signed(event, body)) for body in _EXAMPLES)
+        heads = Heads(first, known.secret_key)
+        if not heads.explain(second):
+            raise _NoWayError("another signature")
+        return _Way(heads, connections, credentials, known)
 
     def _caught(self) -> dict[str, Any]:
         """Return what the client tells of a request before it is signed and sent."""
         event: dict[str, Any] = {}
-
-        def catch(**given: Any) -> tuple[Any, dict[str, Any]]:
-            event.update(given)
-            return SimpleNamespace(status_code=_OK), {}
-
-        events = self._client.meta.events
-        events.register_first(_EVENT, catch)
+        _EXAMPLE.event = event
         try:
             self._client.batch_execute_statement(Statements=[{"Statement": "-"}])
         finally:
-            events.unregister(_EVENT, catch)
+            _EXAMPLE.event = None
         return event
 
     def _error(self, found: Mapping[str, Any]) -> Exception:
@@ -140,6 +162,15 @@ class Transport:
         code = parsed.get("Error", {}).get("Code")
         error: Exception = self._client.exceptions.from_code(code)(parsed, OPERATION)
         return error
+
+
+def _catch(**given: Any) -> tuple[Any, dict[str, Any]] | None:
+    """Answer an example of this thread in the place of the server, and nothing else."""
+    event = getattr(_EXAMPLE, "event", None)
+    if event is None:
+        return None
+    event.update(given)
+    return SimpleNamespace(status_code=_OK), {}
 
 
 def _signed(event: Mapping[str, Any], body: bytes) -> Any:

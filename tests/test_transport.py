@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from socket import SHUT_RDWR
-from threading import Event, Semaphore, Thread
+from threading import Event, Semaphore, Thread, current_thread
 from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import Mock, patch
 
@@ -543,6 +543,53 @@ def left_to_boto3(client: Any) -> None:
     transport = Transport(client)
     assert transport._now() is None
     assert len(transport.send(PAYLOAD)["Responses"]) == 2
+
+
+def test_only_the_example_of_its_thread_is_caught(table: str) -> None:
+    client = new_client(table)
+    search = cast("Any", client).meta.events._emitter._handlers.prefix_search
+    found, go = Event(), Event()
+    examples: list[Any] = []
+    learner = Transport(client)
+
+    def held(name: str) -> Any:  # a request between the look-up of its handlers and their calls
+        handlers = search(name)
+        if current_thread() is other and not found.is_set():
+            found.set()
+            assert go.wait(10)
+        return handlers
+
+    def hook(**_: object) -> None:  # an example that has begun
+        if current_thread() is not other:
+            other.start()
+            assert found.wait(10)
+
+    answers: list[Any] = []
+    other = Thread(target=lambda: answers.append(Transport(client, direct=False).send(PAYLOAD)))
+    event = "before-parameter-build.dynamodb.BatchExecuteStatement"
+    client.meta.events.register(event, hook)
+    with patch.object(cast("Any", client).meta.events._emitter._handlers, "prefix_search", held):
+        examples.append(learner._caught())
+        go.set()
+        other.join()
+    client.meta.events.unregister(event, hook)
+    assert "params" in examples[0]
+    assert len(answers[0]["Responses"]) == 2
+    assert len(Transport(client, direct=False).send(PAYLOAD)["Responses"]) == 2
+
+
+def test_why_there_is_no_short_way_is_logged_once(
+    table: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = new_client(table)
+    monkeypatch.setitem(cast("Any", client).meta.service_model.metadata, "jsonVersion", "1.1")
+    transport = Transport(client)
+    for _ in range(2):
+        transport._until = 0.0
+        assert transport._now() is None
+    (record,) = caplog.records
+    assert record.message == "requests are sent by boto3"
+    assert record.__dict__["fields"] == {"cause": "another content type"}
 
 
 def test_a_client_without_an_endpoint_is_left_to_boto3(table: str) -> None:
