@@ -43,7 +43,7 @@ from consumer.row import CounterRef, Row, check_limits, load_writer_schema, sche
 from consumer.settings import ProcessingGuarantee, Settings
 from consumer.tables import make_client
 from consumer.window import Window
-from consumer.worker import POLL_S
+from consumer.worker import POLL_S, Worker
 from consumer.writer import Writer
 
 DEAD_LETTERS: Final = "bench.dlq"
@@ -124,7 +124,11 @@ def _run(plan: Plan, make: Callable[[dict[str, Any]], _Consumer]) -> _Consumer:
         made.append(make(config))
         return made[-1]
 
-    with patch.object(product, "new_consumer", new_consumer):
+    def worker(settings: Settings, _: object, *parts: Any) -> Worker:
+        return Worker(settings, new_consumer, *parts)
+
+    # The worker's consumer only: others are made to check properties and to ask for offsets.
+    with patch.object(product, "Worker", worker):
         code = product.run(_settings(plan), None, once=False, dry_run=False)
     if code:
         raise RuntimeError("dynatomic run did not finish its windows")
