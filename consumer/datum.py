@@ -34,7 +34,11 @@ _names = itemgetter(*Row._fields[:-1])
 
 
 class Reader:
-    """Reads rows for the given tables, of our own schema or of ``writer_schema``."""
+    """Reads rows for the given tables, of ``writer_schema`` if there is one, or of our own schema.
+
+    A row of our own is cut short for a schema with more fields, so it is read on the second try;
+    what neither reads is rejected for what our own schema makes of it.
+    """
 
     def __init__(
         self,
@@ -67,6 +71,15 @@ class Reader:
             raise RowError(Reason.FRAMED, "a schema registry's frame; send the plain Avro datum")
         reason: tuple[Reason, str]
         fields: Any
+        if self._writer_schema is not None:
+            try:
+                source = io.BytesIO(payload)
+                # Read as written: a reader's schema makes fastavro skip fields without a look.
+                fields = fastavro.schemaless_reader(source, self._writer_schema, None)
+                if source.tell() == len(payload):
+                    return _names(fields), fields["incr"], b""
+            except _UNDECODABLE:
+                pass  # a row of our own schema, or none
         try:
             source = io.BytesIO(payload)
             fields = fastavro.schemaless_reader(source, self._schema, None)
@@ -80,15 +93,6 @@ class Reader:
                 reason = (Reason.TRAILING, f"{more} bytes after the row; see --writer-schema")
         except _UNDECODABLE as error:
             reason = (Reason.UNDECODABLE, type(error).__name__)
-        if self._writer_schema is not None:
-            try:
-                source = io.BytesIO(payload)
-                # Read as written: a reader's schema makes fastavro skip fields without a look.
-                fields = fastavro.schemaless_reader(source, self._writer_schema, None)
-                if source.tell() == len(payload):
-                    return _names(fields), fields["incr"], b""
-            except _UNDECODABLE:
-                pass  # the reason above stands: neither schema reads it
         raise RowError(*reason)
 
     def resolve(self, names: Names, incr: int) -> CounterRef:
