@@ -23,7 +23,8 @@ Increment = tuple[CounterRef, int]
 _MEMO_ENTRIES = 100_000
 _MEMO_BYTES = 16 * 1024 * 1024
 _TRIAL, _HOPELESS = 30_000, 0.95
-_PLAIN_EVENTS = 600_000
+_PLAIN_EVENTS = 1_000_000
+_SAMPLE, _JUDGED, _SAMPLE_NAMES = 100, 1000, 10_000
 _MAX_VARINT = 10
 _VARINT_ENTRIES = 65_536
 _LENGTHS = 3
@@ -97,7 +98,8 @@ class Decoder(dict[bytes, Addend]):
         self._lengths = [1]
         self._bytes = 0
         self._keep = True
-        self._batches = self._seen = self._decoded = self._plain = 0
+        self._batches = self._seen = self._decoded = 0
+        self._plain = self._sampled = self._again = 0
         self.decodes = self._misses = 0
         self._errors: list[RowError] = []
 
@@ -107,19 +109,38 @@ class Decoder(dict[bytes, Addend]):
         addends: list[Addend]
         times: list[int] | None = None
         if self._plain:
-            self._plain = max(0, self._plain - len(payloads))
-            found = [self._by_avro(payload, keep=False) for payload in payloads]
-            addends, times = [addend for addend, _ in found], [number for _, number in found]
-        elif self._keep:
-            addends = list(map(self.__getitem__, payloads))  # type: ignore[arg-type]
+            addends, times = self._plainly(payloads)
+            self.decodes += len(payloads)
         else:
-            addends, times = self._in_parts(payloads)
-        self.decodes += self._decoded - decoded
-        self._adapt(len(addends), self._misses - misses)
+            if self._keep:
+                addends = list(map(self.__getitem__, payloads))  # type: ignore[arg-type]
+            else:
+                addends, times = self._in_parts(payloads)
+            self.decodes += self._decoded - decoded
+            self._adapt(len(addends), self._misses - misses)
         if not self._errors:
             return Decoded(addends, times, {})
         bad = [i for i, addend in enumerate(addends) if addend is _NOTHING]
         return Decoded(addends, times, dict(zip(bad, self._errors, strict=True)))
+
+    def _plainly(self, payloads: Sequence[bytes | None]) -> tuple[list[Addend], list[int]]:
+        """Read all payloads, and end that early if the names of a sample come again.
+
+        Names that come again would take memory for each event, while they wait in windows.
+        """
+        self._plain = max(0, self._plain - len(payloads))
+        if len(self._named) > _SAMPLE_NAMES:
+            self._named.clear()
+            self._bytes = 0
+        sample, rest = payloads[:_SAMPLE], payloads[_SAMPLE:]
+        found = [self._by_avro(payload, by_names=True) for payload in sample]
+        found += [self._by_avro(payload) for payload in rest]
+        self._sampled += len(sample)
+        if self._sampled >= _JUDGED:
+            if self._again > (1 - _HOPELESS) * self._sampled:
+                self._plain = 0
+            self._sampled = self._again = 0
+        return [addend for addend, _ in found], [number for _, number in found]
 
     def _in_parts(self, payloads: Sequence[Any]) -> tuple[list[Addend], list[int]]:
         """Look up prefix and varint of all payloads in C, as if all varints were of one length.
@@ -146,7 +167,7 @@ class Decoder(dict[bytes, Addend]):
             addends = list(map(self._prefixes.get, map(prefix, payloads)))
             return addends, list(map(self._varints.get, map(tail, payloads)))
         except TypeError:  # a message without a payload
-            return [None] * len(payloads), [None] * len(payloads)
+            return self._cut([payload or b"" for payload in payloads], length)
 
     def _guess_lengths(self, payloads: Sequence[bytes | None]) -> None:
         """Begin with the length of most varints, then try the next."""
@@ -193,24 +214,30 @@ class Decoder(dict[bytes, Addend]):
             if addend is not None and number is not None:
                 return addend, number
         self._decoded += 1
-        return self._by_avro(payload, keep=True)
+        return self._by_avro(payload, by_prefix=True)
 
-    def _by_avro(self, payload: bytes | None, *, keep: bool) -> tuple[Addend, int]:
-        """Read a payload; without ``keep`` its prefix is not remembered."""
+    def _by_avro(
+        self, payload: bytes | None, *, by_prefix: bool = False, by_names: bool = False
+    ) -> tuple[Addend, int]:
+        """Read a payload, and remember a row of our own schema by its prefix, its names or not.
+
+        A row of another schema is always remembered by its names.
+        """
         try:
             names, incr, tail = self._reader.read(payload)
-            # A row of our own schema is known by its prefix, and by nothing if that never repeats.
-            known = None if tail else self._named.get(names)
+            by_names = by_names or not tail
+            known = self._named.get(names) if by_names else None
             if known is not None and self._reader.in_bounds(incr):
+                self._again += bool(tail)
                 return known, incr
             addend = Addend(self._reader.resolve(names, incr), 1)
         except RowError as error:
             self._errors.append(error)
             return _NOTHING, 0
-        if not tail:
+        if by_names:
             self._named[names] = addend
             self._bytes += len(payload)  # type: ignore[arg-type]
-        elif keep:
+        elif by_prefix:
             prefix = payload[: -len(tail)]  # type: ignore[index]
             self._prefixes[prefix] = addend
             self._bytes += len(prefix)

@@ -307,6 +307,90 @@ def test_nothing_is_remembered_for_a_while_when_nothing_comes_again(
     assert len(decoder._prefixes) > 0
 
 
+def plain_decoder(monkeypatch: pytest.MonkeyPatch, events: int) -> Decoder:
+    """Return a decoder that remembers nothing for a while."""
+    monkeypatch.setattr(module, "_TRIAL", 1000)
+    monkeypatch.setattr(module, "_PLAIN_EVENTS", events)
+    decoder = Decoder(TABLES)
+    decoder.decode([encode(Row("text", f"k{i}", incr=i)) for i in range(1001)])
+    assert decoder._plain == events
+    return decoder
+
+
+def test_what_is_read_while_nothing_is_remembered_counts_as_decoded_and_as_no_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoder = plain_decoder(monkeypatch, 2000)
+    for start in range(0, 2000, 500):
+        decoder.decode([encode(Row("text", f"new{start + i}")) for i in range(500)])
+    assert decoder.decodes == 3001
+    assert (decoder._plain, decoder._seen) == (0, 0)
+
+
+def test_names_that_come_again_end_the_time_without_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoder = plain_decoder(monkeypatch, 10**9)
+    batch = [encode(Row("text", f"same{i % 10}", incr=1000 + i)) for i in range(1000)]
+    for _ in range(12):
+        decoder.decode(batch)
+    assert decoder._plain == 0
+    first, second = decoder.decode(batch).addends, decoder.decode(batch).addends
+    assert set(first) == set(second)  # the same objects
+
+
+def test_new_names_leave_little_in_memory_while_nothing_is_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_SAMPLE_NAMES", 300)
+    decoder = plain_decoder(monkeypatch, 10**9)
+    for start in range(0, 20_000, 200):
+        decoder.decode([encode(Row("text", f"new{start + i}")) for i in range(200)])
+        assert len(decoder._named) <= 400
+    assert decoder._plain > 0
+
+
+def test_a_message_without_a_payload_does_not_make_the_others_dearer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoder = Decoder(TABLES)
+    batch: list[bytes | None] = [
+        encode(Row("text", f"k{i % 10}", incr=1000 + i)) for i in range(500)
+    ]
+    for _ in range(3):
+        decoder.decode(batch)
+    decoder._keep = False
+    decoder.decode(batch)
+    alone: list[bytes | None] = []
+    original = Decoder._alone
+
+    def look(self: Decoder, payload: bytes | None) -> Any:
+        alone.append(payload)
+        return original(self, payload)
+
+    monkeypatch.setattr(Decoder, "_alone", look)
+    found = decoder.decode([*batch, None])
+    assert alone == [None]
+    assert {place: error.reason for place, error in found.rejected.items()} == {500: Reason.EMPTY}
+
+
+def test_a_row_of_the_writer_schema_is_read_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    raw = later_schema(("id", "string"))
+    decoder = Decoder(TABLES, writer_schema=writer_schema(tmp_path, raw))
+    payloads = [later_payload(raw, Row("text", f"k{i}"), id=f"{i}") for i in range(3)]
+    seen: list[None] = []
+    original = fastavro.schemaless_reader
+
+    def reader(*arguments: Any) -> Any:
+        seen.append(None)
+        return original(*arguments)
+
+    monkeypatch.setattr(fastavro, "schemaless_reader", reader)
+    assert len(summed(decoder.decode(payloads))) == len(seen) == 3
+
+
 def test_rejected_payloads_are_not_remembered() -> None:
     decoder = Decoder(TABLES)
     decoder.decode([b"rubbish", encode(Row("text", "k")) + b"x", encode(Row("elsewhere", "k"))] * 3)
