@@ -27,6 +27,10 @@ _ONLINE = (
     "enable.ssl.",
     "oauth",
 )
+# A client asks at once for a token, and in time for a ticket (kinit): not here.
+_NO_TICKET = {"sasl.kerberos.min.time.before.relogin": "0"}
+_SOMEBODY = {"sasl.username": MASK, "sasl.password": MASK}
+_SASL = {"security.protocol": "SASL_PLAINTEXT"}
 
 
 def show(settings: Settings, origins: Mapping[str, str] | None = None) -> Iterator[str]:
@@ -108,10 +112,20 @@ def _writer_schema(settings: Settings) -> None:
 def _librdkafka(settings: Settings) -> None:
     from consumer import kafka  # noqa: PLC0415 -- takes a while to load
 
-    # librdkafka knows its properties' names and values: it is made without a broker to talk to,
-    # and without the logins, for which it might ask a server.
+    # librdkafka knows its properties' names and values: it is made without a broker to talk to.
     for make, config in (
         (kafka.new_consumer, kafka.consumer_config(settings)),
         (kafka.new_producer, kafka.producer_config(settings)),
     ):
         make({name: value for name, value in config.items() if not name.startswith(_ONLINE)})
+    login = kafka.admin_config(settings) | _NO_TICKET
+    del login["bootstrap.servers"]
+    mechanism = login.pop("sasl.mechanism", None) or login.pop("sasl.mechanisms", None)
+    if mechanism and mechanism.upper() == "OAUTHBEARER":
+        login = {name: value for name, value in login.items() if "oauth" not in name}
+        mechanism, login = "PLAIN", login | _SOMEBODY
+    if mechanism:
+        # One that is not known is passed over where no login is asked for.
+        kafka.new_admin({"sasl.mechanisms": mechanism, "logger": kafka.log} | _SASL | _SOMEBODY)
+        login["sasl.mechanisms"] = mechanism
+    kafka.new_admin(login)

@@ -292,6 +292,44 @@ def test_check_knows_properties_that_do_not_exist() -> None:
     assert "fetch.wiat.max.ms" in (found["librdkafka"] or "")
 
 
+@pytest.mark.parametrize(
+    ("login", "words"),
+    [
+        ({"ssl.nosuch": "1"}, "ssl.nosuch"),
+        ({"security.protocol": "NOPE"}, "security.protocol"),
+        ({"sasl.mechanisms": "hunter2"}, "Unsupported SASL mechanism"),
+        ({"sasl.mechanism": "hunter2"}, "Unsupported SASL mechanism"),
+        ({"security.protocol": "SASL_SSL", "sasl.mechanisms": "hunter2"}, "Unsupported SASL"),
+        ({"security.protocol": "SASL_SSL", "sasl.mechanisms": "PLAIN"}, "sasl.password"),
+        ({"security.protocol": "SASL_SSL"}, "GSSAPI"),
+        ({"sasl.mechanisms": "OAUTHBEARER", "security.protocol": "NOPE"}, "security.protocol"),
+        ({"ssl.ca.location": "/absent.pem", "security.protocol": "SSL"}, "ssl.ca.location"),
+    ],
+)
+def test_check_knows_a_login_that_cannot_work(login: dict[str, str], words: str) -> None:
+    assert words in (outcomes(Settings(tables=("hits",), librdkafka=login))["librdkafka"] or "")
+
+
+@pytest.mark.parametrize(
+    "login",
+    [
+        {"sasl.mechanisms": "SCRAM-SHA-512", "sasl.username": "me", "sasl.password": "hunter2"},
+        {"sasl.mechanism": "PLAIN", "sasl.username": "me", "sasl.password": "hunter2"},
+        # Its token is not asked for.
+        {
+            "sasl.mechanisms": "OAUTHBEARER",
+            "sasl.oauthbearer.method": "oidc",
+            "sasl.oauthbearer.client.id": "me",
+            "sasl.oauthbearer.client.secret": "hunter2",
+            "sasl.oauthbearer.token.endpoint.url": "https://127.0.0.1:1/token",
+        },
+    ],
+)
+def test_check_passes_a_login_that_can_work(login: dict[str, str]) -> None:
+    login = {"security.protocol": "SASL_SSL"} | login
+    assert outcomes(Settings(tables=("hits",), librdkafka=login))["librdkafka"] is None
+
+
 # The logs
 
 
