@@ -125,7 +125,8 @@ class Probe:
 
     def run(self) -> Iterator[Outcome]:
         """Play everything, and remove the item whatever happens."""
-        self._remove()  # a denied permission to do so is told before there is anything to remove
+        # A denied permission to remove it is told before there is anything to remove.
+        self._asked("DeleteItem", self._client.delete_item, Key=self._attributes())
         try:
             for play in (*(BATCHES if self._batches else ()), *ALONE):
                 yield self._play(play)
@@ -214,12 +215,36 @@ class Probe:
             self._sleep(PAUSE_S)
 
     def _update(self, **request: Any) -> None:
-        action = "dynamodb:UpdateItem"
-        call(self._client, self._table, action, self._client.update_item, **request)
+        self._asked("UpdateItem", self._client.update_item, **request)
+
+    def _asked(self, action: str, operation: Callable[..., Any], **request: Any) -> None:
+        """Call what may be called twice, until it is neither throttled nor unanswered."""
+        deadline = self._clock() + PATIENCE_S
+        while True:
+            try:
+                call(self._client, self._table, f"dynamodb:{action}", operation, **request)
+            except UnavailableError:
+                if self._clock() >= deadline:
+                    raise
+                self._sleep(PAUSE_S)
+            else:
+                return
+
+    def _attributes(self) -> dict[str, Any]:
+        return key_attributes(self._keys, *self._key)
 
     def _remove(self) -> None:
-        key, action = key_attributes(self._keys, *self._key), "dynamodb:DeleteItem"
-        call(self._client, self._table, action, self._client.delete_item, Key=key)
+        try:
+            self._asked("DeleteItem", self._client.delete_item, Key=self._attributes())
+        except (ConfigError, UnavailableError) as error:
+            key = ", ".join(f"{name} {each}" for name, each in self._named().items())
+            raise type(error)(
+                f"table {self._table} may still have the scratch item with {key} ({error}): "
+                "delete it there"
+            ) from None
+
+    def _named(self) -> dict[str, str]:
+        return {name: str(*value.values()) for name, value in self._attributes().items()}
 
 
 def scratch_key(keys: KeySchema) -> tuple[str, str | None]:

@@ -186,6 +186,45 @@ def test_one_that_is_never_answered_ends(fake: FakeDynamoDB, table: str) -> None
     assert fake.items(table) == []
 
 
+def test_a_throttled_removal_is_asked_again(fake: FakeDynamoDB, table: str) -> None:
+    clock = Clock()
+
+    def before(request: Request) -> Exception | None:
+        # Every other one: the second is the one at the end.
+        if request.operation != "DeleteItem" or fake.requests["DeleteItem"] % 2:
+            return None
+        return client_error("ThrottlingException", "", request.operation)
+
+    fake.faults.before = before
+    assert not different(run(fake, table, clock=clock, sleep=clock.advance))
+    assert fake.requests["DeleteItem"] == 3
+    assert fake.items(table) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "cause"),
+    [
+        ("ThrottlingException", UnavailableError, "does not answer (ThrottlingException)"),
+        ("AccessDeniedException", ConfigError, "allow dynamodb:DeleteItem"),
+    ],
+)
+def test_an_item_that_stays_is_named(
+    fake: FakeDynamoDB, table: str, code: str, kind: type[Exception], cause: str
+) -> None:
+    clock = Clock()
+    going = run(fake, table, clock=clock, sleep=clock.advance)
+    for _ in range(5):
+        next(going)
+    (item,) = fake.items(table)
+    refusing(fake, "DeleteItem", code)
+    with pytest.raises(kind) as caught:
+        going.close()  # type: ignore[attr-defined]
+    says = str(caught.value)
+    assert says.startswith(f"table {table} may still have the scratch item with pk ")
+    assert item["pk"]["S"] in says
+    assert cause in says
+
+
 def test_every_step_of_a_write_is_played(fake: FakeDynamoDB, table: str) -> None:
     import consumer.probe as module  # noqa: PLC0415 -- its plays
 
