@@ -1,22 +1,16 @@
 """What ``dynatomic config`` prints: the settings in effect, and whether they can work."""
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from consumer.errors import DynatomicError
+from consumer.properties import is_secret
 from consumer.settings import SETTINGS, Settings
 
 MASK = "***"
 TICK, CROSS = "\N{CHECK MARK}", "\N{BALLOT X}"
-_SECRET = re.compile(
-    r"password|secret|token|key\.pem|\.jaas\.|private\.key|passphrase|credential"
-    r"|sasl\.oauthbearer\.config",
-    re.IGNORECASE,
-)
-
 _ONLINE = (
     "bootstrap.",
     "security.",
@@ -55,7 +49,7 @@ def show(settings: Settings, origins: Mapping[str, str] | None = None) -> Iterat
     yield ""
     yield "[librdkafka]"
     for name, value in settings.librdkafka.items():
-        text = MASK if _SECRET.search(name) else value
+        text = MASK if is_secret(name) else value
         yield f"{_toml(name)} = {_toml(text)}{origin(f'librdkafka.{name}')}"
 
 

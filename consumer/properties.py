@@ -46,6 +46,15 @@ _REFUSED = {
 # Callbacks, and what librdkafka keeps for its own tests.
 _INTERNAL = re.compile(r".*_cb(_.*)?|ut_.*|test\..*")
 
+_SECRET = re.compile(
+    r"password|secret|token|key\.pem|\.jaas\.|private\.key|passphrase|credential"
+    r"|sasl\.oauthbearer\.config",
+    re.IGNORECASE,
+)
+
+# Their names are words with points between them, but for a few.
+_PROPERTY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+|acks|debug|log_level|partitioner|retries")
+
 _NO = ("false", "f", "0")
 _YES = ("true", "t", "1")
 _Only = Mapping[str, tuple[tuple[str, ...], str]]
@@ -159,6 +168,27 @@ def _problem_of_value(name: str, value: str, only: _Only) -> str | None:
 def _or(words: tuple[str, ...]) -> str:
     # A boolean's and acks's other spellings are for those who copy them, not for the message.
     return words[0] if words in (_NO, _YES) or words[0] == "all" else " or ".join(words)
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether a property of this name has a value that is not to be shown."""
+    return _SECRET.search(name) is not None
+
+
+def whole_values(found: dict[str, str]) -> dict[str, str]:
+    """Return the properties; raise `ValueError` where one is the tail of a secret with commas.
+
+    Shown as a property of its own, it would stand there unmasked.
+    """
+    secret = False
+    for position, name in enumerate(found, start=1):
+        if secret and not _PROPERTY.fullmatch(name):
+            raise ValueError(
+                f"property {position} has a name that librdkafka does not know; "
+                "a value with a comma in it goes into the file, or after -X"
+            )
+        secret = secret or is_secret(name)
+    return found
 
 
 def for_kind(properties: Mapping[str, str], kind: Kind) -> dict[str, str]:

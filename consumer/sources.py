@@ -18,6 +18,7 @@ from cyclopts.argument import Argument
 
 from consumer.checks import shown
 from consumer.errors import ConfigError
+from consumer.properties import whole_values
 from consumer.settings import SETTINGS, Setting
 
 CONFIG_ENV = "DYNATOMIC_CONFIG"
@@ -249,7 +250,7 @@ def from_environment(setting: Setting) -> Any:
             value = tuple(split(text))
         elif setting.type == dict[str, str]:
             # A value with a comma in it goes into the file, or after -X.
-            value = pairs(split(text))
+            value = whole_values(pairs(split(text)))
         elif setting.type == Path | None:
             value = Path(text)
     except ValueError as error:

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -285,6 +286,17 @@ def test_check_names_every_fault(tmp_path: Path) -> None:
     assert "--table" in (found["tables"] or "")
     assert "absent.avsc" in (found["writer schema"] or "")
     assert "enable.auto.commit" in (found["librdkafka"] or "")
+
+
+@pytest.mark.parametrize("text", ["sasl.password=hun,ter2=secret", "ssl.key.password=a,B.c=d"])
+def test_no_tail_of_a_secret_is_a_property(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (setting,) = (each for each in SETTINGS if each.name == "librdkafka")
+    monkeypatch.setenv(setting.env, text)
+    with pytest.raises(ConfigError, match=r"property 2 .* comma .* environment") as caught:
+        sources.from_environment(setting)
+    assert not {"ter2", "secret", "B.c"} & set(re.split(r"[^\w.]", str(caught.value)))
+    monkeypatch.setenv(setting.env, f"{text.partition(',')[0]},acks=all,linger.ms=5")
+    assert list(sources.from_environment(setting))[1:] == ["acks", "linger.ms"]
 
 
 def test_check_knows_properties_that_do_not_exist() -> None:
