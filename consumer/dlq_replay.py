@@ -41,7 +41,7 @@ from consumer.offsets import is_foreign
 from consumer.row import load_writer_schema
 from consumer.settings import Settings
 from consumer.tables import describe, make_client
-from consumer.topics import topic_id
+from consumer.topics import check_not_compacted, topic_id
 
 START_S = 10.0
 
@@ -143,6 +143,7 @@ def replay(settings: Settings, endpoint_url: str | None, options: Options) -> in
         wait_for_kafka(settings, START_S)
         partitions = topic_partitions(consumer, settings.topic)
         topic_partitions(consumer, settings.dead_letters)
+        check_not_compacted(settings)
         judge, trouble = _judge(settings, endpoint_url, options)
         found = topic_id(new_admin(admin_config(settings)), settings.topic)
         commits = committed_offsets(consumer, settings, partitions)

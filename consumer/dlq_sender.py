@@ -237,6 +237,12 @@ class Sender:
                 f"topic {self._settings.topic!r} or {self._settings.dead_letters!r} may not be "
                 f"written; allow Write on both; {self._left()}"
             )
+        if code == KafkaError.INVALID_RECORD:
+            return ConfigError(
+                f"topic {self._settings.topic!r} or {self._settings.dead_letters!r} takes no "
+                "message without a key: set cleanup.policy=delete on it; "
+                f"{self._left()}"
+            )
         what = f"no more letters replayed ({reason(error)}); {self._left()}"
         return UnavailableError(what) if error.retriable() else DeliveryError(what)
 

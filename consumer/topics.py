@@ -126,20 +126,24 @@ def hex_id(found: Any) -> str | None:
     return f"{high:016x}{low:016x}" if high or low else None
 
 
-def check_not_compacted(settings: Settings, timeout_s: float = 10.0) -> None:
-    """Raise ConfigError if the topic is compacted: of a key's events only the last would stay.
+def check_not_compacted(settings: Settings, *topics: str, timeout_s: float = 10.0) -> None:
+    """Raise ConfigError if a topic is compacted: of a key's messages only the last would stay.
 
-    Brokers that do not tell a topic's configuration, or may not, are believed.
+    And it takes none without a key. Without ``topics``, the events' and the dead letters' topic are
+    checked. Brokers that do not tell a topic's configuration, or may not, are believed.
     """
     admin: AdminClient = new_admin(admin_config(settings))
-    resource = ConfigResource(ResourceType.TOPIC, settings.topic)
-    try:
-        found = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
-    except KafkaException:
-        return
-    policy = found["cleanup.policy"].value if "cleanup.policy" in found else "delete"
-    if "compact" in policy:
-        raise ConfigError(
-            f"topic {settings.topic!r} has cleanup.policy={policy}, which drops events of a key "
-            "that has newer ones: set cleanup.policy=delete"
-        )
+    names = topics or (settings.topic, settings.dead_letters)
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    told = admin.describe_configs(resources, request_timeout=timeout_s)
+    for name, resource in zip(names, resources, strict=True):
+        try:
+            found = told[resource].result()
+        except KafkaException:
+            continue
+        policy = found["cleanup.policy"].value if "cleanup.policy" in found else "delete"
+        if "compact" in policy:
+            raise ConfigError(
+                f"topic {name!r} has cleanup.policy={policy}, which drops messages of a key "
+                "that has newer ones: set cleanup.policy=delete"
+            )

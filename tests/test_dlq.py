@@ -804,6 +804,12 @@ def test_a_commit_that_may_be_repeated_is(lab: Lab) -> None:
             ConfigError,
             "allow Write on both; 0 letters are known",
         ),
+        (
+            "commit",
+            error(KafkaError.INVALID_RECORD),
+            ConfigError,
+            "set cleanup.policy=delete on it; 0 letters are known",
+        ),
         ("commit", error(KafkaError.INVALID_TXN_STATE), DeliveryError, "none twice"),
     ],
 )

@@ -410,13 +410,19 @@ def test_librdkafkas_log_goes_to_logging(caplog: pytest.LogCaptureFixture) -> No
     assert caplog.records[0].name == "consumer.kafka"
 
 
-def test_a_compacted_topic_is_refused(kafka_real: HasBootstrapServers) -> None:
+@pytest.mark.parametrize("suffix", ["", ".dlq"])
+def test_a_compacted_topic_is_refused(kafka_real: HasBootstrapServers, suffix: str) -> None:
     settings = Settings(bootstrap_servers=kafka_real.bootstrap_servers, topic=unique("compacted"))
-    admin = new_admin(admin_config(settings))
-    new = NewTopic(settings.topic, 1, 1, config={"cleanup.policy": "compact,delete"})
-    admin.create_topics([new])[settings.topic].result()
-    with pytest.raises(ConfigError, match=r"set cleanup\.policy=delete"):
-        check_not_compacted(settings)
+    admin, name = new_admin(admin_config(settings)), settings.topic + suffix
+    new = NewTopic(name, 1, 1, config={"cleanup.policy": "compact,delete"})
+    admin.create_topics([new])[name].result()
+    create_topics(settings)
+    says = rf"topic '{name}' has .* set cleanup\.policy=delete"
+    for topics in ((), (name,)):
+        with pytest.raises(ConfigError, match=says):
+            check_not_compacted(settings, *topics)
+    other = {settings.topic, settings.dead_letters} - {name}
+    check_not_compacted(settings, *other)
 
 
 def test_a_topic_that_is_not_compacted_passes(kafka_real: HasBootstrapServers) -> None:
