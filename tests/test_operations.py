@@ -20,10 +20,12 @@ DOCUMENT = (ROOT / "docs" / "operations.md").read_text()
 CHAPTER = DOCUMENT.split("## Messages and what to do\n")[1].split("\n## ")[0]
 SECTIONS = re.split(r"^### ", CHAPTER, flags=re.MULTILINE)[1:]
 
-# What a consumer says when it does not start, or stops.
+# What a command says when it does not start, or stops.
 MODULES = (
     *("counters", "dead_letter_ratio", "dead_letters", "describe_group", "identity", "intake"),
     *("kafka", "offsets", "run", "server", "tables", "topics"),
+    *("dlq", "dlq_replay", "dlq_sender", "dlq_show", "iam", "msk", "probe", "reset_offsets"),
+    "settings",
 )
 ERRORS = {"ConfigError", "UnavailableError", "DynatomicError"}
 # They return a message that others raise or log.
@@ -119,10 +121,11 @@ def test_a_message_ends_with_what_resolves_it() -> None:
     """A command, a setting, a permission, or to try again."""
     helps = re.compile(
         r"`dynatomic |--[a-z]|-[bX]\b|try again|start it again|allow |make |create |check "
-        r"|set |use |give "
+        r"|set |use |give |name another|leave one|lower the one|pip install"
     )
     # What is put behind them has it.
     open_ended = {text for text in messages() if text.endswith((f": {HOLE}", f"; {HOLE}"))}
+    open_ended |= {text for text in messages() if not text.strip(f"{HOLE}: ")}
     assert {text for text in messages() if not helps.search(text)} - open_ended == set()
 
 
