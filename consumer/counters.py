@@ -86,26 +86,29 @@ class Counters:
     def check_access(self, table: str, write_mode: str) -> None:
         """Raise ConfigError if the table may not be written, UnavailableError if unknown.
 
-        It sends a write that changes nothing: an update, which would add zero, of an item that is
-        not there. The permission to insert shows only when the first new counter is written.
+        It sends writes that change nothing: updates, which would add zero, of an item that is not
+        there, in a batch and by UpdateItem, which the rarer cases need. The permission to insert
+        shows only when the first new counter is written.
         """
         keys = self.keys[table]
         value = {"S": "dynatomic-access-check", "N": "-1E+100"}
         range_ = value[keys.range_type or "S"] if keys.range_name else None
         change = Change(table, value[keys.hash_type], range_, {"dynatomic-access-check": 0})
+        writes: list[tuple[str, Step, Callable[[], list[Answer]]]] = [
+            ("UpdateItem", Step.UPDATE_ITEM, lambda: self._existing(change))
+        ]
         if write_mode == "batch":
-            (found,) = self._answers(
-                Step.UPDATE, [change], lambda: self._batch(Step.UPDATE, [change])
-            )
-        else:
-            (found,) = self._answers(Step.UPDATE_ITEM, [change], lambda: self._existing(change))
-        match found:
-            case Refused(cause):
-                action = "PartiQLUpdate" if write_mode == "batch" else "UpdateItem"
-                resource = arn(self.client, table)
-                raise ConfigError(refusal(cause, resource, f"dynamodb:{action}"))
-            case Retry(cause):
-                raise UnavailableError(f"table {table} cannot be written yet: {cause}; try again")
+            batch = lambda: self._batch(Step.UPDATE, [change])  # noqa: E731 - beside its like
+            writes.insert(0, ("PartiQLUpdate", Step.UPDATE, batch))
+        for action, step, send in writes:
+            match self._answers(step, [change], send):
+                case [Refused(cause)]:
+                    resource = arn(self.client, table)
+                    raise ConfigError(refusal(cause, resource, f"dynamodb:{action}"))
+                case [Retry(cause)]:
+                    raise UnavailableError(
+                        f"table {table} cannot be written yet: {cause}; try again"
+                    )
 
     def execute(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
         """Send one request; return an answer for each change. Never raises for what servers do.

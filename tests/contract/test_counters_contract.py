@@ -33,6 +33,7 @@ from tests.proxy import (
     FaultyProxy,
     Hold,
     Raw,
+    Request,
     WrongChecksum,
     access_denied,
     html,
@@ -807,6 +808,20 @@ def test_the_check_of_access_tells_what_to_mend_from_what_to_wait_for(
             counters.check_access(table, write_mode)
         assert "\n" not in str(caught.value)
         assert len(proxy.requests) == 1
+
+
+@pytest.mark.parametrize("write_mode", ["batch", "single"])
+def test_the_check_of_access_asks_for_update_item_too(
+    endpoint_url: str, make_table: MakeTable, write_mode: str
+) -> None:
+    def deny(request: Request) -> Fault | None:
+        return Error("AccessDeniedException") if request.operation == "UpdateItem" else None
+
+    table = make_table(plain_client(endpoint_url))
+    with FaultyProxy(endpoint_url, deny) as proxy:
+        counters = Counters(make_client(proxy.endpoint_url), {table: KeySchema("pk")})
+        with pytest.raises(ConfigError, match="allow dynamodb:UpdateItem on arn:aws:dynamodb:"):
+            counters.check_access(table, write_mode)
 
 
 @pytest.mark.parametrize(
