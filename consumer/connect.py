@@ -30,12 +30,19 @@ from consumer.topics import check_not_compacted, identity_of
 
 START_S = 10.0
 
+INSERTS = "; inserts are not checked, --probe plays them"
+
 # Of brokers of every age; some of them do not tell, or not everybody.
 _SILENT = (KafkaException, KeyError)
 
 
-def connect(settings: Settings, endpoint_url: str | None) -> Iterator[Checked]:
-    """Yield what came of each check of the brokers, the topics, the group and the tables."""
+def connect(
+    settings: Settings, endpoint_url: str | None, probed: str | None = None
+) -> Iterator[Checked]:
+    """Yield what came of each check of the brokers, the topics, the group and the tables.
+
+    A table that is to be ``probed`` has its inserts checked there.
+    """
     brokers = checked("brokers", lambda: _brokers(settings))
     yield brokers
     if brokers.error is None:
@@ -46,7 +53,8 @@ def connect(settings: Settings, endpoint_url: str | None) -> Iterator[Checked]:
             yield checked(f"dead-letter topic {letters}", lambda: _letters(settings, admin))
             yield checked(f"group {settings.group_id}", lambda: _group(settings, admin, consumer))
     for table in settings.tables:
-        yield checked(f"table {table}", lambda: _table(settings, endpoint_url, table))  # noqa: B023 - called at once
+        unknown = "" if probed == table or settings.write_mode == "single" else INSERTS
+        yield checked(f"table {table}", lambda: _table(settings, endpoint_url, table) + unknown)  # noqa: B023 - called at once
 
 
 def _brokers(settings: Settings) -> str:
@@ -56,17 +64,19 @@ def _brokers(settings: Settings) -> str:
 
 def _topic(settings: Settings, admin: Any) -> str:
     numbers = topic_partitions(admin, settings.topic)
-    check_not_compacted(settings)
+    check_not_compacted(settings, settings.topic)
     found = identity_of(admin, settings)
-    _demand(_of_topic(admin, settings.topic), AclOperation.READ, f"topic {settings.topic!r}")
-    return _partitions(len(numbers)) + (f", id {found}" if found else "")
+    allowed = _of_topic(admin, settings.topic)
+    told = _demand(allowed, AclOperation.READ, f"topic {settings.topic!r}")
+    return _partitions(len(numbers)) + (f", id {found}" if found else "") + told
 
 
 def _letters(settings: Settings, admin: Any) -> str:
     topic = settings.dead_letters
     numbers = topic_partitions(admin, topic)
-    _demand(_of_topic(admin, topic), AclOperation.WRITE, f"topic {topic!r}")
-    return _partitions(len(numbers))
+    check_not_compacted(settings, topic)
+    told = _demand(_of_topic(admin, topic), AclOperation.WRITE, f"topic {topic!r}")
+    return _partitions(len(numbers)) + told
 
 
 def _partitions(count: int) -> str:
@@ -77,10 +87,11 @@ def _group(settings: Settings, admin: Any, consumer: Any) -> str:
     numbers = topic_partitions(consumer, settings.topic)
     committed = committed_offsets(consumer, settings, numbers)
     check_guarantee(admin, settings)
-    _demand(_of_group(admin, settings.group_id), AclOperation.READ, f"group {settings.group_id!r}")
+    allowed = _of_group(admin, settings.group_id)
+    told = _demand(allowed, AclOperation.READ, f"group {settings.group_id!r}")
     found = describe_group(admin, settings)
     members = "" if found is None else f", {len(found.members)} members"
-    return f"offsets of {len(committed)} of {_partitions(len(numbers))} committed{members}"
+    return f"offsets of {len(committed)} of {_partitions(len(numbers))} committed{members}{told}"
 
 
 def _table(settings: Settings, endpoint_url: str | None, table: str) -> str:
@@ -111,7 +122,11 @@ def _told(describe_it: Callable[[dict[str, Any]], Any]) -> list[AclOperation] | 
     return operations
 
 
-def _demand(allowed: list[AclOperation] | None, operation: AclOperation, what: str) -> None:
-    if allowed is not None and not {operation, AclOperation.ALL} & set(allowed):
+def _demand(allowed: list[AclOperation] | None, operation: AclOperation, what: str) -> str:
+    """Raise ConfigError if the operation is not among those; return what is not known."""
+    if allowed is None:
+        return f"; the brokers tell no permissions, {operation.name.capitalize()} is not checked"
+    if not {operation, AclOperation.ALL} & set(allowed):
         name = operation.name.capitalize()
         raise ConfigError(f"{what} is denied: allow {name} on it")
+    return ""

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from consumer import checks
 from consumer.config import CROSS, TICK, Checked, check
@@ -16,13 +17,16 @@ def examine(
 ) -> int:
     """Print a line for each check, and return the exit code: the worst of what was found.
 
-    Servers are asked only where the settings can work.
+    Servers are asked only where the settings can work. Settings without tables are checked with the
+    one to ``probe``.
     """
+    if probe is not None and not settings.tables and not checks.table(probe):
+        settings = replace(settings, tables=(probe,))
     code = _shown(check(settings))
     if code == 0 and connect:
         from consumer.connect import connect as reach  # noqa: PLC0415 -- takes a while to load
 
-        code = _shown(reach(settings, endpoint_url))
+        code = _shown(reach(settings, endpoint_url, probe))
     if probe is not None and code in (0, UnavailableError.exit_code):
         different = _shown(_probed(settings, endpoint_url, probe))
         code = code or different
