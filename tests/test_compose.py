@@ -460,6 +460,9 @@ def test_the_list_of_parts_names_what_the_kafka_wheel_brings() -> None:
     needs = {each["ref"]: each.get("dependsOn", []) for each in parts["dependencies"]}
     assert found["librdkafka"]["bom-ref"] in needs[found["confluent-kafka"]["bom-ref"]]
     assert found["openssl"]["bom-ref"] in needs[found["librdkafka"]["bom-ref"]]
+    for name in ("curl", "zlib", "zstd", "lz4"):
+        assert "version" not in found[name], "it does not tell"
+        assert found[name]["bom-ref"] in needs[found["librdkafka"]["bom-ref"]]
     assert {"dynatomic", "boto3", "fastavro"} <= found.keys()
 
 
