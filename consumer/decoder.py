@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, count, repeat
 from operator import is_, itemgetter, not_, or_
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from consumer.datum import CONTINUES, Names, Reader, zigzag
 from consumer.errors import RowError
 from consumer.row import INT64_MAX, INT64_MIN, CounterRef, KeySchema
+from consumer.settings import Settings
 
 Increment = tuple[CounterRef, int]
 """What one event adds to which counter."""
@@ -102,6 +103,17 @@ class Decoder(dict[bytes, Addend]):
         self._plain = self._sampled = self._again = 0
         self.decodes = self._misses = 0
         self._errors: list[RowError] = []
+
+    @classmethod
+    def of(cls, settings: Settings, tables: Mapping[str, KeySchema], writer_schema: Any) -> Self:
+        """Return the one that goes by the settings, with the schema that these name, read."""
+        return cls(
+            tables,
+            default_counter=settings.counter,
+            min_incr=settings.min_incr,
+            max_incr=settings.max_incr,
+            writer_schema=writer_schema,
+        )
 
     def decode(self, payloads: Sequence[bytes | None]) -> Decoded:
         """Return what each payload adds, in order."""

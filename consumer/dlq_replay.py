@@ -176,13 +176,7 @@ def _judge(
         if options.execute and not options.force:
             raise
         return lambda _payload: UNKNOWN, error
-    decoder = Decoder(
-        keys,
-        default_counter=settings.counter,
-        min_incr=settings.min_incr,
-        max_incr=settings.max_incr,
-        writer_schema=schema,
-    )
+    decoder = Decoder.of(settings, keys, schema)
 
     def judge(payload: bytes | None) -> str:
         rejected = decoder.decode([payload]).rejected

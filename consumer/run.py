@@ -100,13 +100,7 @@ def _assembled(
     check_not_compacted(settings)
     admin = new_admin(admin_config(settings))
     identity = _identity(settings, admin)
-    decoder = Decoder(
-        counters.keys,
-        default_counter=settings.counter,
-        min_incr=settings.min_incr,
-        max_incr=settings.max_incr,
-        writer_schema=schema,
-    )
+    decoder = Decoder.of(settings, counters.keys, schema)
     meter = Meter(counters.execute)
     letters = NoLetters() if dry_run else _dead_letters(settings, identity.topic_id)
     offsets = Offsets(

@@ -90,13 +90,7 @@ def _compare(
     identity = identity_of(admin, settings)
     if baseline:
         baseline.check(settings.topic, identity)
-    decoder = Decoder(
-        keys,
-        default_counter=settings.counter,
-        min_incr=settings.min_incr,
-        max_incr=settings.max_incr,
-        writer_schema=schema,
-    )
+    decoder = Decoder.of(settings, keys, schema)
     counted, trouble = _counted(settings, identity)
     sample = Sample(options.sample, options.seed) if options.sample is not None else None
     gc.set_threshold(100_000, 50, 50)  # millions of counters, and no cycles in them
