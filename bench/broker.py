@@ -26,6 +26,6 @@ class KeptKafka(KafkaServer):
     def _format(self) -> None:
         # The last line of a name counts; what is only for this run stays as it is.
         with self._config.open("a") as config:
-            config.write(f"log.dirs={self._data}\nlog.retention.hours={_A_YEAR}\n")
+            config.write(f"\nlog.dirs={self._data}\nlog.retention.hours={_A_YEAR}\n")
         if not (self._data / "meta.properties").exists():
             super()._format()

@@ -64,7 +64,7 @@ def _events(status: Status) -> Iterator[Family]:
     yield _family(t.WINDOW_COUNTERS, tally.counters)
     yield _family(t.HELD_EVENTS, sum(p.held() for p in list(worker.partitions.values())))
     yield _family(t.PAYLOADS_DECODED, parts.decoder.decodes)
-    yield _family(t.SUPPRESSED, worker.suppressed)
+    yield _family(t.SUPPRESSED, worker.settlement.tally.suppressed)
     yield _letters(tally.letters)
     yield _family(t.LETTERS_HELD, parts.letters.held)
     yield _histogram(

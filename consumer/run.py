@@ -243,7 +243,9 @@ def _open_tables(settings: Settings, endpoint_url: str | None, *, probe: bool) -
 
 def _counts(worker: Worker) -> dict[str, int]:
     counts = {"events": worker.events}
-    return counts | ({"suppressed": worker.suppressed} if worker.settings.exactly_once else {})
+    return counts | (
+        {"suppressed": worker.settlement.tally.suppressed} if worker.settings.exactly_once else {}
+    )
 
 
 def _identity(settings: Settings, admin: AdminClient) -> Identity:

@@ -175,7 +175,7 @@ class Status:
             "writes": tally.counters,
             "events_per_write": _ratio(tally.events, tally.counters),
             "payload_cache_hit_ratio": _ratio(worker.events - parts.decoder.decodes, worker.events),
-            "suppressed": worker.suppressed,
+            "suppressed": worker.settlement.tally.suppressed,
             "dead_letters": dict(tally.letters),
             "dead_letters_held": parts.letters.held,
             "throttles": sum(dict(parts.meter.throttles).values()),

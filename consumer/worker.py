@@ -101,11 +101,6 @@ class Worker:
         self.consumer = make_consumer({**config, "on_commit": self._guard(self._on_commit)})
 
     @property
-    def suppressed(self) -> int:
-        """How many events fences kept from being counted twice."""
-        return self.settlement.tally.suppressed
-
-    @property
     def topic_id(self) -> str | None:
         """The id of the topic that is read, where the brokers give one."""
         return self._identity.topic_id

@@ -50,7 +50,9 @@ def component(owner: str, name: str, licence: str, version: str = "") -> dict[st
 
 def parts(python: str) -> dict[str, Any]:
     """Return the parts of an interpreter's environment."""
-    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", python]
+    # Not validated before it is whole: the tests do that, and it takes minutes for many packages.
+    options = ("--output-reproducible", "--no-validate")
+    command = [sys.executable, "-m", "cyclonedx_py", "environment", *options, python]
     found: dict[str, Any] = run(*command)
     version, library = run(python, "-c", ASK)
     rdkafka = component("confluentinc", "librdkafka", "BSD-2-Clause", version)

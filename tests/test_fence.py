@@ -85,7 +85,7 @@ def test_promise_3_what_a_killed_consumer_had_written_is_not_counted_again(
         w.until(w.all_committed, step_s=1)
         assert w.counts() == {"a": 3, "b": 1, "c": 1}
         assert logged(caplog, "fence refused") == [{"partition": 0, "items": 2, "events": 3}]
-        assert second.worker.suppressed == 3
+        assert second.worker.settlement.tally.suppressed == 3
 
 
 def test_promise_3_a_stopped_owner_that_wakes_up_late_adds_nothing() -> None:

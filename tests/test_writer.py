@@ -4,6 +4,7 @@ import itertools
 import queue
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -86,9 +87,12 @@ def writing(requests: Requests, *, fails: bool = False, **options: Any) -> Itera
 
 
 def wait_for(writer: Writer, condition: Callable[[], bool]) -> None:
-    """Wait for a state of the writer's own."""
+    """Wait for a state of the writer's own, which wakes only as many as it has work for."""
+    deadline = time.monotonic() + SECONDS
     with writer._changed:
-        assert writer._changed.wait_for(condition, SECONDS)
+        while not condition():
+            assert time.monotonic() < deadline
+            writer._changed.wait(0.01)
 
 
 def ended(writer: Writer) -> None:

@@ -114,7 +114,7 @@ def kill_after_commit(round_: Round, random_: Random) -> int:
     return _twisted(round_, random_, "kill-after-commit")
 
 
-def _twisted(round_: Round, random_: Random, twist: str, seconds: float = 10) -> int:
+def _twisted(round_: Round, random_: Random, twist: str, seconds: float = 30) -> int:
     """Replace members by ones that end at a point inside; return how many reached it."""
     hits = 0
     for _ in range(round_.plan.kills):

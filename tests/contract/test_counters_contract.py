@@ -834,7 +834,7 @@ def test_the_check_of_access_asks_for_update_item_too(
                 "dynamodb:DescribeTable on resource: arn:aws:dynamodb:us-east-1:1:table/tab as",
             ),
             ConfigError,
-            "allow dynamodb:DescribeTable on arn:aws:dynamodb:us-east-1:1:table/tab in",
+            "allow dynamodb:DescribeTable on arn:aws:dynamodb:us-east-1:1:table/tab, as",
         ),
         (Error("AccessDeniedException"), ConfigError, "allow dynamodb:DescribeTable on arn:aws:.*"),
         (Error("ExpiredTokenException"), ConfigError, "ExpiredToken"),
