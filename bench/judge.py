@@ -26,10 +26,14 @@ class MalformedError(Exception):
     """A request that DynamoDB would refuse for its form; the text says why."""
 
 
-def judge(operation: str, body: bytes) -> tuple[list[Added], dict[str, Any]]:
+def judge(
+    operation: str, body: bytes, items: set[str] | None = None
+) -> tuple[list[Added], dict[str, Any]]:
     """Return what each statement of a request adds to which key, and its answer.
 
-    With `OVERWRITING` the numbers are totals. Raises `MalformedError`.
+    With `OVERWRITING` the numbers are totals. ``items`` are the keys that are there, and takes in
+    those that are inserted; without, every item is there and may be inserted, too. A statement
+    that is refused for that adds 0. Raises `MalformedError`.
     """
     try:
         request = json.loads(body)
@@ -41,7 +45,14 @@ def judge(operation: str, body: bytes) -> tuple[list[Added], dict[str, Any]]:
         statements = request.get("Statements")
         if not isinstance(statements, list) or not 1 <= len(statements) <= BATCH:
             raise MalformedError(f"Statements is no list of 1 to {BATCH}")
-        return [*map(_added, statements)], {"Responses": [{}] * len(statements)}
+        added = [*map(_added, statements)]
+        if items is None:
+            return added, {"Responses": [{}] * len(statements)}
+        errors = [
+            _error(each, key, items) for each, (key, _) in zip(statements, added, strict=True)
+        ]
+        left = [(key, 0 if error else n) for (key, n), error in zip(added, errors, strict=True)]
+        return left, {"Responses": [{"Error": error} if error else {} for error in errors]}
     if operation == "UpdateItem":
         values = request.get("ExpressionAttributeValues")
         key = request.get("Key")
@@ -75,6 +86,14 @@ def _added(statement: Any) -> Added:
         )
     # The other numbers are a fence's offsets.
     return _key(parameters), sum(numbers[: text.count('"+?')])
+
+
+def _error(statement: dict[str, Any], key: str, items: set[str]) -> dict[str, str] | None:
+    if statement["Statement"].startswith("INSERT ") is not (key in items):
+        items.add(key)
+        return None
+    code = "DuplicateItem" if key in items else "ConditionalCheckFailed"
+    return {"Code": code, "Message": "refused"}
 
 
 def _overwritten(tables: Any) -> list[Added]:

@@ -85,7 +85,7 @@ class Bench:
             self.raw(case.name, topic, number)
         yield self._told(self.raw(case.name, topic, number))
         for reader in case.readers:
-            yield self._told(self.ours(case.name, topic, reader, number))
+            yield self._told(self.ours(case, topic, reader, number))
         for peer in peers if case.peers else ():
             if peer.label not in self.skipped:
                 try:
@@ -111,14 +111,15 @@ class Bench:
             label="raw consume()",
         )
 
-    def ours(self, case: str, topic: Topic, reader: Reader, number: int) -> Run:
+    def ours(self, case: Case, topic: Topic, reader: Reader, number: int) -> Run:
         """Read a topic once, as a new group."""
         many = f", {reader.processes} processes" if reader.processes > 1 else ""
         return self.run(
             self.child("run", _plan(topic, reader)),
             topic.total,
             topic.events,
-            case=case,
+            empty=case.empty,
+            case=case.name,
             round=number,
             kind="run",
             label=f"{reader.window_ms / 1000:g} s, {reader.guarantee}{many}",
@@ -184,14 +185,18 @@ class Bench:
         events: int,
         *,
         processes: int = 1,
+        empty: bool = False,
         **labels: Any,
     ) -> Run:
         """Run a command, or as many of it at once, and see what it did; ``labels`` go to `Run`.
 
-        Raises `DynatomicError` if it fails, or if what the sink was sent is not ``expected``.
+        With ``empty`` the sink has no items. Raises `DynatomicError` if it fails, or if what the
+        sink was sent is not ``expected``.
         """
         name = labels["label"]
         self.sink.take()
+        if empty:
+            self.sink.empty()
         before, started = _children_cpu(), time.monotonic()
         with ThreadPoolExecutor(processes) as pool:
             printed = list(pool.map(self._printed, [command] * processes, [name] * processes))

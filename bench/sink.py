@@ -3,7 +3,8 @@
 It answers DescribeTable, BatchExecuteStatement, UpdateItem and BatchWriteItem over keep-alive
 HTTP/1.1, as quickly as Python can, and refuses what DynamoDB would refuse for its form: an
 unsigned request, no JSON, too many statements, a statement without its parameters. ``GET /take``
-returns the counts since the last one. After ``GET /watch`` it also notes when which counter was
+returns the counts since the last one. Every item is there; after ``GET /empty``, until they are
+taken, only those that were inserted. After ``GET /watch`` it also notes when which counter was
 added to, which ``GET /arrivals`` returns. `Sink` starts it; it ends when its standard input is
 closed.
 """
@@ -42,7 +43,7 @@ Arrival = tuple[float, str, int]
 
 @dataclass(slots=True)
 class Counts:
-    """What came: good requests that write, their statements, the sum of their numbers.
+    """What came: good requests that write, their statements, the sum of what they added.
 
     ``refused`` counts malformed requests, ``reason`` says what was wrong with the first one.
     """
@@ -70,23 +71,15 @@ class Counter:
         self._numbers = count(1)
         self._arrivals: list[Arrival] | None = None
         self._totals: dict[str, int] = {}
+        self._items: set[str] | None = None
 
     def answer(self, head: bytes, body: bytes) -> bytes:
         """Return the response to one request."""
-        if head.startswith(b"GET /take "):
-            counts, self._counts, self._totals = self._counts, Counts(), {}
-            return self._response(200, asdict(counts))
-        if head.startswith(b"GET /count "):
-            return self._response(200, asdict(self._counts))
-        if head.startswith(b"GET /watch "):
-            self._arrivals = []
-            return self._response(200, {})
-        if head.startswith(b"GET /arrivals "):
-            arrivals, self._arrivals = self._arrivals, None
-            return self._response(200, arrivals)
+        if head.startswith(b"GET "):
+            return self._response(200, self._asked(head.split(b" ", 2)[1]))
         try:
             operation = _operation(head)
-            added, answer = judge(operation, body)
+            added, answer = judge(operation, body, self._items)
         except MalformedError as error:
             self._counts.refused += 1
             self._counts.reason = self._counts.reason or str(error)
@@ -101,6 +94,22 @@ class Counter:
             now = time.monotonic()
             self._arrivals += [(now, *each) for each in added]
         return self._response(200, answer)
+
+    def _asked(self, path: bytes) -> object:
+        answer: object = {}
+        match path:
+            case b"/take":
+                answer = asdict(self._counts)
+                self._counts, self._totals, self._items = Counts(), {}, None
+            case b"/count":
+                answer = asdict(self._counts)
+            case b"/empty":
+                self._items = set()
+            case b"/watch":
+                self._arrivals = []
+            case b"/arrivals":
+                answer, self._arrivals = self._arrivals, None
+        return answer
 
     def _difference(self, put: Added) -> Added:
         """Return what a total adds to the last one of its key."""
@@ -182,6 +191,10 @@ class Sink:
     def count(self) -> Counts:
         """Return what came since the last `take`."""
         return Counts(**self._get("/count"))
+
+    def empty(self) -> None:
+        """Have no items until the next `take`: an update of one that is not there is refused."""
+        self._get("/empty")
 
     def watch(self) -> None:
         """Note from now on when what arrives."""

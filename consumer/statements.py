@@ -30,6 +30,8 @@ _Template = tuple[str, "itemgetter[Any]"]
 class Step(Enum):
     """One way to write a change. A change starts with UPDATE and moves on by the answers.
 
+    Where most items were missing of late it starts with INSERT.
+
     UPDATE adds to an item that has the counters, and the fence where there is one. FIRST adds to
     an item that has no fence of this partition yet. INSERT makes the item. UPDATE_ITEM makes
     whatever is missing. LOOK asks an item that refused all of them what it holds: it is an

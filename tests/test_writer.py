@@ -450,6 +450,61 @@ def test_a_failed_insert_is_sent_again_as_an_insert() -> None:
     assert [step for step, _ in requests.calls] == [Step.UPDATE, Step.INSERT, Step.INSERT]
 
 
+class Items:
+    """Tables in which items are missing until they are inserted; it counts the statements."""
+
+    def __init__(self) -> None:
+        self.there: set[tuple[str, str]] = set()
+        self.statements: Counter[str] = Counter()
+
+    def __call__(self, step: Step, found: Change) -> Answer:
+        self.statements[found.table] += 1
+        item = (found.table, found.key)
+        if (step is Step.INSERT) is (item in self.there):
+            return Next(Step.UPDATE if step is Step.INSERT else Step.INSERT)
+        self.there.add(item)
+        return Applied()
+
+
+def test_where_most_items_are_missing_an_insert_comes_first() -> None:
+    items, settled = Items(), Settled()
+    other = {CounterRef("known", f"k{i}", None, "count"): 1 for i in range(200)}
+    items.there |= {("known", ref.key) for ref in other}
+
+    def spent(writer: Writer, window: dict[CounterRef, int]) -> Counter[str]:
+        items.statements.clear()
+        submit(writer, window, settled)
+        settled.get()
+        return Counter(items.statements)
+
+    with writing(Requests(items), max_requests=1) as writer:
+        # It takes some batches to learn that all are missing, and that all are there again.
+        assert 1000 < spent(writer, sums(1000) | other)["tab"] < 1150
+        assert spent(writer, sums(1000, start=1000) | other) == {"tab": 1000, "known": 200}
+        assert 2000 < spent(writer, sums(2000) | other)["tab"] < 2150
+        assert spent(writer, sums(2000) | other) == {"tab": 2000, "known": 200}
+
+
+@pytest.mark.parametrize("missing", [0.25, 0.75])
+def test_what_comes_first_is_what_takes_fewer_statements(missing: float) -> None:
+    items, settled = Items(), Settled()
+    with writing(Requests(items), max_requests=1) as writer:
+        for number in range(20):
+            window = sums(400, start=number * 400)
+            there = [ref for i, ref in enumerate(window) if i % 4 >= missing * 4]
+            items.there |= {("tab", ref.key) for ref in there}
+            items.statements.clear()
+            submit(writer, window, settled)
+            settled.get()
+    assert items.statements["tab"] == 500
+
+
+def test_a_table_that_refuses_tells_nothing_of_its_items() -> None:
+    answers: Iterator[Answer] = itertools.chain([THROTTLED] * 200, itertools.repeat(Applied()))
+    requests, _ = flow(lambda *_: next(answers), sums(100))
+    assert {step for step, _ in requests.calls} == {Step.UPDATE}
+
+
 class Table:
     """A table that answers as DynamoDB does, and refuses now and then; it counts what it added."""
 

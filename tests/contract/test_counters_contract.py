@@ -5,6 +5,7 @@ The first half holds for all three; the second puts a proxy with faults before t
 
 import itertools
 import queue
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -266,6 +267,38 @@ def test_a_bad_counter_of_a_fenced_item_holds_back_the_good_ones(
     assert stored(dynamodb, refs(table, ["alone"], FENCE)) == {
         CounterRef(table, "alone", None, FENCE): None
     }
+
+
+@pytest.mark.parametrize("fence", [None, FENCE])
+def test_a_new_item_takes_one_statement_where_most_are_new(
+    dynamodb: "DynamoDBClient", make_table: MakeTable, fence: str | None
+) -> None:
+    table = make_table(dynamodb)
+    counters = Counters(dynamodb, {table: describe(dynamodb, table)})
+    steps: Counter[Step] = Counter()
+
+    def execute(step: Step, batch: Sequence[Change]) -> list[Answer]:
+        steps[step] += len(batch)
+        return counters.execute(step, batch)
+
+    settled: queue.Queue[Write] = queue.Queue()
+    writer = Writer(execute, max_requests=1)
+    seen: list[dict[Step, int]] = []
+    events = [(number, f"k{number}", "count", 1) for number in range(600)]
+    again = [(600 + number, f"k{number}", "count", 1) for number in range(300)]
+    try:
+        for part in (events[:300], events[300:], again):
+            steps.clear()
+            writer.submit(window(table, *part), settled.put, fence)
+            settled.get(timeout=SECONDS)
+            seen.append(dict(steps))
+    finally:
+        writer.close()
+    assert seen[0] == {Step.UPDATE: 75, Step.INSERT: 300}
+    assert seen[1] == {Step.INSERT: 300}
+    assert seen[2] == {Step.INSERT: 75, Step.UPDATE: 300}
+    whole = window(table, *events, *again).sums
+    assert numbers(dynamodb, whole) == whole
 
 
 def test_what_the_fenced_steps_answer(dynamodb: "DynamoDBClient", make_table: MakeTable) -> None:
