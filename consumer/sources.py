@@ -5,11 +5,10 @@ the file, and sees every value on its way, so it also knows where each one came 
 environment variable counts as one that is not set: compose files and manifests make those.
 """
 
-import difflib
 import inspect
 import os
-import tomllib
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -108,14 +107,19 @@ def _split_env(_type: object, text: str, **_: object) -> list[str]:
     return split(text)
 
 
+@cache
+def _annotated() -> list[tuple[Setting, Any]]:
+    return [(setting, parameter(setting)) for setting in SETTINGS]
+
+
 def signature(function: Callable[..., int], names: Iterable[str]) -> inspect.Signature:
     """Return a command's signature: its own parameters, the settings it names, ``--config``."""
     hints = get_type_hints(function, include_extras=True)
     own = list(inspect.signature(function).parameters.values())[1:]
     parameters = [each.replace(annotation=hints[each.name]) for each in own]
     more: dict[str, tuple[Any, Any]] = {
-        setting.name: (parameter(setting), setting.default)
-        for setting in SETTINGS
+        setting.name: (annotation, setting.default)
+        for setting, annotation in _annotated()
         if setting.name in names
     }
     more["config"] = (ConfigFile, None)
@@ -264,6 +268,8 @@ def read_file(path: Path) -> dict[str, object]:
 
     Raises `ConfigError` that names the file and the line or the key.
     """
+    import tomllib  # noqa: PLC0415 -- slow to load
+
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -281,6 +287,8 @@ def read_file(path: Path) -> dict[str, object]:
 
 
 def _suggestion(key: str) -> str:
+    import difflib  # noqa: PLC0415 -- slow to load
+
     spellings = {setting.name: setting.name for setting in SETTINGS}
     spellings |= {flag.lstrip("-"): s.name for s in SETTINGS for flag in s.flags}
     close = difflib.get_close_matches(key, spellings, n=1)
