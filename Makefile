@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/dynatomic demo
 
 test: $(VENV)/.developing lint
-	@$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term
+	@$(BIN)/python -m pytest --numprocesses 3 --cov --cov-report=term
 
 lint: $(VENV)/.developing
 	@$(BIN)/ruff check .

@@ -86,14 +86,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         )
 
 
-class Apart(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
-    """A worker takes files, and one takes all that start many processes, one after the other.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave tests of many examples out of the coverage, which makes them three times as long.
 
-    These mostly wait, and two at once would disturb each other.
+    Other tests come to the same lines.
+    """
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("no_cover")
+
+
+class Apart(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """A worker takes files, and two take all that start many processes, one after the other.
+
+    These mostly wait, and more at once would disturb each other.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "processes" if _PROCESSES.search(nodeid) else nodeid.partition("::")[0]
+        file = nodeid.partition("::")[0]
+        if not _PROCESSES.search(file):
+            return file
+        return "first processes" if file < "tests/e2e/test_m" else "last processes"
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -20,6 +20,8 @@ SEED = os.environ.get("MODEL_SEED")
 SCHEDULES = EXAMPLES * 3
 STEP_COUNT = 60
 
+pytestmark = pytest.mark.no_cover  # as all tests of many examples: see conftest
+
 
 class Machine(RuleBasedStateMachine):
     """Takes steps of the model; hypothesis chooses them and makes a failure short."""

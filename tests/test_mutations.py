@@ -20,6 +20,8 @@ from tests import test_fence, test_worker
 from tests.model import FoundError, schedule
 from tests.mutations import HARMLESS, MUTATIONS, NAMED, Mutation
 
+pytestmark = pytest.mark.no_cover  # as all tests of many examples: see conftest
+
 SEEDS = 300
 """Schedules that are tried until one finds the change; nearly all are found by the first 30."""
 CLEAN = 30
