@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from operator import sub
 
 from bench import page, parts, plan, plots, process, report
 from bench.broker import KeptKafka
@@ -79,7 +80,7 @@ def _measure(bench: Bench, options: plan.Options) -> int:
         if options.resume and name in stored and stored[name].covers(part):
             _say(f"{name}: stored before")
             continue
-        began = time.monotonic()
+        began, before_it = time.monotonic(), report.cpu_time()
         try:
             for _ in _rounds(bench, part, case, options.size):
                 part.seconds = time.monotonic() - began
@@ -90,6 +91,8 @@ def _measure(bench: Bench, options: plan.Options) -> int:
             failed = True
             _say(f"error: {name}: {error}")
         part.seconds = time.monotonic() - began
+        denied, asked = map(sub, report.cpu_time(), before_it)
+        part.denied = denied / max(1, asked)
         if part.complete or part.runs or part.freshness:  # or an earlier one is worth more
             part.store(options.results)
         _say(f"{name}: {part.seconds:.0f} s")

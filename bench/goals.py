@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 Results = dict[str, Any]
+
+_ENOUGH: Final = 4
+"""Cores on which two consumers can show that they are faster than one."""
+
 Row = dict[str, Any]
 
 
@@ -87,7 +91,8 @@ def _decoding(results: Results) -> Iterator[Goal]:
 def _memory(results: Results) -> Iterator[Goal]:
     for row in ours(results, "backlog-5x", 1000):
         yield _most(f"peak MB, backlog of {row['events']:,}", row["peak_mb"], 250, "{:.0f}")
-        for small in ours(results, "backlog-0.5x", 1000):
+        # With fewer events a drain is over before its second window.
+        for small in ours(results, "backlog-1.5x", 1000):
             what = f"peak memory beside that with {small['events']:,}"
             yield _most(what, row["peak_mb"] / small["peak_mb"], 1.1)
 
@@ -102,17 +107,21 @@ def _standing(results: Results) -> Iterator[Goal]:
 
 
 def _two(results: Results) -> Iterator[Goal]:
+    cores = max((part["machine"]["cores"] for part in results["parts"]), default=0)
     for one in ours(results, "two-processes", 1000):
         for two in ours(results, "two-processes", 1000, processes=2):
-            yield _least("events/s of two processes beside one", two["median"] / one["median"], 1.7)
+            # Two consumers, the broker and the sink: on fewer cores they share what one has.
+            if cores >= _ENOUGH:
+                what, times = "events/s of two processes beside one", two["median"] / one["median"]
+                yield _least(what, times, 1.7)
             what = "CPU an event of two processes beside one"
             yield _most(what, two["cpu_us"] / one["cpu_us"], 1.1)
 
 
 def _starting(results: Results) -> Iterator[Goal]:
     if start := results["start"]:
-        window = f"{start['window_ms'] / 1000:g} s window"
-        what = f"s from start to first commit, without the join, with a {window}"
+        window = f"{start['window_ms'] / 1000:g} s"
+        what = f"s from start to first commit, without the join, window of {window} included"
         yield _most(what, start["own_s"], 1.5)
         yield _most("s of `dynatomic --help`", start["help_s"], 0.25)
 

@@ -80,7 +80,13 @@ def _machine(results: Results) -> str:
     minutes = sum(part["seconds"] for part in measured) / 60
     count = f"{len(measured)} of {len(parts.NAMES)} parts in {minutes:.0f} minutes"
     load = f"load average when a part began {min(loads)} to {max(loads)}"
+    denied = [part["denied"] for part in measured]
     lines = [*machines, f"Measured {when}: {count}, {load}."]
+    if any(denied):
+        lines.append(
+            f"The hypervisor gave {min(denied):.0%} to {max(denied):.0%} of the CPU time that a "
+            "part asked for to other machines: CPU times count some of it, so ratios say more."
+        )
     lines += [
         f"Not whole: {part['name']}, {part['rounds']} rounds. {part['error']}".strip()
         for part in measured

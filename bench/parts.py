@@ -25,7 +25,8 @@ class Part:
     """What one part gave: its runs, or what else it measures.
 
     ``size`` and ``case`` say what was asked for; it is ``complete`` when all of that is there.
-    ``seconds`` are what it took, topics and preparations included. ``error`` is what ended it.
+    ``seconds`` are what it took, topics and preparations included; ``denied`` is the share of the
+    CPU time asked for that the hypervisor gave to others meanwhile. ``error`` is what ended it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Part:
     machine: dict[str, Any]
     complete: bool = False
     seconds: float = 0.0
+    denied: float = 0.0
     error: str = ""
     runs: list[Run] = field(default_factory=list)
     freshness: list[Freshness] = field(default_factory=list)
@@ -81,6 +83,7 @@ def merged(parts: Sequence[Part]) -> dict[str, Any]:
                 "name": part.name,
                 "machine": part.machine,
                 "seconds": part.seconds,
+                "denied": part.denied,
                 "rounds": max((run.round for run in part.runs), default=0),
                 "complete": part.complete,
                 "error": part.error,

@@ -238,6 +238,19 @@ def machine() -> dict[str, Any]:
     }
 
 
+def cpu_time() -> tuple[int, int]:
+    """Return the ticks of CPU that this machine was denied by its hypervisor, and all it asked for.
+
+    Both are since its start, and 0 where there is no /proc/stat. Source: proc_stat(5).
+    """
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0, 0
+    ticks = [int(each) for each in stat.read_text().split(maxsplit=9)[1:9]]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
+    return steal, user + nice + system + irq + softirq + steal
+
+
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
