@@ -193,7 +193,7 @@ def decode_each(plan: Plan) -> Seen:
 
 
 def _writer_schema(plan: Plan) -> Any:
-    return load_writer_schema(Path(plan.writer_schema)) if plan.writer_schema else None
+    return load_writer_schema(Path(plan.writer_schema) if plan.writer_schema else None)
 
 
 def _decode(plan: Plan, read: Callable[[list[bytes]], object]) -> Seen:

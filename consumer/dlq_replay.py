@@ -168,7 +168,7 @@ def replay(settings: Settings, endpoint_url: str | None, options: Options) -> in
 def _judge(
     settings: Settings, endpoint_url: str | None, options: Options
 ) -> tuple[Judge, DynatomicError | None]:
-    schema = load_writer_schema(settings.writer_schema) if settings.writer_schema else None
+    schema = load_writer_schema(settings.writer_schema)
     try:
         client = make_client(endpoint_url)
         keys = {table: describe(client, table) for table in settings.require_tables()}

@@ -44,7 +44,7 @@ def show(settings: Settings, options: Options) -> int:
     With ``output`` json each line has the whole letter: bytes in base64. Raises ConfigError if
     there is no such topic or it may not be read, UnavailableError if no broker answers.
     """
-    schema = load_writer_schema(settings.writer_schema) if settings.writer_schema else None
+    schema = load_writer_schema(settings.writer_schema)
     consumer = new_consumer(reader_config(settings))
     try:
         wait_for_kafka(settings, START_S)

@@ -195,13 +195,16 @@ def encode(row: Row) -> bytes:
     return out.getvalue()
 
 
-def load_writer_schema(path: Path) -> Any:
+def load_writer_schema(path: Path | None) -> Any:
     """Return the parsed schema that producers write with, when it is a later version of ours.
 
-    It must be a record that begins with our five fields, so that a payload of either version
-    is told apart by its length, and may add fields of simple types: one that can nest or
-    repeat could make a few bytes cost gigabytes. Raises ConfigError otherwise.
+    Without a file it is ours, so None. It must be a record that begins with our five fields, so
+    that a payload of either version is told apart by its length, and may add fields of simple
+    types: one that can nest or repeat could make a few bytes cost gigabytes. Raises ConfigError
+    otherwise.
     """
+    if path is None:
+        return None
     try:
         raw = json.loads(path.read_text())
         fastavro.parse_schema(raw)

@@ -92,7 +92,7 @@ def _assembled(
 ) -> tuple[Parts, Writer | None]:
     """Make the parts, once both servers answer; of a dry run there is no writer."""
     settings.require_tables()
-    schema = load_writer_schema(settings.writer_schema) if settings.writer_schema else None
+    schema = load_writer_schema(settings.writer_schema)
     config = consumer_config(settings, eof=True)
     new_consumer(dict(config)).close()  # a wrong property is told before any server is asked
     counters = _open_tables(settings, endpoint_url, probe=not dry_run)

@@ -78,7 +78,7 @@ def _compare(
     stack: ExitStack,
 ) -> Verdict:
     tables = settings.require_tables()
-    schema = load_writer_schema(settings.writer_schema) if settings.writer_schema else None
+    schema = load_writer_schema(settings.writer_schema)
     consumer = new_consumer(consumer_config(settings, eof=True))
     stack.callback(consumer.close)
     baseline = Baseline.open(options.baseline) if options.baseline else None
