@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSRequest
+from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
 
 from consumer.connections import Connections
@@ -147,13 +148,21 @@ class Transport:
         return _Way(heads, connections, credentials, known)
 
     def _caught(self) -> dict[str, Any]:
-        """Return what the client tells of a request before it is signed and sent."""
+        """Return what the client tells of a request before it is signed and sent.
+
+        Were it sent, which is no harm, DynamoDB would refuse it.
+        """
         event: dict[str, Any] = {}
         _EXAMPLE.event = event
         try:
             self._client.batch_execute_statement(Statements=[{"Statement": "-"}])
+        except ClientError as error:
+            if error.operation_name != OPERATION:
+                raise  # of those who give the credentials
         finally:
             _EXAMPLE.event = None
+        if not event:
+            raise _NoWayError("no event before a call")
         return event
 
     def _error(self, found: Mapping[str, Any]) -> Exception:

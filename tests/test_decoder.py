@@ -476,6 +476,7 @@ GOOD = encode(Row("text", "k", incr=3))
         (encode(Row("mixed-range", "k", "seven")), Reason.KEY_NOT_A_NUMBER),
         (GOOD.replace(b"\x00\x00\x06", b"\x00\x02\x00\x06"), Reason.COUNTER_NAME),
         (GOOD.replace(b"\x00\x00\x06", b"\x00\x02\x02#\x06"), Reason.COUNTER_NAME),
+        (GOOD.replace(b"\x00\x00\x06", b"\x00\x02\x04\xc3\xa9\x06"), Reason.COUNTER_NAME),
         (encode(Row("text", "k", counter="pk")), Reason.COUNTER_NAME),
         (encode(Row("mixed-range", "k", "1", counter="sort")), Reason.COUNTER_NAME),
         (b"x" * (MAX_PAYLOAD_BYTES + 1), Reason.TOO_LARGE),

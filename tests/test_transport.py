@@ -592,6 +592,19 @@ def test_why_there_is_no_short_way_is_logged_once(
     assert record.__dict__["fields"] == {"cause": "another content type"}
 
 
+def test_a_client_that_tells_nothing_before_a_call_is_left_to_boto3(
+    table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = new_client(table)
+    transport = Transport(client)
+    client.meta.events.unregister(
+        "before-call.dynamodb.BatchExecuteStatement", unique_id="consumer.transport"
+    )
+    assert transport._now() is None
+    assert len(transport.send(PAYLOAD)["Responses"]) == 2
+    assert [r.__dict__["fields"]["cause"] for r in caplog.records] == ["no event before a call"]
+
+
 def test_a_client_without_an_endpoint_is_left_to_boto3(table: str) -> None:
     left_to_boto3(Bare(new_client(table), "_endpoint"))
 
