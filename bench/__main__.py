@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from operator import sub
 
 from bench import page, parts, plan, plots, process, report
 from bench.broker import KeptKafka
@@ -60,7 +59,7 @@ def _started(options: plan.Options) -> Iterator[Bench]:
             _say("starting Kafka")
             kafka = KeptKafka(options.keep) if options.keep else KafkaServer()
             servers = stack.enter_context(kafka).bootstrap_servers
-        topics = Topics(servers, _say)
+        topics = Topics(servers, _say, own=options.bootstrap_servers is None)
         if options.bootstrap_servers is not None:
             stack.callback(topics.delete)
         sink = stack.enter_context(Sink())
@@ -83,16 +82,14 @@ def _measure(bench: Bench, options: plan.Options) -> int:
         began, before_it = time.monotonic(), report.cpu_time()
         try:
             for _ in _rounds(bench, part, case, options.size):
-                part.seconds = time.monotonic() - began
+                part.seconds, part.denied = time.monotonic() - began, report.denied(before_it)
                 part.store(options.results)
             part.complete = True
         except DynatomicError as error:
             part.error = str(error).splitlines()[-1]
             failed = True
             _say(f"error: {name}: {error}")
-        part.seconds = time.monotonic() - began
-        denied, asked = map(sub, report.cpu_time(), before_it)
-        part.denied = denied / max(1, asked)
+        part.seconds, part.denied = time.monotonic() - began, report.denied(before_it)
         if part.complete or part.runs or part.freshness:  # or an earlier one is worth more
             part.store(options.results)
         _say(f"{name}: {part.seconds:.0f} s")
@@ -102,8 +99,8 @@ def _measure(bench: Bench, options: plan.Options) -> int:
 def _rounds(bench: Bench, part: Part, case: Case | None, size: plan.Size) -> Iterator[None]:
     """Measure a part into it, and tell whenever there is something to store."""
     if part.name == "freshness":
-        for load, guarantee in size.loads:
-            part.freshness.append(steady(bench, load, guarantee, size.steady_s, size.left_out_s))
+        for load in size.loads:
+            part.freshness.append(steady(bench, *load, size.steady_s, size.left_out_s))
             yield
     elif part.name == "idle":
         part.idle = process.idle(bench, size.idle_s)

@@ -38,7 +38,7 @@ from consumer import run as product
 from consumer.counters import Counters
 from consumer.decoder import Addend, Decoder
 from consumer.kafka import consumer_config
-from consumer.limits import BATCH
+from consumer.limits import Limits
 from consumer.row import CounterRef, Row, check_limits, load_writer_schema, schema
 from consumer.settings import ProcessingGuarantee, Settings
 from consumer.tables import make_client
@@ -87,11 +87,13 @@ def _settings(plan: Plan) -> Settings:
 def raw(plan: Plan) -> Seen:
     """Only consume, with the same configuration and batches."""
     finished = threading.Event()
-    config = consumer_config(_settings(plan)) | {"auto.offset.reset": "earliest"}
+    settings = _settings(plan)
+    batch = Limits(settings, plan.share).poll()
+    config = consumer_config(settings) | {"auto.offset.reset": "earliest"}
     consumer = TimedConsumer(config, plan.share, plan.events, finished.set)
     consumer.subscribe([plan.topic])
     while not finished.is_set():
-        consumer.consume(BATCH, POLL_S)
+        consumer.consume(batch, POLL_S)
     consumer.commit(offsets=consumer.position(consumer.assignment()), asynchronous=False)
     consumer.close()
     return consumer.seen()
@@ -99,25 +101,44 @@ def raw(plan: Plan) -> Seen:
 
 def run(plan: Plan) -> Seen:
     """Do what ``dynatomic run`` does."""
-    return _run(plan, lambda config: TimedConsumer(config, plan.share, plan.events, _stop)).seen()
+    return _run(
+        lambda: product.run(_settings(plan), None, once=False, dry_run=False),
+        lambda config: TimedConsumer(config, plan.share, plan.events, _stop),
+    ).seen()
 
 
 def idle(plan: Plan) -> Seen:
     """Do what ``dynatomic run`` does while there is nothing to do."""
-    consumer = _run(plan, lambda config: IdleConsumer(config, plan.seconds, _stop))
+    consumer = _run(
+        lambda: product.run(_settings(plan), None, once=False, dry_run=False),
+        lambda config: IdleConsumer(config, plan.seconds, _stop),
+    )
     return Seen(consumer.first, consumer.last)
 
 
 def start(plan: Plan) -> dict[str, float]:
-    """Do what ``dynatomic run`` does until its first commit."""
-    return _run(plan, lambda config: StartingConsumer(config, _stop)).times
+    """Do what ``dynatomic run`` does until its first commit, the reading of its flags included."""
+    from consumer import cli  # noqa: PLC0415 -- a part of what is timed
+
+    flags = {
+        "bootstrap-servers": plan.bootstrap_servers,
+        "topic": plan.topic,
+        "group-id": plan.group,
+        "table": TABLE,
+        "dead-letter-topic": DEAD_LETTERS,
+        "window-ms": plan.window_ms,
+    }
+    argv = ["run", *(f"--{name}={value}" for name, value in flags.items())]
+    made = _run(lambda: cli.main(argv), lambda config: StartingConsumer(config, _stop))
+    return made.times
 
 
 def _stop() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _run(plan: Plan, make: Callable[[dict[str, Any]], _Consumer]) -> _Consumer:
+def _run(call: Callable[[], int], make: Callable[[dict[str, Any]], _Consumer]) -> _Consumer:
+    """Call what runs the consumer, with the worker's client made here; return the client."""
     made: list[_Consumer] = []
 
     def new_consumer(config: dict[str, Any]) -> Consumer:
@@ -129,7 +150,7 @@ def _run(plan: Plan, make: Callable[[dict[str, Any]], _Consumer]) -> _Consumer:
 
     # The worker's consumer only: others are made to check properties and to ask for offsets.
     with patch.object(product, "Worker", worker):
-        code = product.run(_settings(plan), None, once=False, dry_run=False)
+        code = call()
     if code:
         raise RuntimeError("dynatomic run did not finish its windows")
     return made[-1]

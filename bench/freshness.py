@@ -23,13 +23,11 @@ from bench.child import Plan
 from bench.children import output, started
 from bench.measure import Bench
 from bench.sink import Arrival
-from bench.topics import Topic
 from bench.workloads import Message, Workload
 from consumer.errors import DynatomicError
 from consumer.kafka import new_producer, producer_config
 from consumer.settings import ProcessingGuarantee, Settings
 
-WINDOW_MS: Final = 1000
 _TICK_S: Final = 0.005
 _LIMIT_S: Final = 30.0
 _MOST_S: Final = 600.0  # of sending
@@ -46,6 +44,7 @@ class Freshness:
     guarantee: str
     window_ms: int
     events: int
+    events_per_write: float
     p50_s: float
     p99_s: float
     max_s: float
@@ -53,8 +52,13 @@ class Freshness:
     of_core: float
 
 
-def steady(
-    bench: Bench, load: int, guarantee: ProcessingGuarantee, seconds: float, left_out_s: float
+def steady(  # noqa: PLR0913 - what is asked for
+    bench: Bench,
+    load: int,
+    guarantee: ProcessingGuarantee,
+    window_ms: int,
+    seconds: float,
+    left_out_s: float,
 ) -> Freshness:
     """Send ``load`` events a second for ``seconds``, of which the first are left out.
 
@@ -62,7 +66,10 @@ def steady(
     """
     workload, events = Workload(), round(load * seconds)
     with bench.topics.empty(workload) as topic:
-        ticks, seen = _follow(bench, topic, load, events, guarantee)
+        plan = Plan(
+            topic=topic.name, group=topic.name, share=0, window_ms=window_ms, guarantee=guarantee
+        )
+        ticks, seen = _follow(bench, plan, load, events)
     begin = ticks[0][0] + left_out_s
     found = ages_of(workload, ticks, bench.sink.arrivals())
     ages = [age for sent_at, age in found if sent_at >= begin]
@@ -71,8 +78,9 @@ def steady(
     result = Freshness(
         load=load,
         guarantee=guarantee,
-        window_ms=WINDOW_MS,
+        window_ms=window_ms,
         events=len(ages),
+        events_per_write=events / bench.sink.take().statements,
         p50_s=cuts[49],
         p99_s=cuts[98],
         max_s=max(ages),
@@ -80,22 +88,17 @@ def steady(
         of_core=(cpu_last - cpu_first) / (last - first),
     )
     bench.say(
-        f"freshness, {load:,} events/s, {guarantee}: "
+        f"freshness, {load:,} events/s, {window_ms / 1000:g} s, {guarantee}: "
         f"p50 {result.p50_s:.2f} s, p99 {result.p99_s:.2f} s"
     )
     return result
 
 
-def _follow(
-    bench: Bench, topic: Topic, load: int, events: int, guarantee: ProcessingGuarantee
-) -> tuple[list[Tick], dict[str, Any]]:
+def _follow(bench: Bench, plan: Plan, load: int, events: int) -> tuple[list[Tick], dict[str, Any]]:
     """Send the events to a consumer that runs; return the ticks and what the consumer saw."""
     bench.sink.take()
     bench.sink.watch()
-    plan = Plan(
-        topic=topic.name, group=topic.name, share=0, window_ms=WINDOW_MS, guarantee=guarantee
-    )
-    sent = {"servers": bench.topics.bootstrap_servers, "topic": topic.name}
+    sent = {"servers": bench.topics.bootstrap_servers, "topic": plan.topic}
     numbers = {"load": load, "events": events}
     producing = [sys.executable, "-m", "bench.freshness", json.dumps(sent | numbers)]
     with started(bench.child("run", plan), bench.environment()) as follower:

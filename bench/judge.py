@@ -54,15 +54,7 @@ def judge(
         left = [(key, 0 if error else n) for (key, n), error in zip(added, errors, strict=True)]
         return left, {"Responses": [{"Error": error} if error else {} for error in errors]}
     if operation == "UpdateItem":
-        values = request.get("ExpressionAttributeValues")
-        key = request.get("Key")
-        if (
-            not isinstance(values, dict)
-            or not isinstance(key, dict)
-            or not _UPDATE.issubset(request)
-        ):
-            raise MalformedError("UpdateItem without table, key, expression or values")
-        return [(_key(key.values()), sum(map(_number, values.values())))], {}
+        return [_updated(request, items)], {}
     if operation == OVERWRITING:
         return _overwritten(request.get("RequestItems")), {"UnprocessedItems": {}}
     if operation == "DescribeTable":
@@ -94,6 +86,16 @@ def _error(statement: dict[str, Any], key: str, items: set[str]) -> dict[str, st
         return None
     code = "DuplicateItem" if key in items else "ConditionalCheckFailed"
     return {"Code": code, "Message": "refused"}
+
+
+def _updated(request: dict[str, Any], items: set[str] | None) -> Added:
+    values, key = request.get("ExpressionAttributeValues"), request.get("Key")
+    if not isinstance(values, dict) or not isinstance(key, dict) or not _UPDATE.issubset(request):
+        raise MalformedError("UpdateItem without table, key, expression or values")
+    name = _key(key.values())
+    if items is not None:
+        items.add(name)
+    return name, sum(map(_number, values.values()))
 
 
 def _overwritten(tables: Any) -> list[Added]:

@@ -80,7 +80,7 @@ def _machine(results: Results) -> str:
     minutes = sum(part["seconds"] for part in measured) / 60
     count = f"{len(measured)} of {len(parts.NAMES)} parts in {minutes:.0f} minutes"
     load = f"load average when a part began {min(loads)} to {max(loads)}"
-    denied = [part["denied"] for part in measured]
+    denied = [part["denied"] for part in measured if part["denied"] is not None]
     lines = [*machines, f"Measured {when}: {count}, {load}."]
     if any(denied):
         lines.append(

@@ -25,8 +25,8 @@ class Part:
     """What one part gave: its runs, or what else it measures.
 
     ``size`` and ``case`` say what was asked for; it is ``complete`` when all of that is there.
-    ``seconds`` are what it took, topics and preparations included; ``denied`` is the share of the
-    CPU time asked for that the hypervisor gave to others meanwhile. ``error`` is what ended it.
+    ``seconds`` are what it took, topics and preparations included, ``denied`` what `report.denied`
+    says of it. ``error`` is what ended it.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Part:
     machine: dict[str, Any]
     complete: bool = False
     seconds: float = 0.0
-    denied: float = 0.0
+    denied: float | None = None
     error: str = ""
     runs: list[Run] = field(default_factory=list)
     freshness: list[Freshness] = field(default_factory=list)

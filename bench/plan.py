@@ -11,15 +11,17 @@ from bench.peers import PEERS
 from bench.workloads import CASES, EVENTS, OTHERS, Case, Workload
 from consumer.settings import ProcessingGuarantee
 
-Loads = tuple[tuple[int, ProcessingGuarantee], ...]
-"""Events/s, and how they are counted."""
+Loads = tuple[tuple[int, ProcessingGuarantee, int], ...]
+"""Events/s, how they are counted, and the milliseconds of a window."""
 
 STEADY: Final[Loads] = (
-    (1_000, "at-least-once"),
-    (5_000, "at-least-once"),
-    (20_000, "at-least-once"),
-    (50_000, "at-least-once"),
-    (5_000, "exactly-once"),
+    (1_000, "at-least-once", 1000),
+    (5_000, "at-least-once", 1000),
+    (20_000, "at-least-once", 1000),
+    (50_000, "at-least-once", 1000),
+    (5_000, "exactly-once", 1000),
+    (20_000, "at-least-once", 500),
+    (20_000, "at-least-once", 5000),
 )
 """The loads of `bench.freshness`."""
 

@@ -20,6 +20,8 @@ PEERS: Final = ("#15803d", "#7e22ce", "#a16207", "#be185d", "#0e7490", "#4d7c0f"
 MARKS: Final = ("p", "D", "^", "v", "P", "X", "*")
 GOAL_MB: Final = 250
 LATE_S: Final = 0.3
+PACED: Final = 20_000
+"""The load, in events/s, that is measured with windows of several lengths."""
 
 _STYLE: Final[Any] = {
     "svg.fonttype": "none",  # text stays text
@@ -86,6 +88,15 @@ def windows(results: Results) -> Figure | None:
         _peers(axes, results, lambda row: row["window_ms"] / 1000, value)
         axes.set(xscale="log")
         _ticks(axes, {row["window_ms"] / 1000 for row in ours})
+    caught_up = sorted(
+        (row["window_ms"] / 1000, row["events_per_write"])
+        for row in results["freshness"]
+        if row["load"] == PACED
+    )
+    if caught_up:
+        paced: Any = {"color": "#15803d", "label": f"caught up, {_number(PACED)} events/s"}
+        upper.plot([], [], "--^", **paced)  # for the legend, which is that of the upper one
+        lower.plot(*zip(*caught_up, strict=True), "--^", **paced)
     upper.set(ylabel="events/s", yscale="log")
     lower.set(ylabel="events per write", xlabel="window, s")
     _from_nothing(lower)
@@ -112,9 +123,11 @@ def freshness(results: Results) -> Figure | None:
     if not rows:
         return None
     figure, axes = _figure("From produce to visible in the table, against load")
+    window_ms = rows[0]["window_ms"]
+    rows = [row for row in rows if row["window_ms"] == window_ms]
     for line, name in (("-o", "p99_s"), (":s", "p50_s")):
         _lines(axes, line, rows, lambda row: row["load"], name, name[:3])
-    window_s = rows[0]["window_ms"] / 1000
+    window_s = window_ms / 1000
     axes.axhline(window_s, color=RAW, linewidth=1, label=f"window: {window_s:g} s")
     goal = window_s + LATE_S
     label = f"goal for p99: {goal:g} s"

@@ -30,7 +30,8 @@ _READ: Final = (
 _WRITE: Final = ("written by", "counters/s", "CPU us/counter", "of UpdateItem")
 _DECODE: Final = ("payloads", "us/event", "each by fastavro", "times as fast")
 _FRESH: Final = (
-    *("events/s", "guarantee", "p50 s", "p99 s", "max s", "CPU us/event", "CPU of a core"),
+    *("events/s", "window s", "guarantee", "p50 s", "p99 s", "max s"),
+    *("events/write", "CPU us/event", "CPU of a core"),
 )
 
 
@@ -180,8 +181,10 @@ def _decoded(row: dict[str, Any]) -> tuple[str, ...]:
 def _fresh(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         f"{row['load']:,}",
+        f"{row['window_ms'] / 1000:g}",
         row["guarantee"],
         *(f"{row[name]:.2f}" for name in ("p50_s", "p99_s", "max_s")),
+        f"{row['events_per_write']:.1f}",
         f"{row['cpu_us']:.1f}",
         f"{row['of_core']:.0%}",
     )
@@ -238,17 +241,24 @@ def machine() -> dict[str, Any]:
     }
 
 
-def cpu_time() -> tuple[int, int]:
+def cpu_time(stat: Path = Path("/proc/stat")) -> tuple[int, int] | None:
     """Return the ticks of CPU that this machine was denied by its hypervisor, and all it asked for.
 
-    Both are since its start, and 0 where there is no /proc/stat. Source: proc_stat(5).
+    Both are since its start; None where nobody tells. Source: proc_stat(5).
     """
-    stat = Path("/proc/stat")
     if not stat.exists():
-        return 0, 0
+        return None
     ticks = [int(each) for each in stat.read_text().split(maxsplit=9)[1:9]]
     user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
     return steal, user + nice + system + irq + softirq + steal
+
+
+def denied(before: tuple[int, int] | None, stat: Path = Path("/proc/stat")) -> float | None:
+    """Return the share of the CPU time asked for since then that the hypervisor gave to others."""
+    now = cpu_time(stat)
+    if now is None or before is None:
+        return None
+    return (now[0] - before[0]) / max(1, now[1] - before[1])
 
 
 def _processor() -> str:

@@ -50,10 +50,15 @@ class Topic:
 
 
 class Topics:
-    """Makes the topics that are asked for, unless an earlier run left them on this broker."""
+    """Makes the topics that are asked for, unless an earlier run left them on this broker.
 
-    def __init__(self, bootstrap_servers: str, say: Say) -> None:
+    What is left half filled is deleted on an ``own`` broker only: on another somebody may be
+    filling it.
+    """
+
+    def __init__(self, bootstrap_servers: str, say: Say, *, own: bool = True) -> None:
         """Use this Kafka."""
+        self._own = own
         self.bootstrap_servers = bootstrap_servers
         self._say = say
         self._admin = new_admin(admin_config(self._settings(f"{_PREFIX}none")))
@@ -63,7 +68,7 @@ class Topics:
     def get(self, workload: Workload, events: int) -> Topic:
         """Return a topic with exactly these events. Raises `DynatomicError` if it was not filled.
 
-        A topic that an interrupted run left half filled, or that lost old events, is deleted.
+        One that an interrupted run left half filled, or that lost old events, is not taken.
         """
         if (workload, events) in self._known:
             return self._known[workload, events]
@@ -73,7 +78,8 @@ class Topics:
                 if self._held(name) == events:
                     self._known[workload, events] = Topic(workload, name, events)
                     return self._known[workload, events]
-                self._delete([name])
+                if self._own:
+                    self._delete([name])
         topic = self.make(workload, events, f"{prefix}{uuid.uuid4().hex[:8]}")
         self._known[workload, events] = topic
         return topic

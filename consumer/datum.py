@@ -88,7 +88,7 @@ class Reader:
                 if payload.endswith(tail) and payload[-len(tail) - 1] < CONTINUES:
                     return _names(fields), fields["incr"], tail
                 # A name that ends outside of ASCII looks like the begin of a longer varint.
-                check_limits(Row(*_names(fields), fields["incr"]))
+                check_limits(Row(**fields))
                 reason = (Reason.UNDECODABLE, "the increment is not a minimal varint")
             else:
                 more = len(payload) - source.tell()

@@ -42,7 +42,9 @@ def test_the_ordinary_case_has_what_is_promised() -> None:
     size, backlog = plan.Size(), max(case.share for case in CASES)
     assert size.rounds >= 3
     assert backlog * size.events == 10_000_000
-    assert 5_000 in {load for load, _ in size.loads}
+    assert 5_000 in {load for load, *_ in size.loads}
+    paced = {window_ms for load, _, window_ms in size.loads if load == plots.PACED}
+    assert paced == {500, 1000, 5000}
 
 
 @pytest.mark.parametrize(
@@ -111,11 +113,7 @@ def parts_measured() -> list[Part]:
         replace(run(kind, 0, 1, 1.0), case="decode", label="an id in each", cpu_s=cpu)
         for kind, cpu in (("decode", 1.0), ("decode-each", 3.0))
     ]
-    ages = {"window_ms": 1000, "events": 90, "p50_s": 0.5, "p99_s": 1.0625, "max_s": 1.25}
-    fresh = [
-        Freshness(load, guarantee, **ages, cpu_us=12.0, of_core=0.07)  # type: ignore[arg-type]
-        for load, guarantee in plan.STEADY
-    ]
+    fresh = [Freshness(*load, 90, 4.5, 0.5, 1.0625, 1.25, 12.0, 0.07) for load in plan.STEADY]
     cases = {case.name: asdict(case) for case in CASES}
 
     def part(name: str, **found: Any) -> Part:
@@ -176,8 +174,14 @@ def test_the_tables_render() -> None:
         "payloads       us/event  each by fastavro  times as fast",
         "an id in each      1.00              3.00           3.00",
         "",
-        "events/s      guarantee  p50 s  p99 s  max s  CPU us/event  CPU of a core",
-        "   1,000  at-least-once   0.50   1.06   1.25          12.0             7%",
+        (
+            "events/s  window s      guarantee  p50 s  p99 s  max s  events/write  CPU us/event"
+            "  CPU of a core"
+        ),
+        (
+            "   1,000         1  at-least-once   0.50   1.06   1.25           4.5          12.0"
+            "             7%"
+        ),
         "",
         "idle for 20 s: 0.40% of a core, 64 MB",
         "",
@@ -249,14 +253,27 @@ def test_goals_compare_the_rows_that_they_name() -> None:
     ]
 
 
+def test_what_the_hypervisor_gave_to_others_is_a_share_of_what_was_asked_for(
+    tmp_path: Path,
+) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  10 0 10 1000 0 0 0 5 0 0\ncpu0 10 0 10 1000 0 0 0 5 0 0\n")
+    before = report.cpu_time(stat)
+    stat.write_text("cpu  40 5 20 5000 9 3 2 55 7 7\ncpu0 0 0 0 0 0 0 0 0 0 0\n")
+    assert report.denied(before, stat) == 0.5
+    assert report.denied(before, tmp_path / "none") is None
+    assert report.denied(report.cpu_time(tmp_path / "none"), stat) is None
+
+
 def test_the_page_says_what_is_missing_and_who_is_ahead(tmp_path: Path) -> None:
     results = measured()
     results["parts"][0] |= {"complete": False, "error": "it broke", "denied": 0.125}
+    results["parts"][1]["denied"] = 0.25
     page, *drawn = write(results, tmp_path)
     text = page.read_text()
     assert {f"performance/{path.name}" for path in drawn} == {*re.findall(r"\((\S+\.svg)\)", text)}
     assert "- Not whole: 10k-zipf, 1 rounds. it broke\n" in text
-    assert "- The hypervisor gave 0% to 12% of the CPU time" in text
+    assert "- The hypervisor gave 12% to 25% of the CPU time" in text
     assert "Not measured here: no such wheel." in text
     ahead = text.partition("ahead of ours")[2].partition("\n## ")[0]
     go = "4.0 times our events/s; 0.90 us of CPU an event, ours 2.00"

@@ -679,7 +679,9 @@ def test_what_is_committed_on_revoke_is_where_the_next_owner_begins(
     producer = produce()
     for partition in (0, 1):
         fill(producer, name, *numbered(3), partition=partition)
-    first = join(name, protocol=protocol)
+    # The mock cluster takes commits until it ends the rebalance: a busy machine needs a while.
+    session: dict[str, Any] = {"session_timeout_ms": "6000"} if protocol == "classic" else {}
+    first = join(name, protocol=protocol, **session)
     wait(lambda: len(first.rows) == 6, first)
 
     def commit(consumer: Consumer, places: list[TopicPartition]) -> None:
@@ -687,7 +689,7 @@ def test_what_is_committed_on_revoke_is_where_the_next_owner_begins(
         consumer.commit(offsets=ends, asynchronous=False)
 
     first.on_revoke = commit
-    second = join(name, protocol=protocol, beginning=False)
+    second = join(name, protocol=protocol, beginning=False, **session)
     wait(lambda: second.rows, first, second)
     first.on_revoke = None
     assert {row.offset() for row in second.rows} == {2}
