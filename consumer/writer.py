@@ -34,7 +34,8 @@ REFUSED_PAUSE_S = 5.0
 LATELY = 100
 """About how many changes of a table tell what the next ones will find."""
 
-_EVEN = 0.5  # of the items missing: UPDATE first takes as many statements as INSERT first
+EVEN = 0.5
+"""The share of missing items where UPDATE first takes as many statements as INSERT first."""
 
 
 class Execute(Protocol):
@@ -197,7 +198,7 @@ class Writer:
                 task = table.ready.popleft()
                 if task.write.cancelled:
                     continue
-                if task.opens and task.step is Step.UPDATE and table.missing > _EVEN:
+                if task.opens and task.step is Step.UPDATE and table.missing > EVEN:
                     task.step = Step.INSERT
                 table.running += 1
                 self._tables[name] = self._tables.pop(name)  # the next table has its turn

@@ -6,6 +6,7 @@ plays more of it (100 times the default takes an hour), ``MODEL_SEED`` another p
 
 import os
 import sys
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from consumer import writer
+from consumer.statements import Step
 from tests.model import ALWAYS, STEPS, Model, schedule
 
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "100"))
@@ -27,10 +30,11 @@ class Machine(RuleBasedStateMachine):
     """Takes steps of the model; hypothesis chooses them and makes a failure short."""
 
     guarantee = "exactly-once"
+    inserts = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = Model(self.guarantee)
+        self.model = Model(self.guarantee, inserts=self.inserts)
         self.model.step("start", 0, 0, 1)
         self.broken = False
 
@@ -69,7 +73,11 @@ class AtLeastOnce(Machine):
     guarantee = "at-least-once"
 
 
-@pytest.mark.parametrize("machine", [Machine, AtLeastOnce], ids=["exactly-once", "at-least-once"])
+class InsertFirst(Machine):
+    inserts = True
+
+
+@pytest.mark.parametrize("machine", [Machine, InsertFirst, AtLeastOnce])
 def test_promise_2_and_3_whatever_happens(machine: type[Machine]) -> None:
     how = settings(
         max_examples=EXAMPLES,
@@ -92,6 +100,24 @@ def test_promise_2_and_3_with_real_threads(guarantee: str) -> None:
             schedule(number, guarantee, threads=True)
     finally:
         sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+def test_the_model_comes_to_inserts_that_are_tried_first(
+    guarantee: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: Counter[Step] = Counter()
+    learn = writer._Table.learn
+
+    def counted(table: Any, step: Step, *found: Any) -> None:
+        opened[step] += 1
+        learn(table, step, *found)
+
+    monkeypatch.setattr(writer._Table, "learn", counted)
+    for number in range(20):
+        schedule(number, guarantee)
+    assert opened[Step.UPDATE] > 50
+    assert opened[Step.INSERT] > 20
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
