@@ -10,12 +10,11 @@ read the last event, so that no window is waited for. Both are timed from the fi
 0 somebody else ends it. ``idle`` and ``start`` do what their consumers in `bench.timed` say.
 
 Without Kafka: ``write`` writes sums, ``update-item`` is what most teams write, one boto3
-UpdateItem a counter; ``decode`` reads payloads as the product does, ``decode-each`` with fastavro
-and the product's checks, one by one.
+UpdateItem a counter; ``decode`` reads payloads as the product does, ``decode-each`` reads and
+checks one by one, without a memory of others.
 """
 
 import gc
-import io
 import json
 import os
 import signal
@@ -28,7 +27,6 @@ from typing import Any, Final, TypeVar
 from unittest.mock import patch
 
 import boto3
-import fastavro
 from confluent_kafka import Consumer
 
 from bench.judge import KEYS
@@ -36,10 +34,11 @@ from bench.timed import IdleConsumer, Moment, Seen, StartingConsumer, TimedConsu
 from bench.workloads import TABLE, Workload
 from consumer import run as product
 from consumer.counters import Counters
+from consumer.datum import Reader
 from consumer.decoder import Addend, Decoder
 from consumer.kafka import consumer_config
 from consumer.limits import Limits
-from consumer.row import CounterRef, Row, check_limits, load_writer_schema, schema
+from consumer.row import CounterRef, load_writer_schema
 from consumer.settings import ProcessingGuarantee, Settings
 from consumer.tables import make_client
 from consumer.window import Window
@@ -199,16 +198,12 @@ def decode(plan: Plan) -> Seen:
 
 
 def decode_each(plan: Plan) -> Seen:
-    """Read each payload with fastavro and check its row."""
-    written = _writer_schema(plan) or schema()
+    """Read and check each payload by itself, as the product does where it remembers none."""
+    reader = Reader({TABLE: KEYS}, writer_schema=_writer_schema(plan))
 
     def one(payload: bytes) -> tuple[CounterRef, int]:
-        source = io.BytesIO(payload)
-        fields: Any = fastavro.schemaless_reader(source, written, None)
-        if source.tell() != len(payload):
-            raise ValueError("there are bytes after the row")
-        row = check_limits(Row(*map(fields.__getitem__, Row._fields)))
-        return CounterRef(row.table, row.key, row.range, row.counter or "count"), row.incr
+        names, incr, _ = reader.read(payload)
+        return reader.resolve(names, incr), incr
 
     return _decode(plan, lambda payloads: list(map(one, payloads)))
 

@@ -57,7 +57,10 @@ def _speed(results: Results) -> Iterator[Goal]:
         for row in ours(results, case, window_ms):
             yield _least(what, row["of_raw"], bound)
     for row in ours(results, "10k-zipf", 5000):
-        yield _most("CPU us an event, 5 s windows", row["cpu_us"], 1.5)
+        for raw in results["rows"]:
+            if (raw["case"], raw["kind"]) == ("10k-zipf", "raw"):
+                what = f"CPU us an event, 5 s windows (raw takes {raw['cpu_us']:.2f})"
+                yield _most(what, row["cpu_us"], 1.5)
         for other in ours(results, "10k-zipf", 5000, "exactly-once"):
             what = "events/s of exactly-once beside at-least-once, 5 s windows"
             yield _least(what, other["median"] / row["median"], 0.9)
@@ -84,7 +87,7 @@ def _peers(results: Results) -> Iterator[Goal]:
 def _decoding(results: Results) -> Iterator[Goal]:
     for row in results["decode"]:
         if row["payloads"] in {"an id in each", "another counter in each"}:
-            what = f"reading payloads, {row['payloads']}, beside decoding each"
+            what = f"reading payloads, {row['payloads']}, beside each by itself"
             yield _least(what, row["times"], 0.95)
 
 

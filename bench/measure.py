@@ -162,7 +162,7 @@ class Bench:
 
     def decode(self, kind: str, name: str, workload: Workload, number: int) -> Run:
         """Read payloads without Kafka."""
-        plan = Plan(max(_FEWEST, self.events // 8), workload=asdict(workload))
+        plan = Plan(max(_FEWEST, self.events // 4), workload=asdict(workload))
         plan = replace(plan, writer_schema=_writer_schema(workload))
         return self.alone(kind, name, "decode", plan, number)
 

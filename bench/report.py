@@ -28,7 +28,7 @@ _READ: Final = (
     "start s",
 )
 _WRITE: Final = ("written by", "counters/s", "CPU us/counter", "of UpdateItem")
-_DECODE: Final = ("payloads", "us/event", "each by fastavro", "times as fast")
+_DECODE: Final = ("payloads", "us/event", "each by itself", "times as fast")
 _FRESH: Final = (
     *("events/s", "window s", "guarantee", "p50 s", "p99 s", "max s"),
     *("events/write", "CPU us/event", "CPU of a core"),

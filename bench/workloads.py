@@ -238,7 +238,7 @@ CASES: Final = (
 """All that read topics, in the order of the table."""
 
 OTHERS: Final = {
-    "decode": "payloads in memory: ours against decoding each with fastavro",
+    "decode": "payloads in memory: ours against reading each without a memory of others",
     "write": "sums in memory: batches against one UpdateItem a counter",
     "freshness": "from produce to visible in the table, at several loads",
     "idle": "CPU time of a consumer with nothing to do",

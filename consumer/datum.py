@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -128,6 +129,7 @@ class Reader:
         return self.min_incr <= incr <= self.max_incr
 
 
+@lru_cache(maxsize=4096)
 def zigzag(number: int) -> bytes:
     """Return an int64 as Avro writes a long."""
     value = (number << 1) ^ (number >> 63)

@@ -35,7 +35,7 @@ _CUTS = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # frozen, it takes twice as long to make one
 class Addend:
     """Adds ``incr`` to a counter; one object for many events, equal to no other.
 
@@ -144,15 +144,34 @@ class Decoder(dict[bytes, Addend]):
         if len(self._named) > _SAMPLE_NAMES:
             self._named.clear()
             self._bytes = 0
-        sample, rest = payloads[:_SAMPLE], payloads[_SAMPLE:]
-        found = [self._by_avro(payload, by_names=True) for payload in sample]
-        found += [self._by_avro(payload) for payload in rest]
-        self._sampled += len(sample)
+        addends, times = self._each(payloads[:_SAMPLE], by_names=True)
+        self._sampled += len(addends)
+        more_addends, more_times = self._each(payloads[_SAMPLE:])
         if self._sampled >= _JUDGED:
             if self._again > (1 - _HOPELESS) * self._sampled:
                 self._plain = 0
             self._sampled = self._again = 0
-        return [addend for addend, _ in found], [number for _, number in found]
+        return addends + more_addends, times + more_times
+
+    def _each(
+        self, payloads: Sequence[bytes | None], *, by_names: bool = False
+    ) -> tuple[list[Addend], list[int]]:
+        """Read payloads, and remember none that is of our own schema, or each by its names."""
+        read, resolve = self._reader.read, self._reader.resolve
+        addends, times = [], []
+        for payload in payloads:
+            try:
+                names, incr, tail = read(payload)
+                if by_names or not tail:
+                    addend = self._by_names(payload, names, incr, tail)
+                else:
+                    addend = Addend(resolve(names, incr), 1)
+            except RowError as error:
+                self._errors.append(error)
+                addend, incr = _NOTHING, 0
+            addends.append(addend)
+            times.append(incr)
+        return addends, times
 
     def _in_parts(self, payloads: Sequence[Any]) -> tuple[list[Addend], list[int]]:
         """Look up prefix and varint of all payloads in C, as if all varints were of one length.
@@ -226,34 +245,29 @@ class Decoder(dict[bytes, Addend]):
             if addend is not None and number is not None:
                 return addend, number
         self._decoded += 1
-        return self._by_avro(payload, by_prefix=True)
-
-    def _by_avro(
-        self, payload: bytes | None, *, by_prefix: bool = False, by_names: bool = False
-    ) -> tuple[Addend, int]:
-        """Read a payload, and remember a row of our own schema by its prefix, its names or not.
-
-        A row of another schema is always remembered by its names.
-        """
         try:
             names, incr, tail = self._reader.read(payload)
-            by_names = by_names or not tail
-            known = self._named.get(names) if by_names else None
-            if known is not None and self._reader.in_bounds(incr):
-                self._again += bool(tail)
-                return known, incr
+            if not tail or payload is None:
+                return self._by_names(payload, names, incr, tail), incr
             addend = Addend(self._reader.resolve(names, incr), 1)
         except RowError as error:
             self._errors.append(error)
             return _NOTHING, 0
-        if by_names:
-            self._named[names] = addend
-            self._bytes += len(payload)  # type: ignore[arg-type]
-        elif by_prefix:
-            prefix = payload[: -len(tail)]  # type: ignore[index]
-            self._prefixes[prefix] = addend
-            self._bytes += len(prefix)
+        prefix = payload[: -len(tail)]
+        self._prefixes[prefix] = addend
+        self._bytes += len(prefix)
         return addend, incr
+
+    def _by_names(self, payload: bytes | None, names: Names, incr: int, tail: bytes) -> Addend:
+        """Return the addend of these names, remembered; of another schema there is no prefix."""
+        known = self._named.get(names)
+        if known is not None and self._reader.in_bounds(incr):
+            self._again += bool(tail)
+            return known
+        addend = Addend(self._reader.resolve(names, incr), 1)
+        self._named[names] = addend
+        self._bytes += len(payload or b"")
+        return addend
 
 
 def _places_of_none(addends: Sequence[object], times: Sequence[object]) -> list[int]:

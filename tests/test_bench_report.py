@@ -171,8 +171,8 @@ def test_the_tables_render() -> None:
         "batches            1,000,000            20.0           1/40",
         "boto3 UpdateItem       1,000           800.0              1",
         "",
-        "payloads       us/event  each by fastavro  times as fast",
-        "an id in each      1.00              3.00           3.00",
+        "payloads       us/event  each by itself  times as fast",
+        "an id in each      1.00            3.00           3.00",
         "",
         (
             "events/s  window s      guarantee  p50 s  p99 s  max s  events/write  CPU us/event"
@@ -202,7 +202,11 @@ def test_goals_are_reached_and_missed_by_their_own_numbers() -> None:
             "at least 500.0 times",
             False,
         ),
-        "reading payloads, an id in each, beside decoding each": ("3.00", "at least 0.95", True),
+        "reading payloads, an id in each, beside each by itself": (
+            "3.00",
+            "at least 0.95",
+            True,
+        ),
         "p99 s, 5,000 events/s, at-least-once": ("1.06", "at most 1.30", True),
         "p99 s, 5,000 events/s, exactly-once": ("1.06", "at most 1.30", True),
         "CPU of a core when idle": ("0.40%", "at most 1.00%", True),
@@ -222,6 +226,7 @@ def row(case: str, **changed: Any) -> dict[str, Any]:
 
 def test_goals_compare_the_rows_that_they_name() -> None:
     rows = [
+        row("10k-zipf", kind="raw", cpu_us=1.25),
         row("10k-zipf", of_raw=0.34),
         row("10k-zipf", window_ms=5000),
         row("10k-zipf", window_ms=5000, guarantee="exactly-once", median=89.0, of_raw=0.1),
@@ -239,7 +244,7 @@ def test_goals_compare_the_rows_that_they_name() -> None:
         ("events/s of raw, 5 s windows", "0.50", True),
         ("events/s of raw, 1 s windows", "0.34", False),
         ("events/s of raw, 5 s windows, increments 1-1000", "0.44", False),
-        ("CPU us an event, 5 s windows", "1.50", True),
+        ("CPU us an event, 5 s windows (raw takes 1.25)", "1.50", True),
         ("events/s of exactly-once beside at-least-once, 5 s windows", "0.89", False),
         ("peak MB, 1,000,000 distinct counters", "251", False),
         ("peak MB, backlog of 10", "250", True),
