@@ -122,8 +122,7 @@ def _round(
         yield from bench.case(case, PEERS, number)
     elif name == "decode":
         for label, workload in plan.DECODED.items():
-            for kind in ("decode", "decode-each"):
-                yield bench.decode(kind, label, workload, number)
+            yield from bench.decode(label, workload, number)
     else:
         yield bench.write("write", size.written, number)
         yield bench.write("update-item", size.update_items, number)

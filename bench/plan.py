@@ -145,7 +145,7 @@ def _seconds(case: Case, size: Size) -> float:
 
 def _other_seconds(name: str, size: Size) -> float:
     return {
-        "decode": size.rounds * len(DECODED) * 2 * (size.events / 4 / _DECODED + _PROCESS_S),
+        "decode": size.rounds * len(DECODED) * (size.events / _DECODED + _PROCESS_S),
         "write": size.rounds * (size.written / 30_000 + size.update_items / 1000 + 2 * _PROCESS_S),
         "freshness": len(size.loads) * (size.steady_s + 3),
         "idle": size.idle_s + 3,
