@@ -1,7 +1,8 @@
 """What an event and a written counter cost, in steps of the interpreter: the same on any machine.
 
 Steps are not time, but code that slips into the loop over events shows at once. Bounds are a
-fifth above what was measured; a change that needs more says why.
+fifth above what was measured on CPython 3.11, later versions take fewer; a change that needs more
+says why.
 """
 
 import sys
@@ -25,6 +26,8 @@ from consumer.produce import samples
 from consumer.row import CounterRef, KeySchema, encode
 from consumer.statements import Step, body, changes
 from consumer.tables import make_client
+from consumer.writer import Writer
+from tests.conftest import window_of
 
 KEYS = {"bench": KeySchema("pk")}
 EVENTS, BATCH, COUNTERS = 20_000, 2_000, 500
@@ -33,6 +36,22 @@ EVENTS, BATCH, COUNTERS = 20_000, 2_000, 500
 def steps(work: Callable[[], object]) -> int:
     """Return how many instructions of the interpreter some work takes."""
     count = 0
+    if sys.version_info >= (3, 12):  # whose traces leave out what is known by then
+
+        def step(_code: object, _offset: int) -> None:
+            nonlocal count
+            count += 1
+
+        monitoring, tool = sys.monitoring, 4
+        monitoring.use_tool_id(tool, "steps")
+        monitoring.register_callback(tool, monitoring.events.INSTRUCTION, step)
+        monitoring.set_events(tool, monitoring.events.INSTRUCTION)
+        try:
+            work()
+        finally:
+            monitoring.set_events(tool, monitoring.events.NO_EVENTS)
+            monitoring.free_tool_id(tool)
+        return count
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal count
@@ -62,7 +81,6 @@ def read(found: list[Any], decoder: Decoder, partition: Partition) -> None:
         take_in(found[start : start + BATCH], {0: partition}, decoder, lambda *_: None, 0.0)
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="each version has other instructions")
 @pytest.mark.parametrize(("max_incr", "most"), [(1, 0.7), (1000, 3.3)])
 def test_an_event_costs_few_steps(max_incr: int, most: float) -> None:
     found, decoder = messages(max_incr), Decoder(KEYS)
@@ -87,7 +105,6 @@ def test_an_event_in_a_window_takes_little_memory(max_incr: int, most: float) ->
     assert size / EVENTS < most
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="each version has other instructions")
 @pytest.mark.parametrize(("fence", "most"), [(None, 193), (Fence("fence_0123abcd_7", 1, 9), 202)])
 def test_a_counter_costs_few_steps_to_write(fence: Fence | None, most: float) -> None:
     sums = {CounterRef("bench", f"key-{i}", None, "count"): i for i in range(25)}
@@ -101,7 +118,21 @@ def test_a_counter_costs_few_steps_to_write(fence: Fence | None, most: float) ->
     assert each < most
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="each version has other instructions")
+def test_the_writer_takes_few_steps_for_a_counter() -> None:
+    writer = Writer(lambda *_: [], max_requests=1)
+    writer.close()  # its thread's part is done here
+    window = window_of({CounterRef("bench", f"key-{i}", None, "count"): i for i in range(1000)})
+
+    def write() -> None:
+        written = writer.submit(window, lambda _: None)
+        while (task := writer._pick()) is not None:
+            writer._answered(task, [APPLIED] * len(task.batch))
+        assert written.settled
+
+    write()
+    assert steps(write) / 1000 < 107
+
+
 def test_a_request_costs_few_steps_beside_its_statements(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = changes({CounterRef("bench", f"key-{i}", None, "count"): i for i in range(25)})["bench"]
     answered = b'{"Responses":[%s]}' % b",".join([b"{}"] * len(batch))
