@@ -18,7 +18,7 @@ from consumer import writer
 from consumer.statements import Step
 from tests.model import ALWAYS, STEPS, Model, schedule
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "70"))
 SEED = os.environ.get("MODEL_SEED")
 SCHEDULES = EXAMPLES * 3
 STEP_COUNT = 60

@@ -158,14 +158,17 @@ class Stack:
                             found[table, str(key), range_, name] += int(value["N"])  # type: ignore[index]
         return found
 
-    def wait_counted(self, log: Log, *tables: str, seconds: float = 30) -> None:
+    def wait_counted(self, log: Log, *tables: str, seconds: float = 60) -> None:
         """Wait until no counter is lower than the log says."""
         wait_until(lambda: self.counters(*tables) >= log, "all is counted", seconds)
 
     def wait_more(self, table: str) -> None:
-        """Wait until more is counted in this table than now."""
+        """Wait until more is counted in this table than now.
+
+        Each client waits up to 10 s before it connects again, after others that it waits for.
+        """
         before = self.counters(table).total()
-        wait_until(lambda: self.counters(table).total() > before, "more is counted")
+        wait_until(lambda: self.counters(table).total() > before, "more is counted", 60)
 
     def committed(self, topic: str, group: str | None = None) -> dict[int, int]:
         """Return the group's committed offsets by partition; none where nothing is committed."""

@@ -79,6 +79,7 @@ def test_the_mock_cluster_goes_down_and_comes_back(
     assert stack.committed(topic) == stack.ends(topic)
 
 
+@pytest.mark.timeout(300)
 def test_a_real_broker_restarts_under_load(
     request: pytest.FixtureRequest,
     kafka_private: KafkaServer,
