@@ -108,7 +108,7 @@ def raw(plan: Plan) -> Seen:
 def run(plan: Plan) -> Seen:
     """Do what ``dynatomic run`` does."""
     return _run(
-        lambda: product.run(_settings(plan), None, once=False, dry_run=False),
+        lambda: _product(plan),
         lambda config: TimedConsumer(config, plan.share, plan.events, _stop),
     ).seen()
 
@@ -116,7 +116,7 @@ def run(plan: Plan) -> Seen:
 def idle(plan: Plan) -> Seen:
     """Do what ``dynatomic run`` does while there is nothing to do."""
     consumer = _run(
-        lambda: product.run(_settings(plan), None, once=False, dry_run=False),
+        lambda: _product(plan),
         lambda config: IdleConsumer(config, plan.seconds, _stop),
     )
     return Seen(consumer.first, consumer.last)
@@ -137,6 +137,10 @@ def start(plan: Plan) -> dict[str, float]:
     argv = ["run", *(f"--{name}={value}" for name, value in flags.items())]
     made = _run(lambda: cli.main(argv), lambda config: StartingConsumer(config, _stop))
     return made.times
+
+
+def _product(plan: Plan) -> int:
+    return product.run(_settings(plan), None, once=False, dry_run=False)
 
 
 def _stop() -> None:

@@ -65,6 +65,11 @@ def unique(prefix: str) -> str:
     return f"{prefix}-{uuid.uuid4().hex[:12]}"
 
 
+def uncovered() -> dict[str, str]:
+    """Return this process's environment without what makes children measure coverage."""
+    return {n: v for n, v in os.environ.items() if not n.startswith("COVERAGE")}
+
+
 def window_of(sums: Mapping[CounterRef, int]) -> Window:
     """Make a window of one event a counter."""
     window = Window()

@@ -31,7 +31,7 @@ from consumer.command import app
 from consumer.produce import samples
 from consumer.settings import SETTINGS, Settings
 from consumer.signals import GRACE_S
-from tests.conftest import make_client
+from tests.conftest import make_client, uncovered
 from tests.test_embedded import wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -535,11 +535,10 @@ def test_process_1_ends_at_once_on_sigterm_while_it_waits_for_servers(command: l
         pytest.skip("this system lets nobody make a process 1")
     variables = {name: "x" for name in AWS_NEEDED if "URL" not in name}
     # A measuring child has a handler of coverage's, which ends in a signal to itself: dropped too.
-    inherited = {n: v for n, v in os.environ.items() if not n.startswith("COVERAGE")}
     with subprocess.Popen(
         [*NEW_PIDS, sys.executable, "-m", "consumer", *command, "-b", "127.0.0.1:1"],
         stderr=subprocess.DEVNULL,
-        env=inherited | variables,
+        env=uncovered() | variables,
         cwd=ROOT,
     ) as outer:
         try:

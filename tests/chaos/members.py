@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from consumer.errors import UnavailableError
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, uncovered
 from tests.servers import reaper
 
 _START_S = 30.0
@@ -56,7 +56,7 @@ class Nursery:
             cwd=REPOSITORY,
             # Other tests measure what is covered: a dozen consumers at once, each three times as
             # slow, are past their time-outs.
-            env={n: v for n, v in os.environ.items() if not n.startswith("COVERAGE")},
+            env=uncovered(),
             start_new_session=True,
         )
         reaper().add(self._process.pid)
