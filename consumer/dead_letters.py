@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException
 
 from consumer.errors import DynatomicError
+from consumer.renewed import Renewed
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,10 @@ HEADERS = (
 TOPIC_ID = "dynatomic.topic-id"
 """The last header, where the brokers give topics an id: tells a topic from one made again."""
 RETRY_S = 1.0
+PURGE_S = 1.0
+
+_NOBODY = KafkaError._MSG_TIMED_OUT  # noqa: SLF001 - no broker took it in delivery.timeout.ms
+_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001
 
 Stored = Callable[[], None]
 Wanted = Callable[[], bool]
@@ -90,20 +95,28 @@ class Producer(Protocol):
     def produce(self) -> Callable[..., None]:
         """Queue a message."""
 
+    @property
+    def purge(self) -> Callable[..., None]:
+        """Give up what is not sent."""
+
     def poll(self, timeout: float) -> int:
         """Serve delivery reports."""
+
+    def flush(self, timeout: float) -> int:
+        """Serve delivery reports until none is left; return how many are."""
 
 
 class DeadLetters:
     """Stores letters and says when each is known to be in the topic.
 
     One thread owns it, and calls `poll` often. ``held`` and ``held_bytes`` are what waits.
-    ``topic_id`` is that of the topic that the events come from.
+    ``topic_id`` is that of the topic that the events come from. A producer whose messages no
+    broker takes is made anew.
     """
 
     def __init__(
         self,
-        producer: Producer,
+        producer: Renewed[Producer],
         topic: str,
         group: str,
         clock: Callable[[], float] = time.monotonic,
@@ -116,6 +129,7 @@ class DeadLetters:
         self._clock = clock
         self._topic_id = topic_id
         self._again: deque[tuple[float, Letter, Stored, Wanted]] = deque()
+        self._unheard = False
         self.held = 0
         self.held_bytes = 0
         self.trouble: str | None = None
@@ -142,7 +156,10 @@ class DeadLetters:
             else:
                 self._release(item)
         try:
-            self._producer.poll(timeout_s)
+            if (producer := self._producer.current) is not None:
+                producer.poll(timeout_s)
+                if self._unheard:
+                    self._give_up(producer)
         except (
             KafkaException,
             SystemError,
@@ -150,6 +167,13 @@ class DeadLetters:
             raise DynatomicError(
                 f"the producer of topic {self._topic} failed for good ({error}); start it again"
             ) from None
+
+    def _give_up(self, producer: Producer) -> None:
+        """Let the producer go, once it has reported all of its messages."""
+        producer.purge()
+        if not producer.flush(PURGE_S):
+            self._producer.give_up()
+            self._unheard = False
 
     def _release(self, item: Letter) -> None:
         self.held -= 1
@@ -164,14 +188,16 @@ class DeadLetters:
 
         def delivered(error: KafkaError | None, _message: Any) -> None:
             if error is not None:
-                self._failed(item, on_stored, wanted, error.name())
+                self._unheard = self._unheard or error.code() == _NOBODY
+                known = self.trouble if error.code() in _PURGED else None
+                self._failed(item, on_stored, wanted, known or error.name())
                 return
             self._release(item)
             self.trouble = None
             on_stored()
 
         try:
-            self._producer.produce(
+            self._producer.get().produce(
                 self._topic,
                 key=item.key,
                 value=item.value,
@@ -182,6 +208,8 @@ class DeadLetters:
             self._failed(item, on_stored, wanted, "queue full")
         except KafkaException as error:
             self._failed(item, on_stored, wanted, error.args[0].name())
+        except DynatomicError as error:  # a new producer could not be made
+            self._failed(item, on_stored, wanted, str(error))
 
     def _failed(self, item: Letter, on_stored: Stored, wanted: Wanted, cause: str) -> None:
         if self.trouble is None:

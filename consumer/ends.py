@@ -10,29 +10,20 @@ from concurrent.futures import Future
 from threading import Thread
 from typing import Any
 
-from confluent_kafka import (
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import TopicPartition
 
 from consumer.health import Brokers
+from consumer.renewed import Renewed, answered, code_of
 
 ASK_S, TIMEOUT_S = 5.0, 5.0
-
-_ANSWERED = (
-    KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001 - a broker that describes no groups
-    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
-)
 
 AskEnds = Callable[[Collection[int]], "dict[int, Future[int]]"]
 
 
-def ends_asker(reader: Any, topic: str) -> AskEnds:
+def ends_asker(reader: Renewed[Any], topic: str) -> AskEnds:
     """Return what asks for the last stable offset of some partitions, on a thread of its own.
 
-    ``reader`` is a consumer that nobody else uses. No admin request is sent while the loop runs
+    ``reader`` has a consumer that nobody else uses. No admin request is sent while the loop runs
     that can meet a coordinator that is gone: in librdkafka 2.16.0 DescribeGroups then aborts the
     process (an assertion of rd_kafka_enq_once_del_source_return). Without partitions it asks for
     the topic alone, under the number -1, to hear whether a broker answers.
@@ -46,19 +37,28 @@ def ends_asker(reader: Any, topic: str) -> AskEnds:
     return ask
 
 
-def _answer(reader: Any, topic: str, answers: "dict[int, Future[int]]") -> None:
+def _answer(reader: Renewed[Any], topic: str, answers: "dict[int, Future[int]]") -> None:
     deadline = time.monotonic() + TIMEOUT_S
+    heard = True
     for number, answer in answers.items():
         left = max(0.01, deadline - time.monotonic())
         try:
-            if number < 0:
-                reader.list_topics(topic, timeout=left)
-                answer.set_result(-1)
-            else:
-                place = TopicPartition(topic, number)
-                answer.set_result(reader.get_watermark_offsets(place, timeout=left)[1])
+            answer.set_result(_end(reader.get(), topic, number, left))
+            heard = True
         except BaseException as error:  # noqa: BLE001 - `Ends` takes it in
-            answer.set_exception(error)
+            # Its traceback would hold this frame, which holds it, and the client for good.
+            answer.set_exception(error.with_traceback(None))
+            heard = answered(error)
+    if not heard:
+        reader.give_up()
+
+
+def _end(reader: Any, topic: str, number: int, timeout_s: float) -> int:
+    if number < 0:
+        reader.list_topics(topic, timeout=timeout_s)
+        return -1
+    end: int = reader.get_watermark_offsets(TopicPartition(topic, number), timeout=timeout_s)[1]
+    return end
 
 
 class Ends:
@@ -105,18 +105,11 @@ class Ends:
 
     def _heard(self, error: BaseException | None) -> bool:
         """Take note that a broker answered, or did not; return whether it said what was asked."""
-        code = _code(error)
-        # Codes below 0 are librdkafka's own: but for these, nobody has answered.
-        answered = code is not None and (code.code() >= 0 or code.code() in _ANSWERED)
-        if error is None or answered:
+        heard, code = answered(error), code_of(error)
+        if heard:
             self._brokers.heard, self._brokers.trouble = self._clock(), None
         else:
             self._brokers.trouble = code.name() if code is not None else type(error).__name__
         if not self._tells_spares:
-            self._brokers.joined = error is None or answered
+            self._brokers.joined = heard
         return error is None
-
-
-def _code(error: BaseException | None) -> KafkaError | None:
-    found = error.args[0] if isinstance(error, KafkaException) and error.args else None
-    return found if isinstance(found, KafkaError) else None

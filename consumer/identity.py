@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from consumer.errors import DynatomicError
+from consumer.renewed import Renewed, answered, code_of
 from consumer.topics import hex_id
 
 TIMEOUT_S = 10.0
@@ -23,19 +24,26 @@ Ask = Callable[[], "Future[str | None]"]
 """Asks the brokers for the topic's id now, without waiting for the answer."""
 
 
-def asker(admin: AdminClient, topic: str) -> Ask:
+def asker(admin: Renewed[AdminClient], topic: str) -> Ask:
     """Return what asks for a topic's id."""
 
     def ask() -> "Future[str | None]":
         answer: Future[str | None] = Future()
 
         def done(described: "Future[Any]") -> None:
+            if not answered(described.exception()):
+                admin.give_up()
             try:
                 answer.set_result(hex_id(described.result()))
             except BaseException as error:  # noqa: BLE001 - `look` takes it in
                 answer.set_exception(error)
 
-        found = admin.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)
+        try:
+            client = admin.get()
+        except DynatomicError as error:  # credentials that are not there for a moment, say
+            answer.set_exception(error.with_traceback(None))
+            return answer
+        found = client.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)
         found[topic].add_done_callback(done)
         return answer
 
@@ -94,8 +102,9 @@ class Identity:
             return
         self._asked = None
         error = asked.exception()
-        if isinstance(error, KafkaException):
-            self.trouble = str(error.args[0].name())
+        if isinstance(error, KafkaException | DynatomicError):
+            code = code_of(error)
+            self.trouble = code.name() if code is not None else str(error)
             self._not_before = self._clock() + RETRY_S
             return
         if error is not None:

@@ -37,6 +37,7 @@ from consumer.logs import LastTrouble
 from consumer.meter import Meter
 from consumer.offsets import Offsets, is_foreign
 from consumer.refused import ReadAgain, read_again
+from consumer.renewed import Renewed
 from consumer.row import KeySchema, load_writer_schema
 from consumer.server import serving
 from consumer.settings import Settings
@@ -98,8 +99,7 @@ def _assembled(
     counters = _open_tables(settings, endpoint_url, probe=not dry_run)
     wait_for_kafka(settings, START_S)
     check_not_compacted(settings)
-    admin = new_admin(admin_config(settings))
-    identity = _identity(settings, admin)
+    identity = _identity(settings, Renewed(lambda: new_admin(admin_config(settings))))
     decoder = Decoder.of(settings, counters.keys, schema)
     meter = Meter(counters.execute)
     letters = NoLetters() if dry_run else _dead_letters(settings, identity.topic_id)
@@ -128,7 +128,7 @@ def _assembled(
     )
     ends = Ends(
         worker.watch.brokers,
-        ends_asker(new_consumer(dict(config)), settings.topic),
+        ends_asker(Renewed(lambda: new_consumer(dict(config))), settings.topic),
         tells_spares=settings.group_protocol == "classic",
     )
     return Parts(settings, worker, decoder, letters, offsets, ends, counters, meter), writer
@@ -248,14 +248,14 @@ def _counts(worker: Worker) -> dict[str, int]:
     )
 
 
-def _identity(settings: Settings, admin: AdminClient) -> Identity:
-    found = identity_of(admin, settings)
-    check_guarantee(admin, settings)
+def _identity(settings: Settings, admin: Renewed[AdminClient]) -> Identity:
+    found = identity_of(admin.get(), settings)
+    check_guarantee(admin.get(), settings)
     return Identity(settings.topic, found, asker(admin, settings.topic))
 
 
 def _dead_letters(settings: Settings, topic_id: str | None) -> DeadLetters:
-    producer = new_producer(producer_config(settings))
+    producer = Renewed(lambda: new_producer(producer_config(settings)))
     return DeadLetters(producer, settings.dead_letters, settings.group_id, topic_id=topic_id)
 
 

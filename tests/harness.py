@@ -27,6 +27,7 @@ from consumer.kafka import consumer_config
 from consumer.meter import Meter
 from consumer.offsets import Offsets
 from consumer.refused import read_again
+from consumer.renewed import Renewed
 from consumer.row import Row, encode
 from consumer.settings import Settings
 from consumer.statements import Step
@@ -307,7 +308,7 @@ class World:
         )
         sender = Sender(self.broker, {})
         sender.world = self
-        letters = DeadLetters(sender, told.dead_letters, GROUP, self.clock)
+        letters = DeadLetters(Renewed(lambda: sender), told.dead_letters, GROUP, self.clock)
         topic_id = self.broker.topic_ids[TOPIC]
         offsets = Offsets(
             TOPIC, GROUP, topic_id=topic_id, reset=reset, commits=commits, clock=self.clock

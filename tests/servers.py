@@ -243,11 +243,15 @@ class KafkaServer:
     """One Kafka broker, KRaft, that keeps its port and its data over `stop` and `start`.
 
     ``listeners`` are further ones beside the plain one: a name, and the settings of each without
-    their prefix ``listener.name.NAME.``. ``ports`` says where they are.
+    their prefix ``listener.name.NAME.``. ``ports`` says where they are. ``advertised`` is the port
+    that clients of the plain one are sent to, where it is another.
     """
 
     def __init__(
-        self, heap: str = "512m", listeners: Mapping[str, Mapping[str, str]] | None = None
+        self,
+        heap: str = "512m",
+        listeners: Mapping[str, Mapping[str, str]] | None = None,
+        advertised: int | None = None,
     ) -> None:
         """Start it. Raises `MissingError` without Java or jars, else `UnavailableError`."""
         self._java = [java(), f"-Xmx{heap}", "-cp", f"{jars('kafka')}/*"]
@@ -258,6 +262,8 @@ class KafkaServer:
         self._config = self._process.folder / "server.properties"
         more = _further_listeners(self.ports, listeners or {})
         settings = _kafka_settings(self._process.folder, port, controller)
+        if advertised is not None:
+            settings["advertised.listeners"] = f"PLAINTEXT://127.0.0.1:{advertised}"
         for name, value in more.items():
             settings[name] = f"{settings[name]},{value}" if name in settings else value
         # Line ends within a value, as in a certificate, are escaped.

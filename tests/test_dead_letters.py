@@ -11,6 +11,7 @@ from consumer.dead_letters import HEADERS, RETRY_S, DeadLetters, Letter, letter
 from consumer.errors import DynatomicError, UnavailableError
 from consumer.fakes import FakeBroker, FakeConsumer
 from consumer.refused import read_again
+from consumer.renewed import Renewed
 from consumer.row import Row, encode
 from tests.harness import GROUP, LETTERS, TOPIC, Clock, World, headers_of, world
 
@@ -368,6 +369,12 @@ class Refusing:
             message["on_delivery"](None, None)
         return len(self.taken)
 
+    def purge(self) -> None:
+        pass
+
+    def flush(self, _timeout: float) -> int:
+        return 0
+
 
 @pytest.mark.parametrize(
     ("error", "trouble"),
@@ -381,7 +388,7 @@ def test_a_letter_that_the_producer_does_not_take_is_sent_again(
 ) -> None:
     clock, stored = Clock(), list[str]()
     producer = Refusing(error)
-    letters = DeadLetters(producer, LETTERS, GROUP, clock)
+    letters = DeadLetters(Renewed(lambda: producer), LETTERS, GROUP, clock)
     letters.store(LETTER, lambda: stored.append("yes"))
     assert (letters.held, letters.held_bytes, letters.trouble) == (1, 8, trouble)
     letters.poll()
@@ -393,6 +400,74 @@ def test_a_letter_that_the_producer_does_not_take_is_sent_again(
     (message,) = producer.taken
     assert message["headers"][0] == ("mine", b"1")
     assert [name for name, _ in message["headers"][1:]] == list(HEADERS)
+
+
+class Lost(Refusing):
+    """A producer without brokers: its first message times out, the others only once purged."""
+
+    def __init__(self, slow: int = 0) -> None:
+        super().__init__()
+        self.slow = slow
+        self.purged = False
+
+    def poll(self, _timeout: float) -> int:
+        if self.taken:
+            self._fail(self.taken.pop(0), KafkaError._MSG_TIMED_OUT)
+        return 0
+
+    def purge(self) -> None:
+        self.purged = True
+
+    def flush(self, _timeout: float) -> int:
+        assert self.purged
+        self.slow -= 1
+        while self.slow < 0 and self.taken:
+            self._fail(self.taken.pop(0), KafkaError._PURGE_QUEUE)
+        return len(self.taken)
+
+    def _fail(self, message: dict[str, Any], code: int) -> None:
+        message["on_delivery"](KafkaError(code), None)
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+def test_a_producer_whose_letters_no_broker_takes_is_made_anew(slow: int) -> None:
+    clock, stored, made = Clock(), list[int](), list[Refusing]()
+
+    def make() -> Refusing:
+        made.append(Refusing() if made else Lost(slow))
+        return made[-1]
+
+    letters = DeadLetters(Renewed(make), LETTERS, GROUP, clock)
+    for number in range(3):
+        letters.store(LETTER, lambda number=number: stored.append(number))  # type: ignore[misc]
+    letters.poll()
+    letters.poll()
+    assert (letters.held, letters.trouble, stored) == (3, "_MSG_TIMED_OUT", [])
+    clock.advance(RETRY_S)
+    letters.poll()
+    assert (letters.held, letters.trouble) == (0, None)
+    assert sorted(stored) == [0, 1, 2], "each is stored once"
+    assert [len(producer.taken) for producer in made] == [0, 3]
+
+
+def test_a_letter_waits_for_a_producer_that_cannot_be_made_yet() -> None:
+    clock, stored = Clock(), list[str]()
+    outcomes: list[Any] = [Lost(), UnavailableError("no credentials"), Refusing()]
+
+    def make() -> Any:
+        made = outcomes.pop(0)
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    letters = DeadLetters(Renewed(make), LETTERS, GROUP, clock)
+    letters.store(LETTER, lambda: stored.append("yes"))
+    letters.poll()
+    for trouble in ("no credentials", None):
+        clock.advance(RETRY_S)
+        letters.poll()
+        assert letters.trouble == trouble
+    assert stored == ["yes"]
 
 
 @pytest.mark.parametrize(
@@ -424,7 +499,7 @@ def test_a_producer_that_has_failed_for_good_ends_the_loop() -> None:
         w.put(b"bad")
         w.turn(2)
         w.asked.clear()
-        member.letters._producer = Broken()
+        member.letters._producer = Renewed(Broken)
         with pytest.raises(DynatomicError, match=f"producer of topic {LETTERS} failed for good"):
             w.turn()
         assert w.asked == []

@@ -36,6 +36,7 @@ from consumer.dlq_show import Options as ShowOptions
 from consumer.dlq_show import Shown
 from consumer.errors import ConfigError, DeliveryError, DynatomicError, UnavailableError
 from consumer.fakes import FakeBroker
+from consumer.renewed import Renewed
 from consumer.row import KeySchema, Reason, Row, encode, load_writer_schema
 from consumer.settings import Settings
 from tests.conftest import REPOSITORY
@@ -157,7 +158,7 @@ class Lab:
             "detail": "EOFError",
         }
         item = Letter(**(fields | more))
-        letters = DeadLetters(self.broker.producer(), LETTERS, group, topic_id=topic_id)
+        letters = DeadLetters(Renewed(self.broker.producer), LETTERS, group, topic_id=topic_id)
         letters.store(item, lambda: None)
         letters.poll()
         assert letters.held == 0

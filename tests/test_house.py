@@ -20,7 +20,7 @@ ORDER = """
     statements answers tables items signature connections transport counters probe meter write
     writer
     partition limits health
-    msk kafka topics identity ends offsets dead_letters dead_letter_ratio intake refused
+    msk kafka topics renewed identity ends offsets dead_letters dead_letter_ratio intake refused
     settlement
     worker status metrics server dry_run init describe_group run
     baseline group sample dlq recount verdict comparison verify

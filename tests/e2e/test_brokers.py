@@ -2,15 +2,17 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from confluent_kafka import KafkaError
 
 from consumer.embedded import Embedded
 from consumer.mock_broker import MockBroker
-from tests.conftest import MakeTable, Spawn, make_client
+from tests.conftest import MakeTable, Spawn, make_client, unless_missing
 from tests.e2e.conftest import real_stack
 from tests.e2e.stack import Event, Load, Stack, lower
+from tests.fenced import FencedProxy
 from tests.servers import KafkaServer
 from tests.test_embedded import wait_until
 
@@ -101,3 +103,39 @@ def test_a_real_broker_restarts_under_load(
     stack.drain(topic, [name])
     assert not lower(load.log, stack.counters(name))
     assert stack.committed(topic) == stack.ends(topic)
+
+
+@pytest.fixture(scope="module")
+def fenced() -> Iterator[tuple[FencedProxy, KafkaServer]]:
+    """Return a real Kafka behind a proxy that can make it name no broker."""
+    with (
+        FencedProxy() as proxy,
+        unless_missing("real Kafka", partial(KafkaServer, advertised=proxy.port)) as kafka,
+    ):
+        proxy.forward(kafka.bootstrap_servers)
+        yield proxy, kafka
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_counting_goes_on_after_a_broker_that_named_no_broker(
+    request: pytest.FixtureRequest,
+    fenced: tuple[FencedProxy, KafkaServer],
+    spawn: Spawn,
+    make_table: MakeTable,
+    protocol: str,
+) -> None:
+    proxy, _ = fenced
+    stack = real_stack(request, proxy, spawn)
+    topic, name = stack.topic(PARTITIONS), make_table(stack.client)
+    child = stack.run(topic, [name], "--group-protocol", protocol)
+    with Load(stack, topic, name, PARTITIONS) as load:
+        stack.wait_more(name)
+        proxy.fenced, told = True, proxy.told
+        wait_until(lambda: proxy.told > told, "a client was told of no broker")
+        proxy.fenced = False
+        stack.wait_more(name)
+    stack.wait_counted(load.log, name)
+    child.signal(15)
+    assert child.wait() == 0, child.logs()
+    assert stack.counters(name) == load.log

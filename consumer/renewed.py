@@ -1,0 +1,56 @@
+"""A Kafka client that is made anew once it may have lost its brokers.
+
+A broker that has just started names no broker, not even itself, until the controller unfences it.
+librdkafka (2.10 to 2.16, its issue 5301) then forgets every broker that it knew, those of
+``bootstrap.servers`` too, and never connects again. A new client begins there.
+"""
+
+from collections.abc import Callable
+from threading import Thread
+from typing import Generic, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+
+Client_co = TypeVar("Client_co", covariant=True)
+
+_ANSWERED = (
+    KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001 - a broker that lacks what was asked for
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+)
+
+
+def code_of(error: BaseException | None) -> KafkaError | None:
+    """Return what Kafka or its client said, None for any other error."""
+    found = error.args[0] if isinstance(error, KafkaException) and error.args else None
+    return found if isinstance(found, KafkaError) else None
+
+
+def answered(error: BaseException | None) -> bool:
+    """Return whether a broker said so: codes below 0 are librdkafka's own, but for a few."""
+    code = code_of(error)
+    return error is None or (code is not None and (code.code() >= 0 or code.code() in _ANSWERED))
+
+
+class Renewed(Generic[Client_co]):
+    """Keeps one client at a time; one thread at a time may use it.
+
+    ``make`` returns a client. One that is given up ends with the last reference to it, on a thread
+    of its own, for librdkafka may wait there for what it has on its way.
+    """
+
+    def __init__(self, make: Callable[[], Client_co]) -> None:
+        self._make = make
+        self.current: Client_co | None = make()
+
+    def get(self) -> Client_co:
+        """Return the client, a new one after `give_up`. Raises what ``make`` raises."""
+        if self.current is None:
+            self.current = self._make()
+        return self.current
+
+    def give_up(self) -> None:
+        """Let the client go; ``current`` is None until the next `get`."""
+        old, self.current = [self.current], None
+        if old[0] is not None:
+            Thread(target=old.clear, name="give-up", daemon=True).start()
