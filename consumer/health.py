@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 STUCK_S = 30.0
 """How often it is logged what is stuck, and after how many seconds first."""
 
+GIVE_UP_S = 300.0
+"""After how many seconds of what a restart mends the process ends, where no probe has ended it."""
 
 MOST_SAID = 10
 SPARE = "the group has more members than the topic has partitions"
@@ -185,12 +187,13 @@ class Watch:
     """The progress clocks: of the loop, of the group, and of each partition.
 
     The loop calls `look` at every turn; any thread may call `stuck`. What is stuck is logged too,
-    twice a minute.
+    twice a minute. ``hopeless`` is what only another process can mend.
     """
 
     def __init__(self) -> None:
         self.brokers = Brokers()
         self.beat: float | None = None
+        self.hopeless: Stuck | None = None
         self._partitions: Collection[Partition] = ()
         self._troubles = Troubles()
         self._alone = 0.0
@@ -268,6 +271,8 @@ class Watch:
             log.info("no partition assigned", extra={"fields": {"cause": SPARE}})
         self._spare = spare
         found = self.stuck(now)
+        gone = (each for each in found if each.cause.restart and each.seconds >= GIVE_UP_S)
+        self.hopeless = next(gone, None)
         for each in found[:MOST_SAID]:
             self._said = now
             stuck = {

@@ -160,11 +160,18 @@ def _loop(  # noqa: PLR0913 - what the flags say
         worker.tick()
         if status is not None:
             status.ticked()
-        if drain is not None and drain.done():
+        if worker.watch.hopeless or (drain is not None and drain.done()):
             break
     if status is not None:
         status.stopping = True
-    if worker.shut_down():
+    stuck = worker.watch.hopeless
+    finished = worker.shut_down()
+    if stuck is not None:
+        raise DynatomicError(
+            f"no progress for {stuck.seconds:.0f} s ({stuck.cause.word}: {stuck.detail}), which a "
+            "new process may mend; start it again"
+        )
+    if finished:
         return 0
     log.error(
         "windows not finished within the bound; their events will be read again",

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from consumer.dead_letters import HEADERS
 from consumer.errors import ConfigError, DynatomicError
 from consumer.fakes import Request, client_error
-from consumer.health import STUCK_S
+from consumer.health import STUCK_S, Cause, Stuck
 from consumer.row import Row, encode
 from consumer.run import _loop
 from consumer.signals import Signals
@@ -402,6 +402,23 @@ def _stopped(member: Member) -> int:
     with Signals(1.0) as signals:
         signals.stop.set()
         return _loop(member.worker, member.worker.settings, signals, once=False, dry_run=False)
+
+
+def test_promise_10_the_process_ends_where_a_new_one_may_go_on() -> None:
+    """It finishes first what it has, so that nothing is counted twice."""
+    with world() as w:
+        member = w.worker(window_ms=60_000)
+        w.emit("a", "b")
+        w.turn(4)
+        member.worker.watch.hopeless = Stuck(Cause.FETCH_STOPPED, "none came", 301.0, 0)
+        with (
+            Signals(1.0) as signals,
+            pytest.raises(DynatomicError, match="no progress for 301 s"),
+        ):
+            _loop(member.worker, member.worker.settings, signals, once=False, dry_run=False)
+        assert w.counts() == {"a": 1, "b": 1}
+        assert w.committed() == 2
+        assert member.consumer.closed
 
 
 def test_promise_8_the_bound_is_kept_and_the_exit_code_tells() -> None:
