@@ -57,7 +57,7 @@ def _started(options: plan.Options) -> Iterator[Bench]:
         servers = options.bootstrap_servers
         if servers is None:
             _say("starting Kafka")
-            kafka = KeptKafka(options.keep) if options.keep else KafkaServer()
+            kafka = KeptKafka(options.keep) if options.keep else KafkaServer(jvm=())
             servers = stack.enter_context(kafka).bootstrap_servers
         topics = Topics(servers, _say, own=options.bootstrap_servers is None)
         if options.bootstrap_servers is not None:

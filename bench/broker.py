@@ -16,7 +16,7 @@ class KeptKafka(KafkaServer):
         self._data = folder.absolute() / "kafka"
         self._data.parent.mkdir(parents=True, exist_ok=True)
         (self._data.parent / ".gitignore").write_text("*\n")
-        super().__init__()
+        super().__init__(jvm=())
 
     def close(self) -> None:
         """Stop it in order, so that the next start has nothing to repair."""

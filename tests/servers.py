@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -33,6 +33,8 @@ CACHE: Final = Path(__file__).parents[1] / ".servers"
 BOOTSTRAP_VARIABLE: Final = "DYNATOMIC_TEST_BOOTSTRAP_SERVERS"
 ENDPOINT_VARIABLE: Final = "DYNATOMIC_TEST_ENDPOINT_URL"
 JAVA_VERSION: Final = 17
+SHORT_LIVED: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""JVM options of servers that live for minutes: they start with half of the CPU, 3.2 s of 6.6."""
 
 _START_SECONDS: Final = 90.0
 _STOP_SECONDS: Final = 30.0
@@ -252,9 +254,10 @@ class KafkaServer:
         heap: str = "512m",
         listeners: Mapping[str, Mapping[str, str]] | None = None,
         advertised: int | None = None,
+        jvm: Sequence[str] = SHORT_LIVED,
     ) -> None:
         """Start it. Raises `MissingError` without Java or jars, else `UnavailableError`."""
-        self._java = [java(), f"-Xmx{heap}", "-cp", f"{jars('kafka')}/*"]
+        self._java = [java(), f"-Xmx{heap}", *jvm, "-cp", f"{jars('kafka')}/*"]
         self._process = Process("kafka")
         port, controller = free_port(), free_port()
         self.bootstrap_servers = f"127.0.0.1:{port}"
@@ -284,7 +287,7 @@ class KafkaServer:
     def start(self) -> None:
         """Start it again after `stop`, and wait until it answers."""
         options = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
-        command = [*self._java[:2], *options, *self._java[2:], "kafka.Kafka", str(self._config)]
+        command = [*self._java[:1], *options, *self._java[1:], "kafka.Kafka", str(self._config)]
         self._process.launch(command, self._is_ready)
 
     def stop(self, *, kill: bool = False) -> None:
@@ -347,7 +350,8 @@ class DynamoDBLocal:
         folder = jars("dynamodb")
         port = free_port()
         self.endpoint_url = f"http://127.0.0.1:{port}"
-        command = [java(), f"-Xmx{heap}", f"-Djava.library.path={folder}", "-cp", f"{folder}/*"]
+        command = [java(), f"-Xmx{heap}", *SHORT_LIVED]
+        command += [f"-Djava.library.path={folder}", "-cp", f"{folder}/*"]
         main = "com.amazonaws.services.dynamodbv2.local.main.ServerRunner"
         self._process = Process("dynamodb-local")
         command.insert(1, f"-Djava.io.tmpdir={self._process.folder}")
