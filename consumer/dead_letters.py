@@ -156,10 +156,9 @@ class DeadLetters:
             else:
                 self._release(item)
         try:
-            if (producer := self._producer.current) is not None:
-                producer.poll(timeout_s)
-                if self._unheard:
-                    self._give_up(producer)
+            if self._reported(timeout_s):
+                self._producer.give_up()
+                self._unheard = False
         except (
             KafkaException,
             SystemError,
@@ -168,12 +167,15 @@ class DeadLetters:
                 f"the producer of topic {self._topic} failed for good ({error}); start it again"
             ) from None
 
-    def _give_up(self, producer: Producer) -> None:
-        """Let the producer go, once it has reported all of its messages."""
-        producer.purge()
-        if not producer.flush(PURGE_S):
-            self._producer.give_up()
-            self._unheard = False
+    def _reported(self, timeout_s: float) -> bool:
+        """Serve deliveries; tell whether the producer is to go, and has reported all messages."""
+        producer = self._producer.current
+        if producer is None:
+            return False
+        producer.poll(timeout_s)
+        if self._unheard:
+            producer.purge()
+        return self._unheard and not producer.flush(PURGE_S)
 
     def _release(self, item: Letter) -> None:
         self.held -= 1

@@ -10,12 +10,15 @@ from concurrent.futures import Future
 from threading import Thread
 from typing import Any
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from consumer.health import Brokers
 from consumer.renewed import Renewed, answered, code_of
 
 ASK_S, TIMEOUT_S = 5.0, 5.0
+
+# librdkafka may say so of what it knows from before, though every broker is gone.
+_FROM_CACHE = (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)  # noqa: SLF001
 
 AskEnds = Callable[[Collection[int]], "dict[int, Future[int]]"]
 
@@ -39,25 +42,35 @@ def ends_asker(reader: Renewed[Any], topic: str) -> AskEnds:
 
 def _answer(reader: Renewed[Any], topic: str, answers: "dict[int, Future[int]]") -> None:
     deadline = time.monotonic() + TIMEOUT_S
-    heard = True
-    for number, answer in answers.items():
+    found: dict[int, int | BaseException] = {}
+    for number in answers:
         left = max(0.01, deadline - time.monotonic())
         try:
-            answer.set_result(_end(reader.get(), topic, number, left))
-            heard = True
+            found[number] = _end(reader.get(), topic, number, left)
         except BaseException as error:  # noqa: BLE001 - `Ends` takes it in
             # Its traceback would hold this frame, which holds it, and the client for good.
-            answer.set_exception(error.with_traceback(None))
-            heard = answered(error)
-    if not heard:
+            found[number] = error.with_traceback(None)
+    if not any(isinstance(each, int) or answered(each) for each in found.values()):
         reader.give_up()
+    for number, answer in answers.items():
+        each = found[number]
+        if isinstance(each, int):
+            answer.set_result(each)
+        else:
+            answer.set_exception(each)
 
 
 def _end(reader: Any, topic: str, number: int, timeout_s: float) -> int:
     if number < 0:
         reader.list_topics(topic, timeout=timeout_s)
         return -1
-    end: int = reader.get_watermark_offsets(TopicPartition(topic, number), timeout=timeout_s)[1]
+    place = TopicPartition(topic, number)
+    try:
+        end: int = reader.get_watermark_offsets(place, timeout=timeout_s)[1]
+    except KafkaException as error:
+        if error.args[0].code() in _FROM_CACHE:
+            reader.list_topics(topic, timeout=timeout_s)  # raises if no broker answers
+        raise
     return end
 
 

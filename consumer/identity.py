@@ -31,9 +31,9 @@ def asker(admin: Renewed[AdminClient], topic: str) -> Ask:
         answer: Future[str | None] = Future()
 
         def done(described: "Future[Any]") -> None:
-            if not answered(described.exception()):
-                admin.give_up()
             try:
+                if not answered(described.exception()):
+                    admin.give_up()
                 answer.set_result(hex_id(described.result()))
             except BaseException as error:  # noqa: BLE001 - `look` takes it in
                 answer.set_exception(error)

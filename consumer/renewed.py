@@ -5,13 +5,18 @@ librdkafka (2.10 to 2.16, its issue 5301) then forgets every broker that it knew
 ``bootstrap.servers`` too, and never connects again. A new client begins there.
 """
 
+import time
 from collections.abc import Callable
 from threading import Thread
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
+from consumer.errors import DynatomicError
+
 Client_co = TypeVar("Client_co", covariant=True)
+
+RETRY_S = 1.0
 
 _ANSWERED = (
     KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001 - a broker that lacks what was asked for
@@ -32,6 +37,15 @@ def answered(error: BaseException | None) -> bool:
     return error is None or (code is not None and (code.code() >= 0 or code.code() in _ANSWERED))
 
 
+def has_brokers(client: Any, topic: str, timeout_s: float = 5.0) -> bool:
+    """Return whether any broker answers this client about a topic, within some seconds."""
+    try:
+        client.list_topics(topic, timeout=timeout_s)
+    except KafkaException as error:
+        return answered(error)
+    return True
+
+
 class Renewed(Generic[Client_co]):
     """Keeps one client at a time; one thread at a time may use it.
 
@@ -39,14 +53,28 @@ class Renewed(Generic[Client_co]):
     of its own, for librdkafka may wait there for what it has on its way.
     """
 
-    def __init__(self, make: Callable[[], Client_co]) -> None:
+    def __init__(
+        self, make: Callable[[], Client_co], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._make = make
+        self._clock = clock
+        self._failed: DynatomicError | None = None
+        self._not_before = 0.0
         self.current: Client_co | None = make()
 
     def get(self) -> Client_co:
-        """Return the client, a new one after `give_up`. Raises what ``make`` raises."""
+        """Return the client, a new one after `give_up`.
+
+        Raises what ``make`` raises; a DynatomicError again for `RETRY_S` seconds without trying.
+        """
         if self.current is None:
-            self.current = self._make()
+            if self._failed is not None and self._clock() < self._not_before:
+                raise self._failed.with_traceback(None)
+            try:
+                self.current, self._failed = self._make(), None
+            except DynatomicError as error:
+                self._failed, self._not_before = error, self._clock() + RETRY_S
+                raise
         return self.current
 
     def give_up(self) -> None:

@@ -1,6 +1,7 @@
 """Bad rows and refused rows on their way to the dead-letter topic."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from consumer.refused import read_again
 from consumer.renewed import Renewed
 from consumer.row import Row, encode
 from tests.harness import GROUP, LETTERS, TOPIC, Clock, World, headers_of, world
+from tests.test_embedded import wait_until
 
 TRACE = [("trace", b"\x00\xff"), ("trace", b"again"), ("none", None)]
 
@@ -460,7 +462,7 @@ def test_a_letter_waits_for_a_producer_that_cannot_be_made_yet() -> None:
             raise made
         return made
 
-    letters = DeadLetters(Renewed(make), LETTERS, GROUP, clock)
+    letters = DeadLetters(Renewed(make, clock), LETTERS, GROUP, clock)
     letters.store(LETTER, lambda: stored.append("yes"))
     letters.poll()
     for trouble in ("no credentials", None):
@@ -468,6 +470,39 @@ def test_a_letter_waits_for_a_producer_that_cannot_be_made_yet() -> None:
         letters.poll()
         assert letters.trouble == trouble
     assert stored == ["yes"]
+
+
+def test_a_producer_that_cannot_be_made_is_tried_once_for_all_letters() -> None:
+    clock, tries = Clock(), list[int]()
+
+    def make() -> Any:
+        tries.append(1)
+        if len(tries) == 1:
+            return Lost()
+        raise UnavailableError("no credentials")
+
+    letters = DeadLetters(Renewed(make, clock), LETTERS, GROUP, clock)
+    for _ in range(100):
+        letters.store(LETTER, lambda: None)
+    letters.poll()
+    for count in (2, 3):
+        clock.advance(RETRY_S)
+        letters.poll()
+        letters.poll()
+        assert (len(tries), letters.held, letters.trouble) == (count, 100, "no credentials")
+
+
+def test_a_producer_that_is_given_up_does_not_end_on_the_thread_of_the_loop() -> None:
+    threads: list[str] = []
+
+    class Ending(Lost):
+        def __del__(self) -> None:
+            threads.append(threading.current_thread().name)
+
+    letters = DeadLetters(Renewed(Ending), LETTERS, GROUP, Clock())
+    letters.store(LETTER, lambda: None)
+    letters.poll()
+    wait_until(lambda: threads == ["give-up"], "it ended elsewhere")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.test_embedded import wait_until
 NOBODY = KafkaException(KafkaError(KafkaError._TIMED_OUT))
 REFUSED = KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
 LACKS = KafkaException(KafkaError(KafkaError._UNSUPPORTED_FEATURE))
+NO_LEADER = KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
 ENDED = [(NOBODY, True), (OSError("odd"), True), (REFUSED, False), (LACKS, False), (None, False)]
 
 
@@ -27,8 +28,10 @@ class Client:
 
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
+        self.asked = 0
 
     def list_topics(self, _topic: str, **_: float) -> None:
+        self.asked += 1
         if (answer := self.answers.pop(0)) is not None:
             raise cast("Exception", answer)
 
@@ -87,7 +90,7 @@ def with_id(low: int) -> Any:
 
 
 def identity_of(make: Callable[[], Any], clock: Clock) -> Identity:
-    return Identity(TOPIC, f"{7:032x}", asker(Renewed(make), TOPIC), clock)
+    return Identity(TOPIC, f"{7:032x}", asker(Renewed(make, clock), TOPIC), clock)
 
 
 def test_the_id_is_asked_by_another_client_after_one_without_brokers() -> None:
@@ -107,9 +110,9 @@ def test_the_id_waits_for_a_client_that_cannot_be_made_yet() -> None:
     make = Maker(Client(NOBODY), ConfigError("no credentials"), Client(with_id(7)))
     identity = identity_of(make, clock)
     ticket = identity.ticket()
-    for trouble in ("_TIMED_OUT", "no credentials", None):
+    for trouble, made in (("_TIMED_OUT", 1), *[("no credentials", 2)] * 2, (None, 3)):
         identity.look(lambda _: None)
-        assert identity.trouble == trouble
+        assert (identity.trouble, make.made) == (trouble, made)
         clock.advance(RETRY_S)
     assert identity.confirmed(ticket)
 
@@ -149,3 +152,25 @@ def test_the_ends_are_asked_by_another_client_after_one_without_brokers(
         answers = ask(numbers)
         assert {n: a.result(5) for n, a in answers.items()} == dict.fromkeys(numbers, 7) or {-1: -1}
     assert make.made == 1 + renewed
+
+
+@pytest.mark.parametrize(
+    ("answers", "heard"),
+    [
+        ([NO_LEADER, None, NO_LEADER, None], True),
+        ([NO_LEADER, NOBODY, NO_LEADER, NOBODY], False),
+        ([NOBODY, None], True),
+        ([None, NOBODY], True),
+        ([NOBODY, NOBODY], False),
+    ],
+)
+def test_the_client_of_the_ends_stays_while_any_answer_comes_from_a_broker(
+    answers: list[Exception | None], *, heard: bool
+) -> None:
+    """What librdkafka says of a partition it may know from before, so the brokers are asked."""
+    client = Client(*answers)
+    kept = Renewed(lambda: client)
+    for answer in ends_asker(kept, TOPIC)((0, 1)).values():
+        assert answered(answer.exception(5)) or not heard or None in answers[:2]
+    assert client.asked == len(answers)
+    assert (kept.current is client) is heard
