@@ -187,13 +187,14 @@ class Watch:
     """The progress clocks: of the loop, of the group, and of each partition.
 
     The loop calls `look` at every turn; any thread may call `stuck`. What is stuck is logged too,
-    twice a minute. ``hopeless`` is what only another process can mend.
+    twice a minute. ``clients_own`` is the first of it that the group's Kafka client may be to
+    blame for, while brokers answer others.
     """
 
     def __init__(self) -> None:
         self.brokers = Brokers()
         self.beat: float | None = None
-        self.hopeless: Stuck | None = None
+        self.clients_own: Stuck | None = None
         self._partitions: Collection[Partition] = ()
         self._troubles = Troubles()
         self._alone = 0.0
@@ -271,8 +272,7 @@ class Watch:
             log.info("no partition assigned", extra={"fields": {"cause": SPARE}})
         self._spare = spare
         found = self.stuck(now)
-        gone = (each for each in found if each.cause.restart and each.seconds >= GIVE_UP_S)
-        self.hopeless = next(gone, None)
+        self.clients_own = next((each for each in found if each.cause in _CLIENTS), None)
         for each in found[:MOST_SAID]:
             self._said = now
             stuck = {
@@ -286,6 +286,14 @@ class Watch:
             log.error("no progress", extra={"fields": stuck})
 
 
+# What a client meets that has lost its brokers, or is otherwise the only one to meet it.
+_CLIENTS = {
+    Cause.NEVER_ASSIGNED,
+    Cause.NEVER_FETCHED,
+    Cause.FETCH_STOPPED,
+    Cause.OFFSET_UNKNOWN,
+    Cause.COMMITS_FAILING,
+}
 # These are not the brokers' doing, whether they answer or not.
 _OWN = {
     Cause.TABLE_THROTTLED,

@@ -3,7 +3,7 @@
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from consumer.dead_letters import DeadLetters
 from consumer.decoder import Decoder
 from consumer.describe_group import check_guarantee
 from consumer.dry_run import NoLetters, Printer
+from consumer.endings import Drain, GiveUp
 from consumer.ends import Ends, ends_asker
 from consumer.errors import DynatomicError, UnavailableError
 from consumer.identity import Identity, asker
@@ -35,7 +36,7 @@ from consumer.kafka import (
 )
 from consumer.logs import LastTrouble
 from consumer.meter import Meter
-from consumer.offsets import Offsets, is_foreign
+from consumer.offsets import Offsets
 from consumer.refused import ReadAgain, read_again
 from consumer.renewed import Renewed
 from consumer.row import KeySchema, load_writer_schema
@@ -44,7 +45,7 @@ from consumer.settings import Settings
 from consumer.signals import Signals
 from consumer.statements import Step
 from consumer.status import Parts, Status
-from consumer.tables import describe, make_client, refusal
+from consumer.tables import describe, make_client
 from consumer.topics import check_not_compacted, identity_of
 from consumer.worker import Worker
 from consumer.writer import Writer
@@ -53,8 +54,6 @@ log = logging.getLogger(__name__)
 
 START_S = 30.0
 """How long servers may take to answer when the consumer starts."""
-
-LOOK_S = 1.0
 
 
 def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bool) -> int:
@@ -156,82 +155,27 @@ def _loop(  # noqa: PLR0913 - what the flags say
         "started",
         extra={"fields": {"topic": settings.topic, "group": settings.group_id, "dry_run": dry_run}},
     )
+    give_up, lost = GiveUp(worker.consumer, settings.topic), None
     while not signals.stop.is_set():
         worker.tick()
         if status is not None:
             status.ticked()
-        if worker.watch.hopeless or (drain is not None and drain.done()):
+        lost = give_up.because_of(worker.watch.clients_own)
+        if lost is not None or (drain is not None and drain.done()):
             break
     if status is not None:
         status.stopping = True
-    stuck = worker.watch.hopeless
+    if lost is not None:
+        signals.bound()
     finished = worker.shut_down()
-    if stuck is not None:
-        raise DynatomicError(
-            f"no progress for {stuck.seconds:.0f} s ({stuck.cause.word}: {stuck.detail}), which a "
-            "new process may mend; start it again"
+    if not finished:
+        log.error(
+            "windows not finished within the bound; their events will be read again",
+            extra={"fields": {"shutdown_timeout_ms": settings.shutdown_timeout_ms}},
         )
-    if finished:
-        return 0
-    log.error(
-        "windows not finished within the bound; their events will be read again",
-        extra={"fields": {"shutdown_timeout_ms": settings.shutdown_timeout_ms}},
-    )
-    return 1
-
-
-class Drain:
-    """Tells when a group has counted a topic up to the end offsets found at the start.
-
-    Partitions of other members count as well: they are asked for by their committed offsets.
-    """
-
-    def __init__(
-        self,
-        worker: Worker,
-        settings: Settings,
-        ends: Mapping[int, Watermarks],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._worker = worker
-        self._settings = settings
-        self._ends = {n: marks.high for n, marks in ends.items() if marks.high > marks.low}
-        self._clock = clock
-        self._looked = float("-inf")
-
-    def done(self) -> bool:
-        """Return whether all is counted; raises DynatomicError if that cannot come to pass."""
-        others = []
-        for number, end in self._ends.items():
-            partition = self._worker.partitions.get(number)
-            if partition is None:
-                others.append(TopicPartition(self._settings.topic, number))
-                continue
-            if partition.stopped:
-                raise DynatomicError(partition.stopped)
-            write = partition.closing.write if partition.closing else None
-            if write is not None and write.refused:
-                table, cause = next(iter(write.refused.items()))
-                what = refusal(cause, f"table {table}", "the write")
-                raise DynatomicError(f"table {table} refuses to be written: {what}")
-            counted = partition.known and partition.idle and partition.position >= end
-            if not counted or partition.committed < partition.settled:
-                return False
-        return not others or self._others_done(others)
-
-    def _others_done(self, others: list[TopicPartition]) -> bool:
-        if self._clock() - self._looked < LOOK_S:
-            return False
-        self._looked = self._clock()
-        try:
-            found = self._worker.consumer.committed(others, timeout=5.0)
-        except KafkaException:
-            return False  # asked again in a second
-        return all(
-            place.offset >= self._ends[place.partition]
-            and not is_foreign(place.metadata or "", self._worker.topic_id)
-            for place in found
-        )
+    if lost is not None:
+        raise lost
+    return 0 if finished else 1
 
 
 def _open_tables(settings: Settings, endpoint_url: str | None, *, probe: bool) -> Counters:

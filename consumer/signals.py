@@ -29,6 +29,7 @@ class Signals:
         self.stop = threading.Event()
         self._bound_s = bound_s
         self._ready = False
+        self._first = threading.Lock()
         self._read, self._write = socket.socketpair()
         self._write.setblocking(False)
         self._before: dict[int, Any] = {}
@@ -66,6 +67,13 @@ class Signals:
         """Say that there may be something to finish; before that, one signal ends the process."""
         self._ready = True
 
+    def bound(self) -> None:
+        """End the process by force if it does not end within the bound from now; once."""
+        if self._first.acquire(blocking=False):
+            last = self._bound_s + 2 * GRACE_S
+            faulthandler.dump_traceback_later(last, exit=True, file=sys.__stderr__ or 2)
+            self._late.start()
+
     def _watch(self) -> None:
         while raw := self._read.recv(1):
             number = raw[0]
@@ -74,9 +82,7 @@ class Signals:
             name = signal.Signals(number).name
             if self._ready and not self.stop.is_set():
                 log.info("stopping", extra={"fields": {"signal": name, "bound_s": self._bound_s}})
-                last = self._bound_s + 2 * GRACE_S
-                faulthandler.dump_traceback_later(last, exit=True, file=sys.__stderr__ or 2)
-                self._late.start()
+                self.bound()
                 self.stop.set()
             else:
                 log.warning("forced to end", extra={"fields": {"signal": name}})

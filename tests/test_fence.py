@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from consumer.endings import Drain
 from consumer.errors import DynatomicError
 from consumer.fence import fence_name, fences_of
 from consumer.kafka import Watermarks
-from consumer.run import Drain
 from consumer.worker import POLL_S
 from tests.harness import GROUP, LETTERS, TOPIC, Member, World, world
 from tests.test_worker import logged

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from consumer.ends import Ends
-from consumer.health import GIVE_UP_S, STUCK_S, Brokers, Cause
+from consumer.health import STUCK_S, Brokers, Cause
 from consumer.partition import MOST_UNCOMMITTED
 from consumer.status import Status
 from tests.harness import TOPIC, Member, World, world
@@ -167,36 +167,34 @@ def test_promise_10_a_member_that_never_joins_is_told_from_a_spare_one() -> None
         assert [status_of(each).ready for each in (first, outside, spare)] == [True, False, True]
 
 
-def given_up(member: Member) -> Cause | None:
-    found = member.worker.watch.hopeless
+def clients_own(member: Member) -> Cause | None:
+    found = member.worker.watch.clients_own
     return None if found is None else found.cause
 
 
 @pytest.mark.parametrize("cause", [*TROUBLES, Cause.NEVER_ASSIGNED], ids=lambda cause: cause.word)
-def test_promise_10_only_what_a_restart_mends_is_given_up(
+def test_promise_10_it_knows_what_its_own_client_may_be_to_blame_for(
     cause: Cause, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    own = {Cause.NEVER_ASSIGNED, Cause.NEVER_FETCHED, Cause.FETCH_STOPPED, Cause.OFFSET_UNKNOWN}
+    own.add(Cause.COMMITS_FAILING)
     with world() as w:
         member = w.worker(join=cause is not Cause.NEVER_ASSIGNED)
-        if cause not in {Cause.NEVER_FETCHED, Cause.OFFSET_UNKNOWN}:
-            live(w, member, 3)
-        if cause in TROUBLES:
-            TROUBLES[cause](w, member, monkeypatch)
-        assert live(w, member, GIVE_UP_S - 5) == [cause.word]
-        assert given_up(member) is None
-        live(w, member, STUCK_S + 5)
-        assert given_up(member) is (cause if cause.restart else None)
-
-
-def test_promise_10_what_goes_on_again_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    with world() as w:
-        member = w.worker()
         with monkeypatch.context() as patch:
-            fetch_stopped(w, member, patch)
-            live(w, member, GIVE_UP_S + STUCK_S)
-            assert given_up(member) is Cause.FETCH_STOPPED
+            if cause not in {Cause.NEVER_FETCHED, Cause.OFFSET_UNKNOWN}:
+                live(w, member, 3)
+            if cause in TROUBLES:
+                TROUBLES[cause](w, member, patch)
+            live(w, member, STUCK_S - 5)
+            assert clients_own(member) is None
+            assert live(w, member) == [cause.word]
+            assert clients_own(member) is (cause if cause in own else None)
+        if cause is Cause.NEVER_ASSIGNED:
+            member.worker.subscribe()
+        _mend(w)
+        w.emit("after")
         live(w, member, STUCK_S + 5)
-        assert given_up(member) is None
+        assert clients_own(member) is None, "it goes on, and is not given up"
 
 
 def test_promise_10_a_spare_that_the_group_forgets_is_no_spare_any_more() -> None:

@@ -22,7 +22,7 @@ ORDER = """
     partition limits health
     msk kafka topics renewed identity ends offsets dead_letters dead_letter_ratio intake refused
     settlement
-    worker status metrics server dry_run init describe_group run
+    worker status metrics server dry_run init describe_group endings run
     baseline group sample dlq recount verdict comparison verify
     emit produce mock_broker embedded demo lag top offset_plan reset_offsets dlq_sender
     dlq_show dlq_replay

@@ -5,11 +5,11 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from consumer.endings import Drain
 from consumer.health import STUCK_S
 from consumer.kafka import AUTO_OFFSET_RESET, watermarks
 from consumer.offsets import LOST_S, RETRY_S
 from consumer.row import Row, encode
-from consumer.run import Drain
 from consumer.settings import Settings
 from tests.harness import GROUP, TOPIC, Member, World, world
 

@@ -22,8 +22,8 @@ SECTIONS = re.split(r"^### ", CHAPTER, flags=re.MULTILINE)[1:]
 
 # What a command says when it does not start, or stops.
 MODULES = (
-    *("counters", "dead_letter_ratio", "dead_letters", "describe_group", "identity", "intake"),
-    *("kafka", "offsets", "run", "server", "tables", "topics"),
+    *("counters", "dead_letter_ratio", "dead_letters", "describe_group", "endings", "identity"),
+    *("intake", "kafka", "offsets", "run", "server", "tables", "topics"),
     *("dlq", "dlq_replay", "dlq_sender", "dlq_show", "iam", "msk", "probe", "reset_offsets"),
     "settings",
 )

@@ -11,13 +11,14 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from consumer.dead_letters import HEADERS
+from consumer.endings import GiveUp
 from consumer.errors import ConfigError, DynatomicError
 from consumer.fakes import Request, client_error
 from consumer.health import STUCK_S, Cause, Stuck
 from consumer.row import Row, encode
 from consumer.run import _loop
 from consumer.signals import Signals
-from tests.harness import GROUP, LETTERS, TOPIC, Member, World, headers_of, world, written
+from tests.harness import GROUP, LETTERS, TOPIC, Clock, Member, World, headers_of, world, written
 
 Refuse = Callable[[Request], Exception | None]
 
@@ -404,21 +405,79 @@ def _stopped(member: Member) -> int:
         return _loop(member.worker, member.worker.settings, signals, once=False, dry_run=False)
 
 
-def test_promise_10_the_process_ends_where_a_new_one_may_go_on() -> None:
-    """It finishes first what it has, so that nothing is counted twice."""
-    with world() as w:
+def judged(
+    answers: str, cause: Cause = Cause.FETCH_STOPPED, every_s: float = 30.0
+) -> tuple[list[bool], int]:
+    """Return what `GiveUp` says every half minute, and how often it asked the brokers.
+
+    An answer is ``+`` for one, ``-`` for none; with ``.`` nothing is stuck.
+    """
+    clock, asked, given = Clock(), list[str](), iter("")
+
+    class Client:
+        def list_topics(self, topic: str, timeout: float) -> None:
+            assert (topic, timeout) == (TOPIC, 5.0)
+            asked.append(topic)
+            if next(given) == "-":
+                raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+    given = iter(answers.replace(".", ""))
+    give_up = GiveUp(Client(), TOPIC, clock)
+    said = []
+    for number, answer in enumerate(answers):
+        stuck = None if answer == "." else Stuck(cause, "none came", 1000.0 + number, 0)
+        said.append(any([give_up.because_of(stuck), give_up.because_of(stuck)]))
+        clock.advance(every_s)
+    return said, len(asked)
+
+
+@pytest.mark.parametrize(
+    ("answers", "cause", "ends"),
+    [
+        ("--", Cause.FETCH_STOPPED, True),
+        ("--", Cause.COMMITS_FAILING, True),
+        ("-+-", Cause.FETCH_STOPPED, False),
+        ("-.-", Cause.FETCH_STOPPED, False),
+        ("++++++++++", Cause.FETCH_STOPPED, False),
+        ("+++++++++++", Cause.FETCH_STOPPED, True),
+        ("+++++.++++++", Cause.NEVER_ASSIGNED, False),
+        ("+++++++++++++++", Cause.COMMITS_FAILING, False),
+    ],
+)
+def test_promise_10_what_another_process_may_not_meet_is_given_up(
+    answers: str, cause: Cause, *, ends: bool
+) -> None:
+    said, asked = judged(answers, cause)
+    assert said == [False] * (len(answers) - 1) + [ends]
+    assert asked == len(answers.replace(".", "")), "it asks once about each"
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_promise_10_the_process_finishes_first_what_it_has(
+    finished: bool,  # noqa: FBT001 - a parameter of the test
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bounded: list[int] = []
+    with world() as w, Signals(1.0) as signals:
         member = w.worker(window_ms=60_000)
         w.emit("a", "b")
         w.turn(4)
-        member.worker.watch.hopeless = Stuck(Cause.FETCH_STOPPED, "none came", 301.0, 0)
-        with (
-            Signals(1.0) as signals,
-            pytest.raises(DynatomicError, match="no progress for 301 s"),
-        ):
+        if not finished:
+            w.refuse = failing("ThrottlingException")
+        member.worker.watch.clients_own = Stuck(Cause.FETCH_STOPPED, "none came", 31.0, 0)
+        monkeypatch.setattr("consumer.run.topic_partitions", lambda *_: [0])
+        monkeypatch.setattr("consumer.endings.UNHEARD", 1)
+        monkeypatch.setattr("consumer.endings.has_brokers", lambda *_: False)
+        monkeypatch.setattr(signals, "bound", lambda: bounded.append(1))
+        with pytest.raises(DynatomicError, match="no progress for 31 s"):
             _loop(member.worker, member.worker.settings, signals, once=False, dry_run=False)
-        assert w.counts() == {"a": 1, "b": 1}
-        assert w.committed() == 2
+        assert bounded, "nothing ends it if it hangs"
+        assert w.counts() == ({"a": 1, "b": 1} if finished else {})
+        assert w.committed() == (2 if finished else None)
         assert member.consumer.closed
+        unfinished = "windows not finished within the bound; their events will be read again"
+        assert (unfinished in caplog.messages) is not finished
 
 
 def test_promise_8_the_bound_is_kept_and_the_exit_code_tells() -> None:

@@ -1,6 +1,7 @@
 """Brokers that go away, and a dead-letter topic that takes nothing."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
@@ -9,9 +10,9 @@ from confluent_kafka import KafkaError
 
 from consumer.embedded import Embedded
 from consumer.mock_broker import MockBroker
-from tests.conftest import MakeTable, Spawn, make_client, unless_missing
+from tests.conftest import Child, MakeTable, Spawn, make_client, unless_missing
 from tests.e2e.conftest import real_stack
-from tests.e2e.stack import Event, Load, Stack, lower
+from tests.e2e.stack import Event, Load, Log, Stack, lower
 from tests.fenced import FencedProxy
 from tests.servers import KafkaServer
 from tests.test_embedded import wait_until
@@ -81,6 +82,25 @@ def test_the_mock_cluster_goes_down_and_comes_back(
     assert stack.committed(topic) == stack.ends(topic)
 
 
+def until_counted(stack: Stack, child: Child, topic: str, table: str, log: Log) -> Child:
+    """Wait until no counter is lower, as a supervisor: what ends for want of progress starts again.
+
+    A broker that is asked in the moment before it is unfenced names none, and the group's client
+    then may have lost it for good.
+    """
+    wait_until(
+        lambda: stack.counters(table) >= log or child.returncode is not None,
+        "all is counted, nor has it ended",
+        90,
+    )
+    if child.returncode is not None:
+        assert child.wait() == 1, child.logs()
+        assert "which a new process may mend; start it again" in child.stderr, child.logs()
+        child = stack.run(topic, [table])
+        stack.wait_counted(log, table)
+    return child
+
+
 @pytest.mark.timeout(300)
 def test_a_real_broker_restarts_under_load(
     request: pytest.FixtureRequest,
@@ -96,7 +116,8 @@ def test_a_real_broker_restarts_under_load(
         for kill in (False, True):
             kafka_private.stop(kill=kill)
             kafka_private.start()
-            stack.wait_more(name)
+            more = stack.counters(name) + Counter({next(iter(stack.counters(name))): 1})
+            child = until_counted(stack, child, topic, name, more)
     stack.wait_counted(load.log, name)
     child.signal(15)
     assert child.wait() == 0, child.logs()
@@ -139,3 +160,27 @@ def test_counting_goes_on_after_a_broker_that_named_no_broker(
     child.signal(15)
     assert child.wait() == 0, child.logs()
     assert stack.counters(name) == load.log
+
+
+@pytest.mark.timeout(300)
+def test_counting_goes_on_after_all_clients_were_told_of_no_broker(
+    request: pytest.FixtureRequest,
+    fenced: tuple[FencedProxy, KafkaServer],
+    spawn: Spawn,
+    make_table: MakeTable,
+) -> None:
+    proxy, _ = fenced
+    stack = real_stack(request, proxy, spawn)
+    topic, name = stack.topic(PARTITIONS), make_table(stack.client)
+    child = stack.run(topic, [name], "-X", "topic.metadata.refresh.interval.ms=1000")
+    log = stack.produce(topic, [Event(name, "before")] * 10, partition=0)
+    stack.wait_counted(log, name)
+    proxy.fenced, told = True, proxy.told
+    proxy.cut()
+    wait_until(lambda: proxy.told >= told + 5, "its clients were told of no broker", 60)
+    proxy.fenced = False
+    log += stack.produce(topic, [Event(name, "after")] * 10, partition=0)
+    child = until_counted(stack, child, topic, name, log)
+    child.signal(15)
+    assert child.wait() == 0, child.logs()
+    assert not lower(log, stack.counters(name))
