@@ -124,6 +124,12 @@ LOG_EVENTS = (
         "as `do` says",
     ),
     LogEvent(
+        "ends for want of progress",
+        "error",
+        "A new process may get on where this one does not; its windows are finished first.",
+        "let the supervisor start it again",
+    ),
+    LogEvent(
         "no token for Amazon MSK",
         "error",
         "No AWS credentials to log in with, for `cause`; asked again every ten seconds.",

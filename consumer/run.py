@@ -166,6 +166,7 @@ def _loop(  # noqa: PLR0913 - what the flags say
     if status is not None:
         status.stopping = True
     if lost is not None:
+        log.error("ends for want of progress", extra={"fields": {"cause": str(lost)}})
         signals.bound()
     finished = worker.shut_down()
     if not finished:
