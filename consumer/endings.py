@@ -17,6 +17,7 @@ from consumer.worker import Worker
 
 LOOK_S = 1.0
 UNHEARD = 2
+"""How often in a row no broker must have answered the group's client, half a minute apart."""
 
 
 class GiveUp:

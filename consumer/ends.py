@@ -50,14 +50,16 @@ def _answer(reader: Renewed[Any], topic: str, answers: "dict[int, Future[int]]")
         except BaseException as error:  # noqa: BLE001 - `Ends` takes it in
             # Its traceback would hold this frame, which holds it, and the client for good.
             found[number] = error.with_traceback(None)
-    if not any(isinstance(each, int) or answered(each) for each in found.values()):
-        reader.give_up()
-    for number, answer in answers.items():
-        each = found[number]
-        if isinstance(each, int):
-            answer.set_result(each)
-        else:
-            answer.set_exception(each)
+    try:
+        if not any(isinstance(each, int) or answered(each) for each in found.values()):
+            reader.give_up()
+    finally:
+        for number, answer in answers.items():
+            each = found[number]
+            if isinstance(each, int):
+                answer.set_result(each)
+            else:
+                answer.set_exception(each)
 
 
 def _end(reader: Any, topic: str, number: int, timeout_s: float) -> int:
