@@ -170,8 +170,13 @@ class Stack:
         before = self.counters(table).total()
         wait_until(lambda: self.counters(table).total() > before, "more is counted", 60)
 
-    def committed(self, topic: str, group: str | None = None) -> dict[int, int]:
-        """Return the group's committed offsets by partition; none where nothing is committed."""
+    def committed(
+        self, topic: str, group: str | None = None, *, zeros: bool = False
+    ) -> dict[int, int]:
+        """Return the group's committed offsets by partition; none where nothing is committed.
+
+        A partition that was found empty may be committed at 0, which is left out without ``zeros``.
+        """
         config = {"bootstrap.servers": self.bootstrap_servers, "group.id": group or topic}
         consumer = Consumer(config)
         try:
@@ -180,7 +185,7 @@ class Stack:
             found = consumer.committed(places, timeout=10)
         finally:
             consumer.close()
-        return {place.partition: place.offset for place in found if place.offset >= 0}
+        return {place.partition: place.offset for place in found if place.offset >= (not zeros)}
 
     def committed_with_metadata(self, topic: str, partition: int = 0) -> tuple[int, str]:
         """Return the committed offset of one partition of the topic's own group, and its note."""
