@@ -1,7 +1,7 @@
 """A Kafka client that is made anew once it may have lost its brokers.
 
 A broker that has just started names no broker, not even itself, until the controller unfences it.
-librdkafka (2.10 to 2.16, its issue 5301) then forgets every broker that it knew, those of
+librdkafka (2.10 to 2.16, reported there as #5301) then forgets every broker it knew, those of
 ``bootstrap.servers`` too, and never connects again. A new client begins there.
 """
 
