@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException
 
 from consumer.errors import DynatomicError
+from consumer.kafka import PURGED
 from consumer.renewed import Renewed
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,6 @@ RETRY_S = 1.0
 PURGE_S = 1.0
 
 _NOBODY = KafkaError._MSG_TIMED_OUT  # noqa: SLF001 - no broker took it in delivery.timeout.ms
-_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001
 
 Stored = Callable[[], None]
 Wanted = Callable[[], bool]
@@ -191,7 +191,7 @@ class DeadLetters:
         def delivered(error: KafkaError | None, _message: Any) -> None:
             if error is not None:
                 self._unheard = self._unheard or error.code() == _NOBODY
-                known = self.trouble if error.code() in _PURGED else None
+                known = self.trouble if error.code() in PURGED else None
                 self._failed(item, on_stored, wanted, known or error.name())
                 return
             self._release(item)

@@ -23,7 +23,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from consumer.dead_letters import Headers
 from consumer.dlq import MOST_IN_NOTE, Source, Stored, note
 from consumer.errors import ConfigError, DeliveryError, DynatomicError, UnavailableError
-from consumer.kafka import DENIED, new_producer, producer_config, reason
+from consumer.kafka import DENIED, PURGED, new_producer, producer_config, reason
 from consumer.settings import Settings
 
 REPLAY = "dynatomic.replay"
@@ -39,7 +39,6 @@ _FENCED = (
     KafkaError.PRODUCER_FENCED,
     KafkaError.INVALID_PRODUCER_EPOCH,
 )
-_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 - as above
 _ID_DENIED = KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
 
 
@@ -196,7 +195,7 @@ class Sender:
                 return
 
     def _delivered(self, error: KafkaError | None, _message: Any) -> None:
-        if error is not None and error.code() not in _PURGED:  # those follow from another error
+        if error is not None and error.code() not in PURGED:  # those follow from another error
             self._failed = self._failed or error
 
     def _check_delivered(self) -> None:

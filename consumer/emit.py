@@ -25,7 +25,7 @@ from typing import Any, Protocol, Self
 from confluent_kafka import KafkaError, KafkaException
 
 from consumer.errors import DeliveryError
-from consumer.kafka import new_producer, producer_config, reason
+from consumer.kafka import PURGED, new_producer, producer_config, reason
 from consumer.row import Row, encode
 from consumer.settings import KafkaAuth, Settings, TlsVerification
 
@@ -35,7 +35,6 @@ _SHOWN = 3  # reasons in one message
 # A fatal error is raised by poll and flush, or, when it also broke a delivery report (see
 # Emitter._polling), is the cause of what is raised.
 _BROKEN = (KafkaException, SystemError)
-_PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001
 
 
 class Producing(Protocol):
@@ -165,7 +164,7 @@ class Emitter:
         if error is None:
             self._confirmed += 1
             return
-        what = "not confirmed in time" if error.code() in _PURGED else reason(error)
+        what = "not confirmed in time" if error.code() in PURGED else reason(error)
         partition = message.partition()
         known = partition is not None and partition >= 0
         self._failed[f"{what} (partition {partition})" if known else what] += 1

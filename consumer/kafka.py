@@ -45,6 +45,7 @@ CLIENT_IDS: dict[ProcessingGuarantee, str] = {
 PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001
 AUTO_OFFSET_RESET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 FATAL = KafkaError._FATAL  # noqa: SLF001
+PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001
 
 
 class Watermarks(NamedTuple):

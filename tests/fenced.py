@@ -1,7 +1,7 @@
 """A broker as it is in the moment after its start: it answers, and names no broker, not itself.
 
 Apache Kafka with KRaft does so until its controller unfences the broker, for some milliseconds.
-Source: the formats of ApiVersions' and Metadata's answers, Apache Kafka, *Protocol guide*.
+Source: the format of Metadata's answers, Apache Kafka, *Protocol guide*.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Self
 
 from consumer.embedded import free_port
+from tests.test_embedded import wait_until
 
 HEAD, METADATA, FLEXIBLE, MORE = 4, 3, 9, 0x80
 NO_BROKERS, NO_CONTROLLER = b"\x01", struct.pack(">i", -1)
@@ -74,6 +75,14 @@ class FencedProxy:
 
         threading.Thread(target=accept, daemon=True).start()
 
+    def fence(self, answers: int, *, cut: bool = False) -> None:
+        """Fence the broker until so many answers named none; ``cut`` closes what is open first."""
+        told, self.fenced = self.told, True
+        if cut:
+            self.cut()
+        wait_until(lambda: self.told >= told + answers, "clients were told of no broker", 60)
+        self.fenced = False
+
     def cut(self) -> None:
         """Close every connection."""
         while self._open:
@@ -87,17 +96,20 @@ class FencedProxy:
 
     def _join(self, client: socket.socket, broker: socket.socket) -> None:
         self._open += [client, broker]
-        asked: dict[bytes, int] = {}
+        asked: set[bytes] = set()
 
         def request(frame: bytes) -> bytes:
             key, version = struct.unpack_from(">hh", frame)
             if key == METADATA:
                 assert version >= FLEXIBLE, "a client too old for this proxy"
-                asked[frame[4:8]] = version
+                asked.add(frame[4:8])
             return frame
 
         def answer(frame: bytes) -> bytes:
-            if asked.pop(frame[:4], None) is None or not self.fenced:
+            if frame[:4] not in asked:
+                return frame
+            asked.remove(frame[:4])
+            if not self.fenced:
                 return frame
             self.told += 1
             return without_brokers(frame)

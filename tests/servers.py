@@ -34,7 +34,7 @@ BOOTSTRAP_VARIABLE: Final = "DYNATOMIC_TEST_BOOTSTRAP_SERVERS"
 ENDPOINT_VARIABLE: Final = "DYNATOMIC_TEST_ENDPOINT_URL"
 JAVA_VERSION: Final = 17
 SHORT_LIVED: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-"""JVM options of servers that live for minutes: they start with half of the CPU, 3.2 s of 6.6."""
+"""JVM options of servers that live for minutes: a broker starts with 3.7 s of CPU, not 5.9."""
 
 _START_SECONDS: Final = 90.0
 _STOP_SECONDS: Final = 30.0

@@ -405,14 +405,12 @@ def _stopped(member: Member) -> int:
         return _loop(member.worker, member.worker.settings, signals, once=False, dry_run=False)
 
 
-def judged(
-    answers: str, cause: Cause = Cause.FETCH_STOPPED, every_s: float = 30.0
-) -> tuple[list[bool], int]:
+def judged(answers: str, cause: Cause) -> tuple[list[bool], int]:
     """Return what `GiveUp` says every half minute, and how often it asked the brokers.
 
     An answer is ``+`` for one, ``-`` for none; with ``.`` nothing is stuck.
     """
-    clock, asked, given = Clock(), list[str](), iter("")
+    clock, asked, given = Clock(), list[str](), iter(answers.replace(".", ""))
 
     class Client:
         def list_topics(self, topic: str, timeout: float) -> None:
@@ -421,13 +419,12 @@ def judged(
             if next(given) == "-":
                 raise KafkaException(KafkaError(KafkaError._TRANSPORT))
 
-    given = iter(answers.replace(".", ""))
     give_up = GiveUp(Client(), TOPIC, clock)
     said = []
     for number, answer in enumerate(answers):
         stuck = None if answer == "." else Stuck(cause, "none came", 1000.0 + number, 0)
         said.append(any([give_up.because_of(stuck), give_up.because_of(stuck)]))
-        clock.advance(every_s)
+        clock.advance(STUCK_S)
     return said, len(asked)
 
 

@@ -185,7 +185,8 @@ class Stack:
             found = consumer.committed(places, timeout=10)
         finally:
             consumer.close()
-        return {place.partition: place.offset for place in found if place.offset >= (not zeros)}
+        least = 0 if zeros else 1
+        return {place.partition: place.offset for place in found if place.offset >= least}
 
     def committed_with_metadata(self, topic: str, partition: int = 0) -> tuple[int, str]:
         """Return the committed offset of one partition of the topic's own group, and its note."""

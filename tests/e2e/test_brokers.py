@@ -127,34 +127,33 @@ def test_a_real_broker_restarts_under_load(
 
 
 @pytest.fixture(scope="module")
-def fenced() -> Iterator[tuple[FencedProxy, KafkaServer]]:
-    """Return a real Kafka behind a proxy that can make it name no broker."""
+def proxy() -> Iterator[FencedProxy]:
+    """Return a proxy before a real Kafka that can make it name no broker."""
     with (
         FencedProxy() as proxy,
         unless_missing("real Kafka", partial(KafkaServer, advertised=proxy.port)) as kafka,
     ):
         proxy.forward(kafka.bootstrap_servers)
-        yield proxy, kafka
+        yield proxy
+
+
+@pytest.fixture
+def proxied(request: pytest.FixtureRequest, proxy: FencedProxy, spawn: Spawn) -> Stack:
+    """Return that Kafka, reached by the proxy, and DynamoDB Local."""
+    return real_stack(request, proxy, spawn)
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_counting_goes_on_after_a_broker_that_named_no_broker(
-    request: pytest.FixtureRequest,
-    fenced: tuple[FencedProxy, KafkaServer],
-    spawn: Spawn,
-    make_table: MakeTable,
-    protocol: str,
+    proxy: FencedProxy, proxied: Stack, make_table: MakeTable, protocol: str
 ) -> None:
-    proxy, _ = fenced
-    stack = real_stack(request, proxy, spawn)
+    stack = proxied
     topic, name = stack.topic(PARTITIONS), make_table(stack.client)
     child = stack.run(topic, [name], "--group-protocol", protocol)
     with Load(stack, topic, name, PARTITIONS) as load:
         stack.wait_more(name)
-        proxy.fenced, told = True, proxy.told
-        wait_until(lambda: proxy.told > told, "a client was told of no broker")
-        proxy.fenced = False
+        proxy.fence(answers=1)
         stack.wait_more(name)
     stack.wait_counted(load.log, name)
     child.signal(15)
@@ -164,21 +163,14 @@ def test_counting_goes_on_after_a_broker_that_named_no_broker(
 
 @pytest.mark.timeout(300)
 def test_counting_goes_on_after_all_clients_were_told_of_no_broker(
-    request: pytest.FixtureRequest,
-    fenced: tuple[FencedProxy, KafkaServer],
-    spawn: Spawn,
-    make_table: MakeTable,
+    proxy: FencedProxy, proxied: Stack, make_table: MakeTable
 ) -> None:
-    proxy, _ = fenced
-    stack = real_stack(request, proxy, spawn)
+    stack = proxied
     topic, name = stack.topic(PARTITIONS), make_table(stack.client)
     child = stack.run(topic, [name], "-X", "topic.metadata.refresh.interval.ms=1000")
     log = stack.produce(topic, [Event(name, "before")] * 10, partition=0)
     stack.wait_counted(log, name)
-    proxy.fenced, told = True, proxy.told
-    proxy.cut()
-    wait_until(lambda: proxy.told >= told + 5, "its clients were told of no broker", 60)
-    proxy.fenced = False
+    proxy.fence(answers=5, cut=True)
     log += stack.produce(topic, [Event(name, "after")] * 10, partition=0)
     child = until_counted(stack, child, topic, name, log)
     child.signal(15)
