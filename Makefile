@@ -30,6 +30,7 @@ lint: $(VENV)/.developing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
 
 chaos: $(VENV)/.developing
 	@$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --backend $(BACKEND) --protocol $(PROTOCOL) \
@@ -49,7 +50,7 @@ image:
 			/usr/share/doc/dynatomic/dynatomic.cdx.json > dist/dynatomic.cdx.json
 
 clean:
-	rm -rf $(VENV) .servers .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) .import_linter_cache .servers .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

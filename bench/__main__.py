@@ -20,7 +20,7 @@ from bench.peers import PEERS
 from bench.sink import Sink
 from bench.topics import Topics
 from bench.workloads import Case
-from consumer.errors import DynatomicError
+from dynatomic.errors import DynatomicError
 from tests.servers import KafkaServer
 
 

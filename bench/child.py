@@ -39,18 +39,19 @@ from bench.timed import (
     peak_bytes,
 )
 from bench.workloads import TABLE, Workload
-from consumer import run as product
-from consumer.counters import Counters
-from consumer.datum import Reader
-from consumer.decoder import Addend, Decoder
-from consumer.kafka import consumer_config
-from consumer.limits import Limits
-from consumer.row import CounterRef, load_writer_schema
-from consumer.settings import ProcessingGuarantee, Settings
-from consumer.tables import make_client
-from consumer.window import Window
-from consumer.worker import POLL_S, Worker
-from consumer.writer import Writer
+from dynatomic.config.settings import ProcessingGuarantee, Settings
+from dynatomic.dynamodb.client import make_client
+from dynatomic.dynamodb.counters import Counters
+from dynatomic.dynamodb.writer import Writer
+from dynatomic.events.decoder import Addend, Decoder
+from dynatomic.events.payload import Reader
+from dynatomic.events.row import CounterRef
+from dynatomic.events.schema import load_writer_schema
+from dynatomic.events.window import Window
+from dynatomic.kafka.client import consumer_config
+from dynatomic.service import run as product
+from dynatomic.worker.limits import Limits
+from dynatomic.worker.loop import POLL_S, Worker
 
 DEAD_LETTERS: Final = "bench.dlq"
 _WARM_UP: Final = 50
@@ -124,7 +125,7 @@ def idle(plan: Plan) -> Seen:
 
 def start(plan: Plan) -> dict[str, float]:
     """Do what ``dynatomic run`` does until its first commit, the reading of its flags included."""
-    from consumer import cli  # noqa: PLC0415 -- a part of what is timed
+    from dynatomic.cli import main as cli  # noqa: PLC0415 -- a part of what is timed
 
     flags = {
         "bootstrap-servers": plan.bootstrap_servers,
@@ -220,7 +221,7 @@ def decode(plan: Plan) -> dict[str, float]:
     workload = Workload(**(plan.workload or {}))
     batches = [[value for value, _ in chunk] for chunk in workload.messages(plan.events)]
     gc.freeze()
-    gc.set_threshold(100_000, 50, 50)  # as `consumer.run` has it
+    gc.set_threshold(100_000, 50, 50)  # as `dynatomic.service.run` has it
     found = {"decode": 0.0, "decode-each": 0.0}
     for batch in batches:
         began = time.process_time()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from bench.sink import ROOT
-from consumer.errors import DynatomicError
+from dynatomic.errors import DynatomicError
 from tests.servers import reaper
 
 _LAST: Final = 3000

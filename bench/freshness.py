@@ -24,9 +24,9 @@ from bench.children import output, started
 from bench.measure import Bench
 from bench.sink import Arrival
 from bench.workloads import Message, Workload
-from consumer.errors import DynatomicError
-from consumer.kafka import new_producer, producer_config
-from consumer.settings import ProcessingGuarantee, Settings
+from dynatomic.config.settings import ProcessingGuarantee, Settings
+from dynatomic.errors import DynatomicError
+from dynatomic.kafka.client import new_producer, producer_config
 
 _TICK_S: Final = 0.005
 _LIMIT_S: Final = 30.0

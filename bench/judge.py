@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from consumer.row import KeySchema
-from consumer.statements import BATCH
+from dynatomic.dynamodb.statements import BATCH
+from dynatomic.events.row import KeySchema
 
 KEYS: Final = KeySchema("pk", "S", None, None)
 """The keys of every table: any name is a table."""

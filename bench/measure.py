@@ -17,8 +17,8 @@ from bench.sink import ROOT, Sink
 from bench.timed import Moment
 from bench.topics import Say, Topic, Topics
 from bench.workloads import EVENTS, TABLE, WRITER_SCHEMA, Case, Reader, Workload
-from consumer.embedded import environment
-from consumer.errors import DynatomicError
+from dynatomic.errors import DynatomicError
+from dynatomic.testing.embedded import environment
 
 LIMIT_S: Final = 400.0
 _FEWEST: Final = 100

@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.peers import PEERS
 from bench.workloads import CASES, EVENTS, OTHERS, Case, Workload
-from consumer.settings import ProcessingGuarantee
+from dynatomic.config.settings import ProcessingGuarantee
 
 Loads = tuple[tuple[int, ProcessingGuarantee, int], ...]
 """Events/s, how they are counted, and the milliseconds of a window."""

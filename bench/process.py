@@ -76,7 +76,7 @@ def start(bench: Bench, times: int) -> Start:
     helps = []
     for _ in range(1 + times):
         began = time.monotonic()
-        _output(bench, [sys.executable, "-m", "consumer", "--help"])
+        _output(bench, [sys.executable, "-m", "dynatomic", "--help"])
         helps.append(time.monotonic() - began)
     help_s = median(helps[1:])
     bench.say(f"start: {own_s:.2f} s of our own to the first commit; --help {help_s:.2f} s")

@@ -24,8 +24,8 @@ from types import TracebackType
 from typing import IO, Any, Final, Self, cast
 
 from bench.judge import OVERWRITING, Added, MalformedError, judge
-from consumer.embedded import free_port
-from consumer.errors import UnavailableError
+from dynatomic.errors import UnavailableError
+from dynatomic.testing.embedded import free_port
 
 ROOT: Final = Path(__file__).parents[1]
 """Where ``python -m bench...`` finds its modules."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer
 
-from consumer.kafka import PARTITION_EOF
+from dynatomic.kafka.client import PARTITION_EOF
 
 
 class Moment(NamedTuple):

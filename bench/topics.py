@@ -9,8 +9,9 @@ from typing import Final
 
 from bench.child import DEAD_LETTERS
 from bench.workloads import Workload
-from consumer.errors import DynatomicError, UnavailableError
-from consumer.kafka import (
+from dynatomic.config.settings import Settings
+from dynatomic.errors import DynatomicError, UnavailableError
+from dynatomic.kafka.client import (
     admin_config,
     consumer_config,
     new_admin,
@@ -19,8 +20,7 @@ from consumer.kafka import (
     producer_config,
     watermarks,
 )
-from consumer.settings import Settings
-from consumer.topics import create_topics
+from dynatomic.kafka.topics import create_topics
 
 Say = Callable[[str], None]
 

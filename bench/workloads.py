@@ -14,11 +14,12 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Final, Literal
 
-from consumer.datum import zigzag
-from consumer.emit import message_key
-from consumer.produce import ZIPF_EXPONENT, Distribution
-from consumer.row import Row, encode
-from consumer.settings import ProcessingGuarantee
+from dynatomic.config.settings import ProcessingGuarantee
+from dynatomic.events.payload import zigzag
+from dynatomic.events.row import Row
+from dynatomic.events.samples import ZIPF_EXPONENT, Distribution
+from dynatomic.events.schema import encode
+from dynatomic.kafka.emitter import message_key
 
 TABLE: Final = "bench"
 EVENTS: Final = 2_000_000

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from consumer.embedded import free_port
+from dynatomic.testing.embedded import free_port
 from tests.servers import reaper
 
 START_S: Final = 30.0

@@ -26,11 +26,12 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from xdist.scheduler import LoadScopeScheduling
 
-from consumer.decoder import Addend
-from consumer.embedded import REGION, Embedded, environment
-from consumer.fakes import FakeBroker, FakeDynamoDB
-from consumer.row import CounterRef
-from consumer.window import Window
+from dynatomic.events.decoder import Addend
+from dynatomic.events.row import CounterRef
+from dynatomic.events.window import Window
+from dynatomic.testing.dynamodb.client import FakeDynamoDB
+from dynatomic.testing.embedded import REGION, Embedded, environment
+from dynatomic.testing.kafka.broker import FakeBroker
 from tests.servers import (
     BOOTSTRAP_VARIABLE,
     ENDPOINT_VARIABLE,
@@ -429,7 +430,7 @@ def topic(broker: Broker) -> Iterator[MakeTopic]:
 
 
 class Child:
-    """A ``python -m consumer`` in the background, with its output in files."""
+    """A ``python -m dynatomic`` in the background, with its output in files."""
 
     def __init__(self, name: str, command: list[str], env: Mapping[str, str], folder: Path) -> None:
         """Start it."""
@@ -509,8 +510,8 @@ class Spawn:
         self._folder = folder
 
     def __call__(self, *arguments: str, env: Mapping[str, str]) -> Child:
-        """Run ``python -m consumer ARGUMENTS`` with exactly this environment."""
-        return self.command([sys.executable, "-m", "consumer", *arguments], env=env)
+        """Run ``python -m dynatomic ARGUMENTS`` with exactly this environment."""
+        return self.command([sys.executable, "-m", "dynatomic", *arguments], env=env)
 
     def command(self, command: list[str], env: Mapping[str, str]) -> Child:
         """Run any command with exactly this environment."""
@@ -521,7 +522,7 @@ class Spawn:
 
 @pytest.fixture
 def spawn(tmp_path: Path) -> Iterator[Spawn]:
-    """Return the function that starts ``python -m consumer`` in the background."""
+    """Return the function that starts ``python -m dynatomic`` in the background."""
     spawned = Spawn(tmp_path)
     yield spawned
     for child in spawned.children:

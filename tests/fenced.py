@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
-from consumer.embedded import free_port
+from dynatomic.testing.embedded import free_port
 from tests.test_embedded import wait_until
 
 HEAD, METADATA, FLEXIBLE, MORE = 4, 3, 9, 0x80

@@ -17,24 +17,28 @@ from typing import Any, cast
 from botocore.exceptions import ReadTimeoutError
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from consumer.counters import Counters
-from consumer.dead_letters import DeadLetters
-from consumer.decoder import Decoder
-from consumer.ends import Ends
-from consumer.fakes import FakeBroker, FakeConsumer, FakeDynamoDB, FakeProducer, Request
-from consumer.identity import Identity
-from consumer.kafka import consumer_config
-from consumer.meter import Meter
-from consumer.offsets import Offsets
-from consumer.refused import read_again
-from consumer.renewed import Renewed
-from consumer.row import Row, encode
-from consumer.settings import Settings
-from consumer.statements import Step
-from consumer.status import Parts, Status
-from consumer.tables import describe
-from consumer.worker import Worker
-from consumer.writer import Writer
+from dynatomic.config.settings import Settings
+from dynatomic.dead_letters.store import DeadLetters
+from dynatomic.dynamodb.counters import Counters
+from dynatomic.dynamodb.meter import Meter
+from dynatomic.dynamodb.statements import Step
+from dynatomic.dynamodb.tables import describe
+from dynatomic.dynamodb.writer import Writer
+from dynatomic.events.decoder import Decoder
+from dynatomic.events.row import Row
+from dynatomic.events.schema import encode
+from dynatomic.kafka.client import consumer_config
+from dynatomic.kafka.replaceable import Renewed
+from dynatomic.kafka.topic_identity import Identity
+from dynatomic.service.end_offsets import Ends
+from dynatomic.service.status import Parts, Status
+from dynatomic.testing.dynamodb.client import FakeDynamoDB, Request
+from dynatomic.testing.kafka.broker import FakeBroker
+from dynatomic.testing.kafka.consumer import FakeConsumer
+from dynatomic.testing.kafka.producer import FakeProducer
+from dynatomic.worker.loop import Worker
+from dynatomic.worker.offsets import Offsets
+from dynatomic.worker.refused import read_again
 
 TOPIC, GROUP = "row-events", "dynatomic"
 LETTERS = f"{TOPIC}.dlq"

@@ -22,9 +22,9 @@ from unittest.mock import patch
 
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer import writer
-from consumer.errors import DynatomicError
-from consumer.row import Row
+from dynatomic.dynamodb import writer
+from dynatomic.errors import DynatomicError
+from dynatomic.events.row import Row
 from tests.harness import GROUP, LETTERS, TOPIC, Clock
 from tests.model_members import SteppedMember
 from tests.model_world import TABLES, ModelWorld, Place

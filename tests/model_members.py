@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.writer import Writer
+from dynatomic.dynamodb.writer import Writer
 from tests.harness import Member, Recorder
 
 if TYPE_CHECKING:

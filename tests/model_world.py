@@ -8,10 +8,13 @@ from typing import Any, cast
 
 from botocore.exceptions import ReadTimeoutError
 
-from consumer.errors import UnavailableError
-from consumer.fakes import Request, StatementFault, client_error
-from consumer.fence import fence_name, fences_of
-from consumer.row import Row, encode
+from dynatomic.dynamodb.fence import fence_name, fences_of
+from dynatomic.errors import UnavailableError
+from dynatomic.events.row import Row
+from dynatomic.events.schema import encode
+from dynatomic.testing.dynamodb.batch import StatementFault
+from dynatomic.testing.dynamodb.client import Request
+from dynatomic.testing.dynamodb.responses import client_error
 from tests.harness import LETTERS, TOPIC, WRITES, Recorder, World, written
 from tests.model_members import Asking, Stepped, SteppedMember, ThreadedMember
 

@@ -13,25 +13,27 @@ from typing import Any
 
 import pytest
 
-from consumer import answers, dead_letters, offsets, refused, settlement, statements
-from consumer.answers import Applied, Rejected, Retry
-from consumer.fence import Fence, fence_name
-from consumer.identity import Identity
-from consumer.offsets import Offsets
-from consumer.partition import Partition, Pending
-from consumer.refused import Refused
-from consumer.row import Reason
-from consumer.settings import Settings
-from consumer.settlement import Settlement
-from consumer.statements import Change, Step
-from consumer.window import Window
-from consumer.worker import Worker
-from consumer.write import Rest, Write
-from consumer.writer import Writer
+from dynatomic.config.settings import Settings
+from dynatomic.dead_letters import store as dead_letters
+from dynatomic.dynamodb import answers, statements
+from dynatomic.dynamodb.answers import Applied, Rejected, Retry
+from dynatomic.dynamodb.fence import Fence, fence_name
+from dynatomic.dynamodb.statements import Change, Step
+from dynatomic.dynamodb.write import Rest, Write
+from dynatomic.dynamodb.writer import Writer
+from dynatomic.events.row import Reason
+from dynatomic.events.window import Window
+from dynatomic.kafka.topic_identity import Identity
+from dynatomic.worker import offsets, refused, settlement
+from dynatomic.worker.loop import Worker
+from dynatomic.worker.offsets import Offsets
+from dynatomic.worker.partition import Partition, Pending
+from dynatomic.worker.refused import Refused
+from dynatomic.worker.settlement import Settlement
 
 # What these modules import is replaced in them.
-counters: Any = import_module("consumer.counters")
-writer: Any = import_module("consumer.writer")
+counters: Any = import_module("dynatomic.dynamodb.counters")
+writer: Any = import_module("dynatomic.dynamodb.writer")
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 AT_LEAST_ONCE, EXACTLY_ONCE = "at-least-once", "exactly-once"
@@ -311,7 +313,7 @@ def adds_the_whole_sum_above_a_fence(patch: pytest.MonkeyPatch) -> None:
 
 @found_by_model(EXACTLY_ONCE)
 def adds_the_event_at_the_fence_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("consumer.window.bisect_right", bisect_left)
+    patch.setattr("dynatomic.events.window.bisect_right", bisect_left)
 
 
 @found_by_model(EXACTLY_ONCE)

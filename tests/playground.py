@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from consumer import Emitter, Row
-from consumer.embedded import Embedded
-from consumer.row import KeySchema
+from dynatomic import Emitter, Row
+from dynatomic.events.row import KeySchema
+from dynatomic.testing.embedded import Embedded
 from tests.browser import Browser
 
 TABLE: Final = "usage"
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     """Play."""
     chance = random.Random(1)  # noqa: S311 - traffic
     with Embedded({"row-events": 6, "row-events.dlq": 1}, {TABLE: KeySchema("pk")}) as embedded:
-        command = [sys.executable, "-m", "consumer", "run", "--table", TABLE]
+        command = [sys.executable, "-m", "dynatomic", "run", "--table", TABLE]
         command += ["--processing-guarantee", "exactly-once", "--max-incr", "1000000"]
         process = subprocess.Popen(
             command, env=embedded.environment(), stderr=subprocess.PIPE, text=True

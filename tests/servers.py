@@ -25,8 +25,8 @@ from typing import Final, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from consumer.embedded import call_dynamodb, free_port
-from consumer.errors import DynatomicError, UnavailableError
+from dynatomic.errors import DynatomicError, UnavailableError
+from dynatomic.testing.embedded import call_dynamodb, free_port
 
 POM: Final = Path(__file__).with_name("pom.xml")
 CACHE: Final = Path(__file__).parents[1] / ".servers"

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.baseline import Baseline, Held, Snapshot, check_begins, unlisted
-from consumer.errors import ConfigError, DynatomicError
-from consumer.kafka import Watermarks
+from dynatomic.errors import ConfigError, DynatomicError
+from dynatomic.kafka.client import Watermarks
+from dynatomic.verify.baseline import Baseline, Held, Snapshot, check_begins, unlisted
 
 ID = "0123456789abcdef" * 2
 TABLES = ("hits", "bytes")

@@ -27,10 +27,11 @@ from bench.peers import Peer, Skip
 from bench.sink import Connection, Counter, Counts, Sink
 from bench.topics import Topic, Topics, fill
 from bench.workloads import CASES, WRITER_SCHEMA, Case, Reader, Workload
-from consumer.embedded import Embedded
-from consumer.emit import message_key
-from consumer.errors import DynatomicError
-from consumer.row import Row, encode, load_writer_schema, schema
+from dynatomic.errors import DynatomicError
+from dynatomic.events.row import Row
+from dynatomic.events.schema import encode, load_writer_schema, schema
+from dynatomic.kafka.emitter import message_key
+from dynatomic.testing.embedded import Embedded
 from tests.conftest import HasBootstrapServers, Spawn, make_client, unique
 
 UPDATE = 'UPDATE "T" SET "count"="count"+? WHERE "pk"=?'

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from consumer import cli, logs
-from consumer.errors import ConfigError, DynatomicError, UnavailableError
-from consumer.settings import SETTINGS, Settings
+from dynatomic.cli import main as cli
+from dynatomic.config.settings import SETTINGS, Settings
+from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
+from dynatomic.telemetry import logs
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (["init"], ["run"], ["produce"], ["incr"], ["demo"], ["config", "show"])
@@ -383,7 +384,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
 
 
 def test_run_passes_its_settings_and_returns_its_exit_code(stub: Callable[..., Any]) -> None:
-    calls = stub("consumer.run", 75, run=None)
+    calls = stub("dynatomic.service.run", 75, run=None)
     argv = ["run", "--table", "hits", "--once", "--endpoint-url", "http://x"]
     assert cli.main(argv) == 75
     expected = ("run", (Settings(tables=("hits",)), "http://x"), {"once": True, "dry_run": False})
@@ -395,7 +396,7 @@ def test_run_passes_its_settings_and_returns_its_exit_code(stub: Callable[..., A
 def test_init_prints_what_it_did(
     stub: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls = stub("consumer.init", ["topic made", "table made"], initialise=None)
+    calls = stub("dynatomic.operations.init", ["topic made", "table made"], initialise=None)
     assert cli.main(["init", "--wait", "1.5", "--create-tables", "--dead-letter-topic", "d"]) == 0
     assert capsys.readouterr().out == "topic made\ntable made\n"
     cli.main(["init"])
@@ -422,8 +423,8 @@ def test_incr_prints_the_new_value(
     stub: Callable[..., Any],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    stub("consumer.tables", make_client=lambda url: ("client", url))
-    calls = stub("consumer.counters", 42, increment=None)
+    stub("dynatomic.dynamodb.client", make_client=lambda url: ("client", url))
+    calls = stub("dynatomic.dynamodb.increment", 42, increment=None)
     assert (
         cli.main(
             ["incr", *argv, "--endpoint-url", "http://x"]
@@ -439,15 +440,15 @@ def test_incr_prints_the_new_value(
 def test_incr_takes_its_counter_from_the_environment(
     stub: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stub("consumer.tables", make_client=lambda _: None)
-    calls = stub("consumer.counters", 1, increment=None)
+    stub("dynatomic.dynamodb.client", make_client=lambda _: None)
+    calls = stub("dynatomic.dynamodb.increment", 1, increment=None)
     monkeypatch.setenv("DYNATOMIC_COUNTER", "views")
     assert cli.main(["incr", "hits", "k"]) == 0
     assert calls[0][1][3] == "views"
 
 
 def test_produce_makes_samples(stub: Callable[..., Any]) -> None:
-    calls = stub("consumer.produce", 10, produce_samples=None, produce_file=None)
+    calls = stub("dynatomic.operations.produce", 10, produce_samples=None, produce_file=None)
     argv = ["produce", "--count", "10", "--rows", "3", "--distribution", "zipf", "--seed", "7"]
     assert cli.main([*argv, "--table", "hits"]) == 0
     name, args, kwargs = calls[0]
@@ -473,7 +474,7 @@ def test_produce_makes_samples(stub: Callable[..., Any]) -> None:
 def test_produce_refuses_samples_without_one_table_or_with_a_file(
     argv: list[str], stub: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls = stub("consumer.produce", 0, produce_samples=None, produce_file=None)
+    calls = stub("dynatomic.operations.produce", 0, produce_samples=None, produce_file=None)
     assert "exactly one --table" in failed(capsys, 2, "produce", *argv)
     assert calls == []
 
@@ -481,7 +482,7 @@ def test_produce_refuses_samples_without_one_table_or_with_a_file(
 def test_produce_reads_a_file_as_utf8(stub: Callable[..., Any], tmp_path: Path) -> None:
     texts: list[str] = []
     stub(
-        "consumer.produce",
+        "dynatomic.operations.produce",
         produce_file=lambda _settings, stream, progress: texts.append(stream.read()),  # noqa: ARG005
         produce_samples=None,
     )
@@ -494,7 +495,7 @@ def test_produce_says_what_it_cannot_read(
     stub: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stub(
-        "consumer.produce",
+        "dynatomic.operations.produce",
         produce_file=lambda _settings, stream, progress: stream.read(),  # noqa: ARG005
         produce_samples=None,
     )
@@ -505,7 +506,7 @@ def test_produce_says_what_it_cannot_read(
 
 
 def test_demo_returns_its_exit_code(stub: Callable[..., Any]) -> None:
-    stub("consumer.demo", 1, demo=None)
+    stub("dynatomic.operations.demo", 1, demo=None)
     assert cli.main(["demo"]) == 1
 
 
@@ -523,17 +524,17 @@ def test_an_expected_error_is_one_line_and_its_exit_code(
     stub: Callable[..., Any],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    stub("consumer.run", error, run=None)
+    stub("dynatomic.service.run", error, run=None)
     assert failed(capsys, code, "run") == "dynatomic: error: it broke"
 
 
 def test_an_interrupt_is_exit_130(stub: Callable[..., Any]) -> None:
-    stub("consumer.demo", KeyboardInterrupt(), demo=None)
+    stub("dynatomic.operations.demo", KeyboardInterrupt(), demo=None)
     assert cli.main(["demo"]) == 130
 
 
 def test_an_unexpected_error_keeps_its_traceback(stub: Callable[..., Any]) -> None:
-    stub("consumer.demo", ZeroDivisionError(), demo=None)
+    stub("dynatomic.operations.demo", ZeroDivisionError(), demo=None)
     with pytest.raises(ZeroDivisionError):
         cli.main(["demo"])
 
@@ -558,7 +559,7 @@ def test_config_check_prints_a_line_a_check(capsys: pytest.CaptureFixture[str]) 
 
 def dynatomic(*argv: str, **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "consumer", *argv],
+        [sys.executable, "-m", "dynatomic", *argv],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -589,7 +590,7 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
     os.close(reading)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "consumer", "config", "show"],
+            [sys.executable, "-m", "dynatomic", "config", "show"],
             cwd=ROOT,
             stdout=writing,
             stderr=subprocess.PIPE,
@@ -604,11 +605,11 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
 def test_produce_reads_stdin(tmp_path: Path) -> None:
     (tmp_path / "consumer_stub.py").write_text(
         "import sys, types\n"
-        "fake = types.ModuleType('consumer.produce')\n"
+        "fake = types.ModuleType('dynatomic.operations.produce')\n"
         "fake.produce_file = lambda s, stream, progress: print(ascii(stream.read()))\n"
         "fake.produce_samples = None\n"
-        "sys.modules['consumer.produce'] = fake\n"
-        "from consumer.cli import main\n"
+        "sys.modules['dynatomic.operations.produce'] = fake\n"
+        "from dynatomic.cli.main import main\n"
         "sys.exit(main(['produce', '-']))\n"
     )
     done = subprocess.run(
@@ -626,7 +627,7 @@ def test_produce_reads_stdin(tmp_path: Path) -> None:
 def test_help_loads_no_client(argv: list[str]) -> None:
     code = (
         "import sys\n"
-        "from consumer.cli import main\n"
+        "from dynatomic.cli.main import main\n"
         f"main({argv!r})\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules}))"
     )
@@ -648,6 +649,6 @@ def test_lines_are_printed_as_they_come(
 ) -> None:
     out = io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
-    stub("consumer.init", lines(), initialise=None)
+    stub("dynatomic.operations.init", lines(), initialise=None)
     assert cli.main(["init"]) == 75
     assert out.getvalue() == "one\n"

@@ -26,11 +26,11 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from cyclopts import CycloptsError
 
-import consumer.cli  # noqa: F401 -- its commands are the app's
-from consumer.command import app
-from consumer.produce import samples
-from consumer.settings import SETTINGS, Settings
-from consumer.signals import GRACE_S
+import dynatomic.cli.main  # noqa: F401 -- its commands are the app's
+from dynatomic.cli.app import app
+from dynatomic.config.settings import SETTINGS, Settings
+from dynatomic.events.samples import samples
+from dynatomic.service.signals import GRACE_S
 from tests.conftest import make_client, uncovered
 from tests.test_embedded import wait_until
 
@@ -503,11 +503,11 @@ def test_the_wheel_holds_the_schema_and_the_command(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("dynatomic-*.whl")
     with zipfile.ZipFile(path) as wheel:
         names = wheel.namelist()
-        assert wheel.read("consumer/schemas/row.avsc") == (ROOT / "schemas/row.avsc").read_bytes()
+        assert wheel.read("dynatomic/schemas/row.avsc") == (ROOT / "schemas/row.avsc").read_bytes()
         (commands,) = (name for name in names if name.endswith("/entry_points.txt"))
         assert f"dynatomic = {script}" in wheel.read(commands).decode()
-    assert "consumer/py.typed" in names
-    assert {name.split("/")[0].partition("-")[0] for name in names} == {"consumer", "dynatomic"}
+    assert "dynatomic/py.typed" in names
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"dynatomic"}
 
 
 # --- process 1 -------------------------------------------------------------------------------
@@ -536,7 +536,7 @@ def test_process_1_ends_at_once_on_sigterm_while_it_waits_for_servers(command: l
     variables = {name: "x" for name in AWS_NEEDED if "URL" not in name}
     # A measuring child has a handler of coverage's, which ends in a signal to itself: dropped too.
     with subprocess.Popen(
-        [*NEW_PIDS, sys.executable, "-m", "consumer", *command, "-b", "127.0.0.1:1"],
+        [*NEW_PIDS, sys.executable, "-m", "dynatomic", *command, "-b", "127.0.0.1:1"],
         stderr=subprocess.DEVNULL,
         env=uncovered() | variables,
         cwd=ROOT,

@@ -14,19 +14,20 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
-from consumer.answers import APPLIED
-from consumer.connections import Connections, Response
-from consumer.counters import Counters
-from consumer.decoder import Decoder
-from consumer.embedded import REGION
-from consumer.fence import Fence
-from consumer.intake import take_in
-from consumer.partition import Partition
-from consumer.produce import samples
-from consumer.row import CounterRef, KeySchema, encode
-from consumer.statements import Step, body, changes
-from consumer.tables import make_client
-from consumer.writer import Writer
+from dynatomic.dynamodb.answers import APPLIED
+from dynatomic.dynamodb.client import make_client
+from dynatomic.dynamodb.counters import Counters
+from dynatomic.dynamodb.direct.connections import Connections, Response
+from dynatomic.dynamodb.fence import Fence
+from dynatomic.dynamodb.statements import Step, body, changes
+from dynatomic.dynamodb.writer import Writer
+from dynatomic.events.decoder import Decoder
+from dynatomic.events.row import CounterRef, KeySchema
+from dynatomic.events.samples import samples
+from dynatomic.events.schema import encode
+from dynatomic.testing.embedded import REGION
+from dynatomic.worker.intake import take_in
+from dynatomic.worker.partition import Partition
 from tests.conftest import window_of
 
 KEYS = {"bench": KeySchema("pk")}

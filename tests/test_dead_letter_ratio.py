@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.dead_letter_ratio import LEAST, SPAN, DeadLetterRatio
-from consumer.errors import ConfigError
+from dynatomic.errors import ConfigError
+from dynatomic.worker.ratio import LEAST, SPAN, DeadLetterRatio
 from tests.harness import LETTERS, World, world
 
 Judge = Callable[[DeadLetterRatio], Callable[[int, list[str]], None]]

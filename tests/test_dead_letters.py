@@ -3,19 +3,24 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.dead_letters import HEADERS, RETRY_S, DeadLetters, Letter, letter
-from consumer.errors import DynatomicError, UnavailableError
-from consumer.fakes import FakeBroker, FakeConsumer
-from consumer.refused import read_again
-from consumer.renewed import Renewed
-from consumer.row import Row, encode
+from dynatomic.dead_letters.letter import HEADERS, Letter, letter
+from dynatomic.dead_letters.store import RETRY_S, DeadLetters
+from dynatomic.errors import DynatomicError, UnavailableError
+from dynatomic.events.row import Row
+from dynatomic.events.schema import encode
+from dynatomic.kafka.replaceable import Renewed
+from dynatomic.testing.kafka.broker import FakeBroker
+from dynatomic.worker.refused import read_again
 from tests.harness import GROUP, LETTERS, TOPIC, Clock, World, headers_of, world
 from tests.test_embedded import wait_until
+
+if TYPE_CHECKING:
+    from dynatomic.testing.kafka.consumer import FakeConsumer
 
 TRACE = [("trace", b"\x00\xff"), ("trace", b"again"), ("none", None)]
 

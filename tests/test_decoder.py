@@ -12,11 +12,11 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from consumer import decoder as module
-from consumer.datum import zigzag
-from consumer.decoder import Decoded, Decoder, Increment
-from consumer.errors import RowError
-from consumer.row import (
+from dynatomic.errors import RowError
+from dynatomic.events import decoder as module
+from dynatomic.events.decoder import Decoded, Decoder, Increment
+from dynatomic.events.payload import zigzag
+from dynatomic.events.row import (
     INT64_MAX,
     INT64_MIN,
     MAX_PAYLOAD_BYTES,
@@ -24,9 +24,8 @@ from consumer.row import (
     KeySchema,
     Reason,
     Row,
-    encode,
-    load_writer_schema,
 )
+from dynatomic.events.schema import encode, load_writer_schema
 
 AVSC = Path(__file__).parents[1] / "schemas" / "row.avsc"
 TABLES = {

@@ -15,12 +15,12 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from consumer.cli import main
-from consumer.kafka import reset_policy
-from consumer.settings import Settings
-from consumer.signals import GRACE_S
-from consumer.sources import read_file
-from consumer.topics import PARTITIONS
+from dynatomic.cli.main import main
+from dynatomic.cli.sources import read_file
+from dynatomic.config.settings import Settings
+from dynatomic.kafka.client import reset_policy
+from dynatomic.kafka.topics import PARTITIONS
+from dynatomic.service.signals import GRACE_S
 from tests.conftest import needs
 from tests.test_compose import of, stages
 

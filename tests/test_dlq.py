@@ -14,11 +14,14 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.datum import Reader
-from consumer.dead_letters import HEADERS, TOPIC_ID, DeadLetters, Letter
-from consumer.decoder import Decoder
-from consumer.describe_group import Committed
-from consumer.dlq import (
+from dynatomic.config.settings import Settings
+from dynatomic.dead_letters.letter import HEADERS, TOPIC_ID, Letter
+from dynatomic.dead_letters.replay import UNKNOWN, Options, Plan, Replay, committed_of, told
+from dynatomic.dead_letters.sender import REPLAY, Plain, Sender, sender_config, transactional_id
+from dynatomic.dead_letters.show import Options as ShowOptions
+from dynatomic.dead_letters.show import Shown
+from dynatomic.dead_letters.store import DeadLetters
+from dynatomic.dead_letters.topic import (
     MOST_IN_NOTE,
     REPLAYED,
     DeadLetterTopic,
@@ -30,15 +33,14 @@ from consumer.dlq import (
     opened,
     reader_config,
 )
-from consumer.dlq_replay import UNKNOWN, Options, Plan, Replay, committed_of, told
-from consumer.dlq_sender import REPLAY, Plain, Sender, sender_config, transactional_id
-from consumer.dlq_show import Options as ShowOptions
-from consumer.dlq_show import Shown
-from consumer.errors import ConfigError, DeliveryError, DynatomicError, UnavailableError
-from consumer.fakes import FakeBroker
-from consumer.renewed import Renewed
-from consumer.row import KeySchema, Reason, Row, encode, load_writer_schema
-from consumer.settings import Settings
+from dynatomic.errors import ConfigError, DeliveryError, DynatomicError, UnavailableError
+from dynatomic.events.decoder import Decoder
+from dynatomic.events.payload import Reader
+from dynatomic.events.row import KeySchema, Reason, Row
+from dynatomic.events.schema import encode, load_writer_schema
+from dynatomic.kafka.groups import Committed
+from dynatomic.kafka.replaceable import Renewed
+from dynatomic.testing.kafka.broker import FakeBroker
 from tests.conftest import REPOSITORY
 from tests.harness import GROUP, LETTERS, TOPIC, Clock
 
@@ -650,7 +652,7 @@ def crashes() -> Iterator[tuple[str, int]]:
 def test_a_killed_replay_loses_and_doubles_nothing(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, dies: tuple[str, int]
 ) -> None:
-    monkeypatch.setattr("consumer.dlq_sender.MOST_IN_NOTE", 3)
+    monkeypatch.setattr("dynatomic.dead_letters.sender.MOST_IN_NOTE", 3)
     for offset in range(10):
         lab.row(offset)
         lab.store(100 + offset)
@@ -669,7 +671,7 @@ def test_any_run_of_replays_and_kills_puts_every_row_back_once(data: st.DataObje
     lab.broker.create_topic(LETTERS, 2)
     reasons = st.sampled_from(["x", "y"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("consumer.dlq_sender.MOST_IN_NOTE", data.draw(st.integers(1, 4)))
+        patch.setattr("dynatomic.dead_letters.sender.MOST_IN_NOTE", data.draw(st.integers(1, 4)))
         for _ in range(data.draw(st.integers(1, 5))):
             for _ in range(data.draw(st.integers(0, 5))):
                 offset += data.draw(st.integers(0, 2))  # 0: the event of the letter before
@@ -706,11 +708,11 @@ def test_a_transaction_is_bounded_by_letters_and_bytes(
 ) -> None:
     for offset in range(7):
         lab.row(offset)
-    monkeypatch.setattr("consumer.dlq_sender.MOST_IN_NOTE", 3)
+    monkeypatch.setattr("dynatomic.dead_letters.sender.MOST_IN_NOTE", 3)
     producer = lab.producer()
     lab.replay(producer)
     assert producer.sizes == [3 + 1, 3 + 1, 1 + 1]
-    monkeypatch.setattr("consumer.dlq_sender.MOST_BYTES", 1)
+    monkeypatch.setattr("dynatomic.dead_letters.sender.MOST_BYTES", 1)
     lab.row(8)
     lab.row(9)
     producer = lab.producer()

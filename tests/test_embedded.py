@@ -16,12 +16,12 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
-from consumer import embedded as module
-from consumer import mock_broker
-from consumer.embedded import Embedded, MockTable, environment
-from consumer.errors import DynatomicError, UnavailableError
-from consumer.mock_broker import MockBroker
-from consumer.row import KeySchema
+from dynatomic.errors import DynatomicError, UnavailableError
+from dynatomic.events.row import KeySchema
+from dynatomic.testing import embedded as module
+from dynatomic.testing import mock_broker
+from dynatomic.testing.embedded import Embedded, MockTable, environment
+from dynatomic.testing.mock_broker import MockBroker
 from tests.conftest import REPOSITORY, Spawn, make_client, unique
 
 PRODUCE = 0
@@ -38,7 +38,7 @@ assert producer.flush(10) == 0
 
 START_AND_WAIT = """
 import time
-from consumer.embedded import Embedded
+from dynatomic.testing.embedded import Embedded
 server = Embedded({"rows": 1})
 print(server.table.pid, server.table.folder, server.endpoint_url, "ready", flush=True)
 time.sleep(60)

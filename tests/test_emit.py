@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.embedded import free_port
-from consumer.emit import Emitter, message_key
-from consumer.errors import ConfigError, DeliveryError, RowError
-from consumer.mock_broker import MockBroker
-from consumer.row import Row, encode
+from dynatomic.errors import ConfigError, DeliveryError, RowError
+from dynatomic.events.row import Row
+from dynatomic.events.schema import encode
+from dynatomic.kafka.emitter import Emitter, message_key
+from dynatomic.testing.embedded import free_port
+from dynatomic.testing.mock_broker import MockBroker
 from tests.conftest import Broker, HasBootstrapServers, MakeTopic, create_kafka_topic, unique
 
 ROWS = [
@@ -421,7 +422,7 @@ def test_a_closed_one_takes_no_rows() -> None:
 def test_a_fork_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     emit = Emitter(producer=Producer())
     parent = os.getpid()
-    monkeypatch.setattr("consumer.emit.os.getpid", lambda: parent + 1)
+    monkeypatch.setattr("dynatomic.kafka.emitter.os.getpid", lambda: parent + 1)
     with pytest.raises(RuntimeError, match="make one after fork"):
         emit(ROWS[0])
     with pytest.raises(RuntimeError, match="make one after fork"):

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.endings import Drain
-from consumer.errors import DynatomicError
-from consumer.fence import fence_name, fences_of
-from consumer.kafka import Watermarks
-from consumer.worker import POLL_S
+from dynatomic.dynamodb.fence import fence_name, fences_of
+from dynatomic.errors import DynatomicError
+from dynatomic.kafka.client import Watermarks
+from dynatomic.service.exit_conditions import Drain
+from dynatomic.worker.loop import POLL_S
 from tests.harness import GROUP, LETTERS, TOPIC, Member, World, world
 from tests.test_worker import logged
 

@@ -1,4 +1,4 @@
-"""The tenth sentence of the promise in `consumer.worker`: it never looks healthy while it is stuck.
+"""The tenth sentence of the promise: the consumer never looks healthy while it is stuck.
 
 What a probe is told is judged as it is in production: by the age of the last progress.
 """
@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from consumer.ends import Ends
-from consumer.health import STUCK_S, Brokers, Cause
-from consumer.partition import MOST_UNCOMMITTED
-from consumer.status import Status
+from dynatomic.service.end_offsets import Ends
+from dynatomic.service.status import Status
+from dynatomic.worker.causes import Cause
+from dynatomic.worker.health import STUCK_S, Brokers
+from dynatomic.worker.partition import MOST_UNCOMMITTED
 from tests.harness import TOPIC, Member, World, world
 from tests.test_worker import failing
 
@@ -232,7 +233,7 @@ def test_a_member_that_is_told_nothing_goes_by_the_brokers_newest_answer() -> No
 def test_promise_10_letters_that_cannot_be_stored_are_seen_before_the_window_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("consumer.worker.LETTERS_HELD", 50)
+    monkeypatch.setattr("dynatomic.worker.loop.LETTERS_HELD", 50)
     with world() as w:
         member = w.worker(window_ms=3_600_000)
         w.deliveries_held = True
@@ -255,7 +256,7 @@ def test_promise_10_nothing_is_said_before_the_loop_began() -> None:
 def test_promise_10_a_spare_is_told_once_and_a_member_without_an_answer_as_trouble(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "consumer")
+    caplog.set_level(logging.INFO, "dynatomic")
     with world() as w:
         w.worker()
         spare = w.worker()

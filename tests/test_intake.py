@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
-from consumer.decoder import Decoder
-from consumer.intake import take_in
-from consumer.partition import Partition
-from consumer.row import CounterRef, KeySchema, Row, encode
+from dynatomic.events.decoder import Decoder
+from dynatomic.events.row import CounterRef, KeySchema, Row
+from dynatomic.events.schema import encode
+from dynatomic.worker.intake import take_in
+from dynatomic.worker.partition import Partition
 
 REF = CounterRef("tab", "k", None, "count")
 PLACES = {

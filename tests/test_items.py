@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from consumer.errors import ConfigError, DynatomicError, UnavailableError
-from consumer.fakes import FakeDynamoDB, Request
-from consumer.fakes.responses import client_error
-from consumer.items import BATCH_GET, PATIENCE_S, ItemKey, read_items, scan_items
-from consumer.row import KeySchema, KeyType
+from dynatomic.dynamodb.items import BATCH_GET, PATIENCE_S, ItemKey, read_items, scan_items
+from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
+from dynatomic.events.row import KeySchema, KeyType
+from dynatomic.testing.dynamodb.client import FakeDynamoDB, Request
+from dynatomic.testing.dynamodb.responses import client_error
 from tests.conftest import MakeTable
 from tests.harness import Clock
 

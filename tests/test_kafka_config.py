@@ -8,9 +8,10 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewTopic
 
-from consumer.embedded import free_port
-from consumer.errors import ConfigError, UnavailableError
-from consumer.kafka import (
+from dynatomic.config.properties import CONSUMER_ONLY, PRODUCER_ONLY, check_properties, for_kind
+from dynatomic.config.settings import Settings
+from dynatomic.errors import ConfigError, UnavailableError
+from dynatomic.kafka.client import (
     Watermarks,
     admin_config,
     consumer_config,
@@ -23,11 +24,10 @@ from consumer.kafka import (
     wait_for_kafka,
     watermarks,
 )
-from consumer.mock_broker import MockBroker
-from consumer.properties import CONSUMER_ONLY, PRODUCER_ONLY, check_properties, for_kind
-from consumer.settings import Settings
-from consumer.sparse_log import Sparse
-from consumer.topics import Topic, check_not_compacted, create_topics
+from dynatomic.kafka.log_filter import Sparse
+from dynatomic.kafka.topics import Topic, check_not_compacted, create_topics
+from dynatomic.testing.embedded import free_port
+from dynatomic.testing.mock_broker import MockBroker
 from tests.conftest import HasBootstrapServers, unique
 
 # The kind of value that a property takes, where "1" is none of it.
@@ -232,7 +232,10 @@ def test_every_property_of_the_lists_is_known_and_of_that_kind_only(
     foreign = "consumer" if kind == "producer" else "producer"
     for name in sorted((CONSUMER_ONLY if foreign == "consumer" else PRODUCER_ONLY) - NEVER_GIVEN):
         caplog.clear()
-        base = {"bootstrap.servers": "127.0.0.1:1", "logger": logging.getLogger("consumer.kafka")}
+        base = {
+            "bootstrap.servers": "127.0.0.1:1",
+            "logger": logging.getLogger("dynatomic.kafka.client"),
+        }
         config = {**base, name: VALUES.get(name, "1")}
         if kind == "consumer":
             config |= {"group.id": "g"}
@@ -407,7 +410,7 @@ def test_librdkafkas_log_goes_to_logging(caplog: pytest.LogCaptureFixture) -> No
     while not caplog.records and time.monotonic() < deadline:
         producer.poll(0.05)
     assert "refused" in caplog.records[0].getMessage()
-    assert caplog.records[0].name == "consumer.kafka"
+    assert caplog.records[0].name == "dynatomic.kafka.client"
 
 
 @pytest.mark.parametrize("suffix", ["", ".dlq"])

@@ -10,21 +10,15 @@ from typing import Any
 import pytest
 from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, Message, TopicPartition
 
-from consumer import lag as module
-from consumer.describe_group import (
-    READ_LITTLE,
-    Committed,
-    Member,
-    Place,
-    Timestamps,
-    committed_offsets,
-    describe_group,
-)
-from consumer.errors import ConfigError, UnavailableError
-from consumer.fakes import FakeBroker
-from consumer.kafka import Watermarks, consumer_config
-from consumer.lag import PartitionLag, Watch, aligned, duration
-from consumer.settings import Settings
+from dynatomic.config.settings import Settings
+from dynatomic.console import aligned, duration
+from dynatomic.errors import ConfigError, UnavailableError
+from dynatomic.kafka.client import Watermarks, consumer_config
+from dynatomic.kafka.groups import Committed, Member, committed_offsets, describe_group
+from dynatomic.operations import lag as module
+from dynatomic.operations.lag import PartitionLag, Watch
+from dynatomic.operations.positions import READ_LITTLE, Place, Timestamps
+from dynatomic.testing.kafka.broker import FakeBroker
 from tests.harness import Clock
 
 TOPIC, GROUP = "row-events", "dynatomic"
@@ -362,7 +356,7 @@ def test_committed_offsets_that_are_not_told_are_an_error(
     kind: type[Exception],
     raises: bool,  # noqa: FBT001 - parametrized
 ) -> None:
-    monkeypatch.setattr("consumer.describe_group.TIMEOUT_S", 0.1)
+    monkeypatch.setattr("dynatomic.kafka.groups.TIMEOUT_S", 0.1)
     with pytest.raises(kind):
         committed_offsets(Refusing(code, raises=raises), Settings(), [0])
 

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from consumer import writer
-from consumer.statements import Step
+from dynatomic.dynamodb import writer
+from dynatomic.dynamodb.statements import Step
 from tests.model import ALWAYS, STEPS, Model, schedule
 
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "70"))

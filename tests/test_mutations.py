@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from _pytest.outcomes import Failed
 
-from consumer import tables
-from consumer.counters import Counters
-from consumer.row import KeySchema
-from consumer.statements import Change, Step
+from dynatomic.dynamodb import client
+from dynatomic.dynamodb.counters import Counters
+from dynatomic.dynamodb.statements import Change, Step
+from dynatomic.events.row import KeySchema
 from tests import test_fence, test_worker
 from tests.model import FoundError, schedule
 from tests.mutations import HARMLESS, MUTATIONS, NAMED, Mutation
@@ -108,14 +108,14 @@ def test_a_client_that_sends_again_by_itself_is_found(
     failing_server: tuple[str, list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made: Any = vars(tables)["Config"]
+    made: Any = vars(client)["Config"]
     changed = {"total_max_attempts": attempts, "mode": "standard"}
     if attempts > 1:
-        monkeypatch.setattr(tables, "Config", lambda **k: made(**(k | {"retries": changed})))
+        monkeypatch.setattr(client, "Config", lambda **k: made(**(k | {"retries": changed})))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     url, requests = failing_server
-    counters = Counters(tables.make_client(url), {"hits": KeySchema("pk")})
+    counters = Counters(client.make_client(url), {"hits": KeySchema("pk")})
     counters.execute(Step.UPDATE_ITEM, [Change("hits", "a", None, {"count": 1})])
     assert len(requests) == attempts, "one sum is one request, unless a mutation says otherwise"

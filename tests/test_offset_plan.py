@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.describe_group import Committed, Place
-from consumer.kafka import ResetPolicy, Watermarks
-from consumer.offset_plan import Step, Target, aim, notes, plan, propose
+from dynatomic.kafka.client import ResetPolicy, Watermarks
+from dynatomic.kafka.groups import Committed
+from dynatomic.operations.offset_plan import Step, Target, aim, notes, plan, propose
+from dynatomic.operations.positions import Place
 
 ID, OTHER = "a" * 32, "b" * 32
 POLICIES: tuple[ResetPolicy, ...] = ("earliest", "latest", "error")

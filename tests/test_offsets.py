@@ -5,12 +5,13 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from consumer.endings import Drain
-from consumer.health import STUCK_S
-from consumer.kafka import AUTO_OFFSET_RESET, watermarks
-from consumer.offsets import LOST_S, RETRY_S
-from consumer.row import Row, encode
-from consumer.settings import Settings
+from dynatomic.config.settings import Settings
+from dynatomic.events.row import Row
+from dynatomic.events.schema import encode
+from dynatomic.kafka.client import AUTO_OFFSET_RESET, watermarks
+from dynatomic.service.exit_conditions import Drain
+from dynatomic.worker.health import STUCK_S
+from dynatomic.worker.offsets import LOST_S, RETRY_S
 from tests.harness import GROUP, TOPIC, Member, World, world
 
 REFUSALS = (

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from consumer import cli, logs
-from consumer.dlq_replay import Options as ReplayOptions
-from consumer.dlq_show import Options as ShowOptions
-from consumer.errors import UnavailableError
-from consumer.offset_plan import Target
-from consumer.reset_offsets import Options
-from consumer.settings import Settings
+from dynatomic.cli import main as cli
+from dynatomic.config.settings import Settings
+from dynatomic.dead_letters.replay import Options as ReplayOptions
+from dynatomic.dead_letters.show import Options as ShowOptions
+from dynatomic.errors import UnavailableError
+from dynatomic.operations.offset_plan import Target
+from dynatomic.operations.reset_offsets import Options
+from dynatomic.telemetry import logs
 from tests.conftest import REPOSITORY
 
 Called = list[tuple[tuple[Any, ...], dict[str, Any]]]
@@ -44,17 +45,17 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Called]:
 
 
 def test_lag(called: Callable[[str, str], Called]) -> None:
-    import consumer.lag  # noqa: F401, PLC0415 -- `called` replaces it
+    import dynatomic.operations.lag  # noqa: F401, PLC0415 -- `called` replaces it
 
-    calls = called("consumer.lag", "lag")
+    calls = called("dynatomic.operations.lag", "lag")
     assert cli.main(["lag", "-g", "billing", "-o", "json"]) == 0
     assert calls == [((Settings(group_id="billing"), "json"), {})]
 
 
 def test_top(called: Callable[[str, str], Called]) -> None:
-    import consumer.top  # noqa: F401, PLC0415 -- `called` replaces it
+    import dynatomic.operations.top  # noqa: F401, PLC0415 -- `called` replaces it
 
-    calls = called("consumer.top", "top")
+    calls = called("dynatomic.operations.top", "top")
     assert cli.main(["top"]) == 0
     assert cli.main(["top", "--interval", "0.5", "--iterations", "3"]) == 0
     assert [options for _, options in calls] == [
@@ -81,7 +82,7 @@ def test_top(called: Callable[[str, str], Called]) -> None:
     ],
 )
 def test_offsets(called: Callable[[str, str], Called], argv: list[str], expected: Options) -> None:
-    calls = called("consumer.reset_offsets", "reset_offsets")
+    calls = called("dynatomic.operations.reset_offsets", "reset_offsets")
     guarantee = ["--processing-guarantee", "exactly-once"]
     assert cli.main(["offsets", *guarantee, *argv]) == 0
     settings = Settings(processing_guarantee="exactly-once")
@@ -89,8 +90,8 @@ def test_offsets(called: Callable[[str, str], Called], argv: list[str], expected
 
 
 def test_dlq(called: Callable[[str, str], Called]) -> None:
-    shows = called("consumer.dlq_show", "show")
-    replays = called("consumer.dlq_replay", "replay")
+    shows = called("dynatomic.dead_letters.show", "show")
+    replays = called("dynatomic.dead_letters.replay", "replay")
     assert cli.main(["dlq", "show", "--reason", "key-empty", "--limit", "0", "-o", "json"]) == 0
     assert shows == [((Settings(), ShowOptions("key-empty", 0, "json")), {})]
     assert cli.main(["dlq", "replay", "--table", "usage", "--endpoint-url", "http://x"]) == 0
@@ -120,14 +121,14 @@ def test_misuse_is_told(capsys: pytest.CaptureFixture[str], argv: list[str], par
 def test_brokers_that_are_not_there(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer.lag.START_S", 0.2)
+    monkeypatch.setattr("dynatomic.operations.lag.START_S", 0.2)
     assert cli.main(["lag", "-b", "127.0.0.1:1"]) == UnavailableError.exit_code
     assert "no Kafka broker answered" in capsys.readouterr().err
 
 
 def test_help_does_not_wait_for_the_clients() -> None:
     code = (
-        "import json, sys; from consumer import cli; cli.main(['offsets', '--help']);"
+        "import json, sys; from dynatomic.cli import main as cli; cli.main(['offsets', '--help']);"
         "slow = {'confluent_kafka', 'boto3', 'fastavro'};"
         "print(json.dumps([*slow & {*sys.modules}]))"
     )

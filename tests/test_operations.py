@@ -9,11 +9,9 @@ import pytest
 import yaml
 from cyclopts import CycloptsError
 
-import consumer
-import consumer.cli
-from consumer.command import app
-from consumer.man import EXIT_CODES
-from consumer.settings import SETTINGS
+from dynatomic.cli.app import app
+from dynatomic.cli.man import EXIT_CODES
+from dynatomic.config.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "operations.md").read_text()
@@ -22,10 +20,12 @@ SECTIONS = re.split(r"^### ", CHAPTER, flags=re.MULTILINE)[1:]
 
 # What a command says when it does not start, or stops.
 MODULES = (
-    *("counters", "dead_letter_ratio", "dead_letters", "describe_group", "endings", "identity"),
-    *("intake", "kafka", "offsets", "run", "server", "tables", "topics"),
-    *("dlq", "dlq_replay", "dlq_sender", "dlq_show", "iam", "msk", "probe", "reset_offsets"),
-    "settings",
+    *("config/settings", "dead_letters/replay", "dead_letters/sender", "dead_letters/show"),
+    *("dead_letters/store", "dead_letters/topic", "dynamodb/client", "dynamodb/counters"),
+    *("dynamodb/increment", "dynamodb/tables", "kafka/client", "kafka/groups", "kafka/messages"),
+    *("kafka/msk_iam", "kafka/topic_identity", "kafka/topics", "operations/iam"),
+    *("operations/probe", "operations/reset_offsets", "service/exit_conditions", "service/run"),
+    *("service/server", "worker/offsets", "worker/ratio"),
 )
 ERRORS = {"ConfigError", "UnavailableError", "DynatomicError"}
 # They return a message that others raise or log.
@@ -51,7 +51,7 @@ def text_of(node: ast.expr) -> str | None:
 def messages() -> Iterator[str]:
     """Yield the messages of the code."""
     for module in MODULES:
-        tree = ast.parse((Path(consumer.__file__).parent / f"{module}.py").read_text())
+        tree = ast.parse((ROOT / "consumer" / "dynatomic" / f"{module}.py").read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 if node.func.id in ERRORS and (text := text_of(node.args[0])):
@@ -110,7 +110,7 @@ def test_every_flag_and_setting_exists() -> None:
     for message in messages():
         shown |= set(re.findall(r"(?<![\w`-])(--[a-z-]+)", message))
     known = {flag for setting in SETTINGS for flag in setting.flags}
-    help_pages = (ROOT / "consumer").glob("*.py")
+    help_pages = (ROOT / "consumer").rglob("*.py")
     source = "\n".join(path.read_text() for path in help_pages)
     for flag in shown - known:
         name = flag.removeprefix("--").replace("-", "_")

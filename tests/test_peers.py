@@ -22,10 +22,10 @@ from confluent_kafka.admin import AdminClient
 
 from bench.peers import PEERS, Peer, Skip, prepare, program
 from bench.sink import Sink
-from consumer.embedded import Embedded, environment
-from consumer.emit import Emitter
-from consumer.produce import samples
-from consumer.row import Row
+from dynatomic.events.row import Row
+from dynatomic.events.samples import samples
+from dynatomic.kafka.emitter import Emitter
+from dynatomic.testing.embedded import Embedded, environment
 from tests.conftest import (
     REPOSITORY,
     MakeTable,

@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
-from consumer.embedded import free_port
-from consumer.errors import ConfigError, DeliveryError, RowError, UnavailableError
-from consumer.kafka import topic_partitions
-from consumer.mock_broker import MockBroker
-from consumer.produce import produce_file, produce_samples, samples
-from consumer.progress import progress_bar
-from consumer.row import Row, encode
-from consumer.settings import Settings
+from dynatomic.config.settings import Settings
+from dynatomic.console import progress_bar
+from dynatomic.errors import ConfigError, DeliveryError, RowError, UnavailableError
+from dynatomic.events.row import Row
+from dynatomic.events.samples import samples
+from dynatomic.events.schema import encode
+from dynatomic.kafka.client import topic_partitions
+from dynatomic.operations.produce import produce_file, produce_samples
+from dynatomic.testing.embedded import free_port
+from dynatomic.testing.mock_broker import MockBroker
 from tests.conftest import unique
 
 
@@ -133,7 +135,7 @@ def test_a_missing_topic_is_told_at_once(mock: MockBroker) -> None:
 
 def test_absent_brokers_are_told_before_a_row_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     hasty = functools.partial(topic_partitions, timeout_s=0.3)
-    monkeypatch.setattr("consumer.produce.topic_partitions", hasty)
+    monkeypatch.setattr("dynatomic.operations.produce.topic_partitions", hasty)
     settings = Settings(bootstrap_servers=f"127.0.0.1:{free_port()}")
     lines = iter([GOOD])
     with pytest.raises(UnavailableError, match="no broker answered"):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from consumer.row import Reason
-from consumer.settings import markdown_table
+from dynatomic.config.settings import markdown_table
+from dynatomic.events.row import Reason
 from tests.conftest import HasBootstrapServers, HasEndpointUrl, make_client, unique
 
 ROOT = Path(__file__).parents[1]
@@ -131,7 +131,7 @@ def test_make_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     assert "@$(BIN)/dynatomic demo" in (ROOT / "Makefile").read_text()
     (shown,) = [output for command, output in commands() if command == "make demo"]
     done = subprocess.run(
-        [sys.executable, "-m", "consumer", "demo"],
+        [sys.executable, "-m", "dynatomic", "demo"],
         env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
         cwd=tmp_path,
         capture_output=True,

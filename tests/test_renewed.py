@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from consumer.ends import ends_asker
-from consumer.errors import ConfigError, DynatomicError
-from consumer.identity import RETRY_S, Identity, asker
-from consumer.renewed import Renewed, answered
+from dynatomic.errors import ConfigError, DynatomicError
+from dynatomic.kafka.replaceable import Renewed, answered
+from dynatomic.kafka.topic_identity import RETRY_S, Identity, asker
+from dynatomic.service.end_offsets import ends_asker
 from tests.harness import TOPIC, Clock
 from tests.test_embedded import wait_until
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicPartition
 
-from consumer import reset_offsets as module
-from consumer.errors import ConfigError, DynatomicError, UnavailableError
-from consumer.fakes.client import FakeConsumer
-from consumer.kafka import consumer_config
-from consumer.offset_plan import Target
-from consumer.reset_offsets import JOIN_S, Options, Resetter
+from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
+from dynatomic.kafka.client import consumer_config
+from dynatomic.operations import reset_offsets as module
+from dynatomic.operations.offset_plan import Target
+from dynatomic.operations.reset_offsets import JOIN_S, Options, Resetter
+from dynatomic.testing.kafka.consumer import FakeConsumer
 from tests.test_lag import GROUP, NOW, OTHER, TOPIC, World, member
 
 EMPTY: tuple[Any, list[Any]] = (ConsumerGroupState.EMPTY, [])

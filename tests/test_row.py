@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.errors import ConfigError, RowError
-from consumer.row import (
+from dynatomic.errors import ConfigError, RowError
+from dynatomic.events.row import (
     INT64_MAX,
     INT64_MIN,
     Reason,
@@ -19,11 +19,9 @@ from consumer.row import (
     check,
     check_counter_name,
     check_table_name,
-    encode,
     key_value,
-    load_writer_schema,
-    schema,
 )
+from dynatomic.events.schema import encode, load_writer_schema, schema
 
 ARN = "arn:aws:dynamodb:us-east-1:1:table/tab"
 AVSC = Path(__file__).parents[1] / "schemas" / "row.avsc"

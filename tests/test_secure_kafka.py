@@ -25,14 +25,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-import consumer.cli  # noqa: F401 - its commands are the app's
-from consumer import msk
-from consumer.command import BROKERS, app
-from consumer.embedded import environment
-from consumer.errors import ConfigError
-from consumer.kafka import admin_config, consumer_config, producer_config
-from consumer.man import commands
-from consumer.settings import Settings
+import dynatomic.cli.main  # noqa: F401 - its commands are the app's
+from dynatomic.cli.app import BROKERS, app
+from dynatomic.cli.man import commands
+from dynatomic.config.settings import Settings
+from dynatomic.errors import ConfigError
+from dynatomic.kafka import msk_iam as msk
+from dynatomic.kafka.client import admin_config, consumer_config, producer_config
+from dynatomic.testing.embedded import environment
 from tests.conftest import (
     REPOSITORY,
     Child,
@@ -161,7 +161,7 @@ class Place:
 
 def produce(place: Place, servers: str, *login: str, **env: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "consumer", "produce", *login],
+        [sys.executable, "-m", "dynatomic", "produce", *login],
         input=json.dumps({"table": place.table, "key": "a", "incr": 21}),
         env=place.environment(servers, **env),
         capture_output=True,

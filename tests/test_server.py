@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from consumer import server
-from consumer.errors import ConfigError
-from consumer.server import DEFAULT_HOST, MOST_CONNECTIONS, View, policy, serving
-from consumer.settings import Settings
+from dynatomic.config.settings import Settings
+from dynatomic.errors import ConfigError
+from dynatomic.service import server
+from dynatomic.service.server import DEFAULT_HOST, MOST_CONNECTIONS, View, policy, serving
 from tests.harness import world
 from tests.test_health import fetch_stopped, live, status_of
 from tests.test_worker import failing
@@ -58,7 +58,7 @@ def port_of(records: list[Any]) -> int:
 
 @pytest.fixture
 def served(caplog: pytest.LogCaptureFixture) -> Iterator[Served]:
-    caplog.set_level("INFO", "consumer")
+    caplog.set_level("INFO", "dynatomic")
     with serving(Settings(tables=("hits",), http=LOCAL)) as view:
         yield Served(view, port_of(caplog.records))
 
@@ -283,7 +283,7 @@ def test_a_thread_that_cannot_start_costs_only_its_request(
 
 
 def test_it_is_gone_when_the_block_ends(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "consumer")
+    caplog.set_level("INFO", "dynatomic")
     before = threads()
     with serving(Settings(tables=("hits",), http=LOCAL)) as view:
         served = Served(view, port_of(caplog.records))
@@ -312,7 +312,7 @@ def test_a_port_that_is_given_and_taken_is_an_error() -> None:
 def test_of_the_default_the_next_free_port_is_taken_and_then_none(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level("INFO", "consumer")
+    caplog.set_level("INFO", "dynatomic")
     monkeypatch.setattr(server, "PORTS_TRIED", 2)
     settings = Settings(tables=("hits",))
     with ExitStack() as stack:
@@ -326,7 +326,7 @@ def test_of_the_default_the_next_free_port_is_taken_and_then_none(
 
 
 def test_off_means_off(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "consumer")
+    caplog.set_level("INFO", "dynatomic")
     before = threads()
     with serving(Settings(tables=("hits",), http="off")):
         assert threads() == before
@@ -342,7 +342,7 @@ def test_an_address_that_cannot_be_is_refused_with_its_setting(address: str) -> 
 
 
 def test_ipv6_works_where_the_machine_has_it(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "consumer")
+    caplog.set_level("INFO", "dynatomic")
     if not Path("/proc/net/if_inet6").exists():
         pytest.skip("no IPv6 on this machine")
     with (
@@ -357,5 +357,5 @@ def test_the_page_is_in_the_wheel() -> None:
     import tomllib  # noqa: PLC0415 - here only
 
     build = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
-    assert build["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["consumer"]
+    assert build["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["consumer/dynatomic"]
     assert (Path(server.__file__).parent / "page.html").is_file()

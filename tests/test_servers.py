@@ -22,8 +22,8 @@ from botocore.exceptions import (
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from consumer.embedded import Embedded, call_dynamodb
-from consumer.errors import UnavailableError
+from dynatomic.errors import UnavailableError
+from dynatomic.testing.embedded import Embedded, call_dynamodb
 from tests import servers
 from tests.conftest import (
     REPOSITORY,

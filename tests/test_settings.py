@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer import config, logs, sources
-from consumer.errors import ConfigError
-from consumer.settings import SETTINGS, Settings, markdown_table
+from dynatomic.cli import sources
+from dynatomic.config.settings import SETTINGS, Settings, markdown_table
+from dynatomic.errors import ConfigError
+from dynatomic.operations import show_config as config
+from dynatomic.telemetry import logs
 
 
 def refused(**values: Any) -> str:
@@ -352,9 +354,9 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
-    root, package = logging.getLogger(), logging.getLogger("consumer")
+    root, package = logging.getLogger(), logging.getLogger("dynatomic")
     levels = root.level, package.level
-    yield logging.getLogger("consumer.test")
+    yield logging.getLogger("dynatomic.test")
     for handler in [each for each in root.handlers if isinstance(each, logs._Handler)]:
         root.removeHandler(handler)
     root.setLevel(levels[0])

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from consumer.cli import main
-from consumer.command import app
-from consumer.man import EXIT_CODES, commands, page
-from consumer.settings import SETTINGS
+from dynatomic.cli.app import app
+from dynatomic.cli.main import main
+from dynatomic.cli.man import EXIT_CODES, commands, page
+from dynatomic.config.settings import SETTINGS
 from tests.conftest import needs
 from tests.test_readme import README
 

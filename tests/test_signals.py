@@ -5,7 +5,7 @@ import sys
 
 SCRIPT = """
 import ctypes, os, signal
-from consumer.signals import Signals
+from dynatomic.service.signals import Signals
 with Signals(0.2) as signals:
     signals.ready()
     os.kill(os.getpid(), signal.SIGTERM)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from consumer.answers import (
+from dynatomic.dynamodb.answers import (
     Answer,
     Applied,
     Fenced,
@@ -15,9 +15,8 @@ from consumer.answers import (
     Retry,
     answer,
 )
-from consumer.fence import Fence
-from consumer.row import CounterRef, KeySchema, Reason
-from consumer.statements import (
+from dynatomic.dynamodb.fence import Fence
+from dynatomic.dynamodb.statements import (
     BATCH,
     Change,
     Step,
@@ -27,6 +26,7 @@ from consumer.statements import (
     statement,
     update_item,
 )
+from dynatomic.events.row import CounterRef, KeySchema, Reason
 
 TEXT = KeySchema("pk")
 NUMBER = KeySchema("id", "N")

@@ -14,11 +14,15 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumer import health, log_events, telemetry
-from consumer.log_events import LOG_EVENTS
-from consumer.metrics import Metrics
-from consumer.row import Row, encode
-from consumer.telemetry import METRICS, QUERIES, Durations, Kind, Metric
+from dynatomic.events.row import Row
+from dynatomic.events.schema import encode
+from dynatomic.service.prometheus import Metrics
+from dynatomic.telemetry import log_events
+from dynatomic.telemetry import metrics as telemetry
+from dynatomic.telemetry.durations import Durations
+from dynatomic.telemetry.log_events import LOG_EVENTS
+from dynatomic.telemetry.metrics import METRICS, QUERIES, Kind, Metric
+from dynatomic.worker import causes
 from tests.conftest import needs
 from tests.harness import Member, world
 
@@ -218,7 +222,7 @@ def test_a_histogram_counts_into_the_first_bucket_that_holds_it() -> None:
     ("name", "table"),
     [
         ("metrics", telemetry.markdown_table()),
-        ("causes", health.markdown_table()),
+        ("causes", causes.markdown_table()),
         ("logs", log_events.markdown_table()),
     ],
 )
@@ -260,7 +264,7 @@ def test_every_log_line_is_listed_with_its_level_and_every_listed_one_is_logged(
 
 
 def test_what_was_counted_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    with world() as w, caplog.at_level(logging.INFO, "consumer"):
+    with world() as w, caplog.at_level(logging.INFO, "dynatomic"):
         member = w.worker()
         assert member.status is not None
         for _ in range(100):
@@ -275,7 +279,7 @@ def test_what_was_counted_is_logged_once_a_minute(caplog: pytest.LogCaptureFixtu
 def test_a_wall_clock_that_is_set_back_stops_no_sample_and_no_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with world() as w, caplog.at_level(logging.INFO, "consumer"):
+    with world() as w, caplog.at_level(logging.INFO, "dynatomic"):
         member = w.worker()
         status = member.status
         assert status is not None

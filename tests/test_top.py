@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from confluent_kafka import ConsumerGroupState
 
-from consumer import top as module
-from consumer.errors import ConfigError, UnavailableError
-from consumer.lag import Lag, PartitionLag, Watch
-from consumer.settings import Settings
-from consumer.top import RATE_S, History, Rates, display, lines, top
+from dynatomic.config.settings import Settings
+from dynatomic.console import display
+from dynatomic.errors import ConfigError, UnavailableError
+from dynatomic.operations import top as module
+from dynatomic.operations.lag import Lag, PartitionLag, Watch
+from dynatomic.operations.top import RATE_S, History, Rates, lines, top
 from tests.harness import Clock
 from tests.test_lag import GROUP, TOPIC, World, member
 
@@ -245,7 +246,7 @@ def test_on_the_fakes_rates_come_from_what_happens(
 # --- a terminal ------------------------------------------------------------------------------
 
 ON_A_TERMINAL = """
-from consumer.top import display
+from dynatomic.operations.top import display
 with display() as show:
     show(["first", "x" * 300])
     show(["second"])

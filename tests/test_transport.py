@@ -30,13 +30,13 @@ from botocore.exceptions import (
 )
 from botocore.session import get_session
 
-from consumer.embedded import REGION, Embedded, free_port
-from consumer.fakes import FakeDynamoDB
-from consumer.fence import Fence
-from consumer.row import KeySchema
-from consumer.statements import Change, Step, body, statement
-from consumer.tables import UnreadableAnswerError
-from consumer.transport import Transport
+from dynatomic.dynamodb.client import UnreadableAnswerError
+from dynatomic.dynamodb.direct.transport import Transport
+from dynatomic.dynamodb.fence import Fence
+from dynatomic.dynamodb.statements import Change, Step, body, statement
+from dynatomic.events.row import KeySchema
+from dynatomic.testing.dynamodb.client import FakeDynamoDB
+from dynatomic.testing.embedded import REGION, Embedded, free_port
 from tests.proxy import (
     Delay,
     DropResponse,
@@ -598,7 +598,8 @@ def test_a_client_that_tells_nothing_before_a_call_is_left_to_boto3(
     client = new_client(table)
     transport = Transport(client)
     client.meta.events.unregister(
-        "before-call.dynamodb.BatchExecuteStatement", unique_id="consumer.transport"
+        "before-call.dynamodb.BatchExecuteStatement",
+        unique_id="dynatomic.dynamodb.direct.transport",
     )
     assert transport._now() is None
     assert len(transport.send(PAYLOAD)["Responses"]) == 2

@@ -16,22 +16,24 @@ from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, Topi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.answers import Item
-from consumer.baseline import Baseline, Snapshot
-from consumer.comparison import Comparison
-from consumer.decoder import Decoder
-from consumer.errors import ConfigError, DynatomicError, UnavailableError
-from consumer.fakes import FakeBroker, FakeDynamoDB
-from consumer.fence import fence_name
-from consumer.group import Group
-from consumer.items import ItemKey, Sleep, identity, read_items
-from consumer.kafka import consumer_config
-from consumer.recount import Recount, Span, read
-from consumer.row import CounterRef, Row, encode
-from consumer.sample import Sample
-from consumer.settings import ProcessingGuarantee, Settings
-from consumer.tables import describe
-from consumer.verdict import Value, Verdict
+from dynatomic.config.settings import ProcessingGuarantee, Settings
+from dynatomic.dynamodb.answers import Item
+from dynatomic.dynamodb.fence import fence_name
+from dynatomic.dynamodb.items import ItemKey, Sleep, identity, read_items
+from dynatomic.dynamodb.tables import describe
+from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
+from dynatomic.events.decoder import Decoder
+from dynatomic.events.row import CounterRef, Row
+from dynatomic.events.schema import encode
+from dynatomic.kafka.client import consumer_config
+from dynatomic.testing.dynamodb.client import FakeDynamoDB
+from dynatomic.testing.kafka.broker import FakeBroker
+from dynatomic.verify.baseline import Baseline, Snapshot
+from dynatomic.verify.comparison import Comparison
+from dynatomic.verify.group_state import Group
+from dynatomic.verify.recount import Recount, Span, read
+from dynatomic.verify.report import Value, Verdict
+from dynatomic.verify.sample import Sample
 from tests.harness import Clock
 
 TOPIC, GROUP = "row-events", "dynatomic"
@@ -1123,7 +1125,7 @@ def test_a_recount_is_the_sum_up_to_the_cut_and_knows_all_names(
 
 
 def test_reading_is_folded_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.recount.CHUNK_BYTES", 200)
+    monkeypatch.setattr("dynatomic.verify.recount.CHUNK_BYTES", 200)
     w = World()
     w.emit(*["a" * 50] * 30)
     client = cast("Any", w.dynamodb)

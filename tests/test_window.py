@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer import window as module
-from consumer.decoder import Addend, Increment
-from consumer.row import INT64_MAX, INT64_MIN, CounterRef
-from consumer.window import Window
+from dynatomic.events import window as module
+from dynatomic.events.decoder import Addend, Increment
+from dynatomic.events.row import INT64_MAX, INT64_MIN, CounterRef
+from dynatomic.events.window import Window
 
 A = CounterRef("tab", "a", None, "count")
 A_HITS = CounterRef("tab", "a", None, "hits")

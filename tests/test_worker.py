@@ -1,4 +1,4 @@
-"""The promise in `consumer.worker`, sentence by sentence, and the loop that keeps it."""
+"""The promise in `dynatomic.worker`, sentence by sentence, and the loop that keeps it."""
 
 import os
 import random
@@ -10,14 +10,17 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from consumer.dead_letters import HEADERS
-from consumer.endings import GiveUp
-from consumer.errors import ConfigError, DynatomicError
-from consumer.fakes import Request, client_error
-from consumer.health import STUCK_S, Cause, Stuck
-from consumer.row import Row, encode
-from consumer.run import _loop
-from consumer.signals import Signals
+from dynatomic.dead_letters.letter import HEADERS
+from dynatomic.errors import ConfigError, DynatomicError
+from dynatomic.events.row import Row
+from dynatomic.events.schema import encode
+from dynatomic.service.exit_conditions import GiveUp
+from dynatomic.service.run import _loop
+from dynatomic.service.signals import Signals
+from dynatomic.testing.dynamodb.client import Request
+from dynatomic.testing.dynamodb.responses import client_error
+from dynatomic.worker.causes import Cause, Stuck
+from dynatomic.worker.health import STUCK_S
 from tests.harness import GROUP, LETTERS, TOPIC, Clock, Member, World, headers_of, world, written
 
 Refuse = Callable[[Request], Exception | None]
@@ -463,9 +466,9 @@ def test_promise_10_the_process_finishes_first_what_it_has(
         if not finished:
             w.refuse = failing("ThrottlingException")
         member.worker.watch.clients_own = Stuck(Cause.FETCH_STOPPED, "none came", 31.0, 0)
-        monkeypatch.setattr("consumer.run.topic_partitions", lambda *_: [0])
-        monkeypatch.setattr("consumer.endings.UNHEARD", 1)
-        monkeypatch.setattr("consumer.endings.has_brokers", lambda *_: False)
+        monkeypatch.setattr("dynatomic.service.run.topic_partitions", lambda *_: [0])
+        monkeypatch.setattr("dynatomic.service.exit_conditions.UNHEARD", 1)
+        monkeypatch.setattr("dynatomic.service.exit_conditions.has_brokers", lambda *_: False)
         monkeypatch.setattr(signals, "bound", lambda: bounded.append(1))
         with pytest.raises(DynatomicError, match="no progress for 31 s"):
             _loop(member.worker, member.worker.settings, signals, once=False, dry_run=False)
@@ -539,7 +542,7 @@ def test_promise_8_a_second_signal_exits_at_once(monkeypatch: pytest.MonkeyPatch
         codes.append(code)
         forced.set()
 
-    monkeypatch.setattr("consumer.signals.os._exit", leave)
+    monkeypatch.setattr("dynatomic.service.signals.os._exit", leave)
     with Signals(3600.0) as signals:  # the bound would end the tests themselves
         signals.ready()
         os.kill(os.getpid(), signal.SIGTERM)
@@ -597,7 +600,7 @@ def test_promise_9_the_counters_held_are_bounded_by_a_setting_not_by_the_backlog
 
 
 def test_promise_9_the_dead_letters_held_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.worker.LETTERS_HELD", 50)
+    monkeypatch.setattr("dynatomic.worker.loop.LETTERS_HELD", 50)
     with world(2) as w:
         member = w.worker(window_max_events=80)
         for _ in range(1000):
@@ -1035,7 +1038,7 @@ def test_shutting_down_with_nothing_to_finish_is_done_at_once() -> None:
 
 
 def test_a_member_without_a_partition_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "consumer")
+    caplog.set_level("INFO", "dynatomic")
     with world() as w:
         w.worker()
         w.worker()

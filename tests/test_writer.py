@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from consumer.answers import Answer, Applied, Next, Partly, Refused, Rejected, Retry
-from consumer.row import CounterRef, Reason
-from consumer.statements import Change, Step
-from consumer.write import Write
-from consumer.writer import FIRST_PAUSE_S, LONGEST_PAUSE_S, REFUSED_PAUSE_S, Writer
+from dynatomic.dynamodb.answers import Answer, Applied, Next, Partly, Refused, Rejected, Retry
+from dynatomic.dynamodb.statements import Change, Step
+from dynatomic.dynamodb.write import Write
+from dynatomic.dynamodb.writer import FIRST_PAUSE_S, LONGEST_PAUSE_S, REFUSED_PAUSE_S, Writer
+from dynatomic.events.row import CounterRef, Reason
 from tests.conftest import window_of
 
 SECONDS = 10

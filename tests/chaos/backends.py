@@ -12,8 +12,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from consumer.embedded import Embedded
-from consumer.mock_broker import MockBroker
+from dynatomic.testing.embedded import Embedded
+from dynatomic.testing.mock_broker import MockBroker
 from tests.conftest import (
     HasBootstrapServers,
     HasEndpointUrl,

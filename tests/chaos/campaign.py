@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from consumer.settings import GroupProtocol, ProcessingGuarantee
+from dynatomic.config.settings import GroupProtocol, ProcessingGuarantee
 from tests.chaos import (  # noqa: F401 - they put their faults on the list
     faults_brokers,
     faults_group,

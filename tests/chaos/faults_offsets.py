@@ -9,7 +9,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from consumer.topics import topic_id
+from dynatomic.kafka.topics import topic_id
 from tests.chaos.kinds import fault
 from tests.chaos.round import Round
 

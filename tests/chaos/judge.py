@@ -8,8 +8,8 @@ from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
-from consumer.kafka import PARTITION_EOF
-from consumer.settings import ProcessingGuarantee
+from dynatomic.config.settings import ProcessingGuarantee
+from dynatomic.kafka.client import PARTITION_EOF
 from tests.chaos.load import log_of
 from tests.chaos.round import Round, StuckError
 from tests.e2e.stack import Log, Ref

@@ -1,6 +1,6 @@
 """The consumer processes: ``python -m tests.chaos.member`` forks one for each line on stdin.
 
-Each runs `consumer.cli.main`, which is the command ``dynatomic``, in a process of its own that can
+Each runs `cli.main.main`, which is the command ``dynatomic``, in a process of its own that can
 be killed or stopped. The imports are done once, before any client is made: a start costs a tenth
 of what a new interpreter would. A line is a JSON object: ``argv``, ``env``, ``log`` (where stderr
 goes), ``twist`` (see `tests.chaos.twists`) and an ``id``; lines on stdout tell the id's ``pid``
@@ -18,8 +18,8 @@ import sys
 import traceback
 from typing import Any
 
-import consumer.run  # noqa: F401 - so that no child needs to import it
-from consumer import cli
+import dynatomic.service.run  # noqa: F401 - so that no child needs to import it
+from dynatomic.cli import main as cli
 from tests.chaos import twists
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from consumer.errors import UnavailableError
+from dynatomic.errors import UnavailableError
 from tests.conftest import REPOSITORY, uncovered
 from tests.servers import reaper
 

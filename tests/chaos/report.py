@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from consumer.settings import ProcessingGuarantee
+from dynatomic.config.settings import ProcessingGuarantee
 from tests.chaos.judge import Verdict
 from tests.chaos.members import Member
 from tests.chaos.round import Plan

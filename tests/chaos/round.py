@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from consumer.embedded import environment
-from consumer.settings import GroupProtocol, ProcessingGuarantee, WriteMode
+from dynatomic.config.settings import GroupProtocol, ProcessingGuarantee, WriteMode
+from dynatomic.testing.embedded import environment
 from tests.chaos.backends import Backend
 from tests.chaos.load import TEXT_KEY, Load, Shape, ends_of
 from tests.chaos.members import Member, Nursery

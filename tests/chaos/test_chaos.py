@@ -11,8 +11,8 @@ from random import Random
 import pytest
 from confluent_kafka import Producer
 
-from consumer.embedded import Embedded
-from consumer.settings import GroupProtocol, ProcessingGuarantee
+from dynatomic.config.settings import GroupProtocol, ProcessingGuarantee
+from dynatomic.testing.embedded import Embedded
 from tests.chaos.backends import Backend, Name, embedded_backend, real_backend
 from tests.chaos.campaign import Options, campaign, choose
 from tests.chaos.judge import judge

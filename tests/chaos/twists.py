@@ -16,12 +16,12 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, TopicPartition
 
-import consumer.run
-from consumer.health import Watch
-from consumer.offsets import Offsets
-from consumer.partition import Partition
-from consumer.tables import make_client
-from consumer.worker import Worker
+import dynatomic.service.run
+from dynatomic.dynamodb.client import make_client
+from dynatomic.worker.health import Watch
+from dynatomic.worker.loop import Worker
+from dynatomic.worker.offsets import Offsets
+from dynatomic.worker.partition import Partition
 
 HOUR_S: Final = 3600.0
 STALL_AT: Final = 25
@@ -44,7 +44,7 @@ def _kill_self() -> None:
 
 def read_timeout(seconds: float) -> None:
     """Give up on DynamoDB's answers sooner than after the usual 5 s."""
-    _put(consumer.run, "make_client", partial(make_client, read_timeout_s=seconds))
+    _put(dynatomic.service.run, "make_client", partial(make_client, read_timeout_s=seconds))
 
 
 def kill_before_commit(number: float) -> None:
@@ -157,7 +157,7 @@ def logging_raises(number: float) -> None:
             if next(count) >= number:
                 raise OSError("raised by the fault campaign")
 
-    logging.getLogger("consumer").addHandler(Broken())
+    logging.getLogger("dynatomic").addHandler(Broken())
 
 
 def clock_jumps(seconds: float) -> None:

@@ -1,6 +1,6 @@
 """What the worker relies on of Kafka and its client: fake, librdkafka's mock cluster, Kafka 4.4.
 
-Clients are configured by `consumer.kafka`, only with shorter time-outs. Where the three differ
+Clients are configured by `kafka.client`, only with shorter time-outs. Where the three differ
 for a reason, the test says which answers it takes from whom.
 """
 
@@ -21,12 +21,17 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from consumer.kafka import AUTO_OFFSET_RESET, PARTITION_EOF, consumer_config, producer_config
-from consumer.settings import Settings
+from dynatomic.config.settings import Settings
+from dynatomic.kafka.client import (
+    AUTO_OFFSET_RESET,
+    PARTITION_EOF,
+    consumer_config,
+    producer_config,
+)
 from tests.conftest import Broker, FakeBrokerAdapter, MakeTopic, unique
 
 if TYPE_CHECKING:
-    from consumer.fakes import FakeConsumer
+    from dynatomic.testing.kafka.consumer import FakeConsumer
 
 SECONDS: Final = 20
 ANSWERED: Final = 5.0

@@ -11,18 +11,29 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from consumer.answers import Answer, Applied, Fenced, Next, Partly, Refused, Rejected, Retry
-from consumer.counters import Counters, increment
-from consumer.decoder import Addend
-from consumer.errors import ConfigError, IncrementError, RowError, UnavailableError
-from consumer.fakes import FakeDynamoDB
-from consumer.fence import Fence
-from consumer.row import CounterRef, KeySchema, Reason, key_value
-from consumer.statements import Change, Step, key_attributes
-from consumer.tables import create_table, describe, make_client
-from consumer.window import Window
-from consumer.write import Write
-from consumer.writer import Writer
+from dynatomic.dynamodb.answers import (
+    Answer,
+    Applied,
+    Fenced,
+    Next,
+    Partly,
+    Refused,
+    Rejected,
+    Retry,
+)
+from dynatomic.dynamodb.client import make_client
+from dynatomic.dynamodb.counters import Counters
+from dynatomic.dynamodb.fence import Fence
+from dynatomic.dynamodb.increment import increment
+from dynatomic.dynamodb.statements import Change, Step, key_attributes
+from dynatomic.dynamodb.tables import create_table, describe
+from dynatomic.dynamodb.write import Write
+from dynatomic.dynamodb.writer import Writer
+from dynatomic.errors import ConfigError, IncrementError, RowError, UnavailableError
+from dynatomic.events.decoder import Addend
+from dynatomic.events.row import CounterRef, KeySchema, Reason, key_value
+from dynatomic.events.window import Window
+from dynatomic.testing.dynamodb.client import FakeDynamoDB
 from tests.conftest import MakeTable, environment, unique, window_of
 from tests.conftest import make_client as plain_client
 from tests.proxy import (

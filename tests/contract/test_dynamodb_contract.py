@@ -1,4 +1,4 @@
-"""What `consumer.statements` relies on of DynamoDB: on the fake, ministack and DynamoDB Local.
+"""What `dynamodb.statements` relies on of DynamoDB: on the fake, ministack and DynamoDB Local.
 
 The fake answers as AWS does where the documents say so. DynamoDB Local has wordings of its own,
 so wordings are compared only where the product reads them. ministack is laxer than AWS; each of
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from consumer.row import KeySchema
-from consumer.statements import Change, Step, statement, update_item
+from dynatomic.dynamodb.statements import Change, Step, statement, update_item
+from dynatomic.events.row import KeySchema
 from tests.conftest import MakeTable
 
 if TYPE_CHECKING:

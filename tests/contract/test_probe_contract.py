@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from consumer.errors import ConfigError, UnavailableError
-from consumer.fakes import FakeDynamoDB, Request, client_error
-from consumer.probe import Outcome, Probe, probe
-from consumer.statements import Step
+from dynatomic.dynamodb.statements import Step
+from dynatomic.errors import ConfigError, UnavailableError
+from dynatomic.operations.probe import Outcome, Probe, probe
+from dynatomic.testing.dynamodb.client import FakeDynamoDB, Request
+from dynatomic.testing.dynamodb.responses import client_error
 from tests.conftest import MakeTable
 from tests.harness import Clock
 
@@ -226,7 +227,7 @@ def test_an_item_that_stays_is_named(
 
 
 def test_every_step_of_a_write_is_played(fake: FakeDynamoDB, table: str) -> None:
-    import consumer.probe as module  # noqa: PLC0415 -- its plays
+    import dynatomic.operations.probe as module  # noqa: PLC0415 -- its plays
 
     plays = (*module.BATCHES, *module.ALONE, *module.TEXT, *module.TEXT_IN_BATCHES)
     assert {play.step for play in plays} == set(Step)

@@ -16,7 +16,7 @@ from tests.e2e.stack import Stack
 from tests.servers import KafkaServer
 
 if TYPE_CHECKING:
-    from consumer.embedded import Embedded
+    from dynatomic.testing.embedded import Embedded
 
 Table = Callable[..., str]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from consumer.embedded import environment
+from dynatomic.testing.embedded import environment
 from tests.conftest import Child, Spawn, unique
 from tests.test_embedded import wait_until
 

@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 from confluent_kafka import KafkaError
 
-from consumer.embedded import Embedded
-from consumer.mock_broker import MockBroker
+from dynatomic.testing.embedded import Embedded
+from dynatomic.testing.mock_broker import MockBroker
 from tests.conftest import Child, MakeTable, Spawn, make_client, unless_missing
 from tests.e2e.conftest import real_stack
 from tests.e2e.stack import Event, Load, Log, Stack, lower

@@ -16,10 +16,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from consumer.dlq_replay import Options, replay
-from consumer.errors import ConfigError
-from consumer.examine import examine
-from consumer.settings import Settings
+from dynatomic.config.settings import Settings
+from dynatomic.dead_letters.replay import Options, replay
+from dynatomic.errors import ConfigError
+from dynatomic.operations.check_config import check_config
 from tests.conftest import unique
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Stack
@@ -57,7 +57,7 @@ def examined(
             **more,
         )
         url = endpoint_url or stack.endpoint_url
-        code = examine(settings, url, connect=True, probe=probe)
+        code = check_config(settings, url, connect=True, probe=probe)
         return code, capsys.readouterr().out.splitlines()[4:]
 
     return run
@@ -97,7 +97,7 @@ def test_what_is_missing_has_a_cross(table: Table, examined: Examined) -> None:
 def test_servers_that_are_not_there(
     stack: Stack, table: Table, examined: Examined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer.connect.START_S", 0.3)
+    monkeypatch.setattr("dynatomic.operations.check_servers.START_S", 0.3)
     stack.bootstrap_servers = "127.0.0.1:1"
     name = table()
     code, lines = examined("events", name)

@@ -13,7 +13,7 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from consumer.embedded import Embedded
+from dynatomic.testing.embedded import Embedded
 from tests.conftest import Spawn, make_client
 from tests.e2e.conftest import real_stack
 from tests.e2e.stack import Event, Log, Stack

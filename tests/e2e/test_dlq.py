@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from consumer import dlq_replay, dlq_show
-from consumer.dlq import opened
-from consumer.dlq_sender import Sender, make_sender, sender_config
-from consumer.errors import DynatomicError
-from consumer.settings import Settings
-from consumer.verify import Options as VerifyOptions
-from consumer.verify import verify
+from dynatomic.config.settings import Settings
+from dynatomic.dead_letters import replay as dlq_replay
+from dynatomic.dead_letters import show as dlq_show
+from dynatomic.dead_letters.sender import Sender, make_sender, sender_config
+from dynatomic.dead_letters.topic import opened
+from dynatomic.errors import DynatomicError
+from dynatomic.verify.command import Options as VerifyOptions
+from dynatomic.verify.command import verify
 from tests.conftest import Child
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Stack, avro
@@ -31,7 +32,7 @@ LARGE = random.Random(7).randbytes(2_000_000)  # noqa: S311 - not to be compress
 DIES = """
 import json, os, signal, sys
 from consumer import dlq_replay, dlq_sender
-from consumer.settings import Settings
+from dynatomic.config.settings import Settings
 
 point, endpoint_url, fields = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 dlq_sender.MOST_IN_NOTE = 5

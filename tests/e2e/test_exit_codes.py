@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from consumer.embedded import environment, free_port
+from dynatomic.testing.embedded import environment, free_port
 from tests.conftest import Child, Spawn, unique
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Stack
 from tests.proxy import Fault, FaultyProxy, Request, access_denied
 
 HASTY = """
-import sys, consumer.run
-consumer.run.START_S = 1.0  # instead of half a minute
-from consumer.cli import main
+import sys, dynatomic.service.run
+dynatomic.service.run.START_S = 1.0  # instead of half a minute
+from dynatomic.cli.main import main
 sys.exit(main())
 """
 

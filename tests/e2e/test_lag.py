@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from consumer.errors import ConfigError, DynatomicError, UnavailableError
-from consumer.lag import lag
-from consumer.offset_plan import Target
-from consumer.reset_offsets import Options, reset_offsets
-from consumer.settings import Settings
-from consumer.top import top
+from dynatomic.config.settings import Settings
+from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
+from dynatomic.operations.lag import lag
+from dynatomic.operations.offset_plan import Target
+from dynatomic.operations.reset_offsets import Options, reset_offsets
+from dynatomic.operations.top import top
 from tests.conftest import REPOSITORY, unique
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Load, Stack, avro
@@ -36,8 +36,8 @@ Out = pytest.CaptureFixture[str]
 
 TOP = """
 import sys
-from consumer.settings import Settings
-from consumer.top import top
+from dynatomic.config.settings import Settings
+from dynatomic.operations.top import top
 top(Settings(bootstrap_servers=sys.argv[1], topic=sys.argv[2], group_id=sys.argv[2]))
 """
 
@@ -163,7 +163,7 @@ def test_a_topic_that_is_not_there(stack: Stack) -> None:
 
 
 def test_brokers_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.lag.START_S", 0.5)
+    monkeypatch.setattr("dynatomic.operations.lag.START_S", 0.5)
     with pytest.raises(UnavailableError, match="check that it is running"):
         lag(Settings(bootstrap_servers="127.0.0.1:1"))
 
@@ -323,7 +323,7 @@ def test_going_on_at_the_end_skips_what_the_plan_says(
 def test_a_running_group_is_left_alone(
     stack: Stack, table: Table, protocol: str, monkeypatch: pytest.MonkeyPatch, capsys: Out
 ) -> None:
-    monkeypatch.setattr("consumer.reset_offsets.JOIN_S", 3.0)
+    monkeypatch.setattr("dynatomic.operations.reset_offsets.JOIN_S", 3.0)
     topic, name = stack.topic(2), table()
     child = stack.run(topic, [name], *ONCE, "--group-protocol", protocol)
     log = produce(stack, topic, name, 10)

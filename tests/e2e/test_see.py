@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from consumer.mock_broker import MockBroker
+from dynatomic.testing.mock_broker import MockBroker
 from tests.browser import Browser
 from tests.conftest import Child, MakeTable, Spawn, make_client, needs
 from tests.e2e.conftest import Table
@@ -21,7 +21,7 @@ from tests.proxy import Error, Fault, FaultyProxy, Request, access_denied, throt
 from tests.test_embedded import wait_until
 
 if TYPE_CHECKING:
-    from consumer.embedded import Embedded
+    from dynatomic.testing.embedded import Embedded
 
 SERVE = ("--http", "127.0.0.1:0", "--progress-timeout-ms", "2000")
 

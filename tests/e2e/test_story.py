@@ -25,7 +25,7 @@ def demo() -> Iterator["subprocess.Popen[str]"]:
     """Start the demo in a session of its own, so that the signals of a test reach it alone."""
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "consumer", "demo", "--stay"],
+            [sys.executable, "-m", "dynatomic", "demo", "--stay"],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -72,7 +72,7 @@ def test_the_demo_stays_for_a_look_around(demo: "subprocess.Popen[str]") -> None
 
     def dynatomic(*arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "consumer", *arguments],
+            [sys.executable, "-m", "dynatomic", *arguments],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
             capture_output=True,
             text=True,

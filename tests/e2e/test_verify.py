@@ -9,13 +9,13 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from consumer.comparison import Comparison
-from consumer.embedded import environment, free_port
-from consumer.errors import ConfigError, UnavailableError
-from consumer.settings import Settings
-from consumer.verdict import Verdict
-from consumer.verify import Options
-from consumer.verify import verify as compare
+from dynatomic.config.settings import Settings
+from dynatomic.errors import ConfigError, UnavailableError
+from dynatomic.testing.embedded import environment, free_port
+from dynatomic.verify.command import Options
+from dynatomic.verify.command import verify as compare
+from dynatomic.verify.comparison import Comparison
+from dynatomic.verify.report import Verdict
 from tests.conftest import Child, unique
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Load, Log, Stack
@@ -220,7 +220,7 @@ def test_what_is_found_while_a_topic_is_made_again_is_not_believed(
     for variable, value in stack.env().items():
         monkeypatch.setenv(variable, value)
     ids = iter(["1" * 32, "2" * 32])
-    monkeypatch.setattr("consumer.verify.topic_id", lambda *_: next(ids))
+    monkeypatch.setattr("dynatomic.verify.command.topic_id", lambda *_: next(ids))
 
     def run(_: Comparison) -> Verdict:
         raise ConfigError("retention removed events: they were another topic's")
@@ -304,9 +304,9 @@ def test_what_is_missing_or_denied_is_one_line(stack: Stack, table: Table) -> No
 
 
 HASTY = """
-import sys, consumer.verify
-consumer.verify.START_S = 1.0  # instead of ten seconds
-from consumer.cli import main
+import sys, dynatomic.verify.command
+dynatomic.verify.command.START_S = 1.0  # instead of ten seconds
+from dynatomic.cli.main import main
 sys.exit(main())
 """
 

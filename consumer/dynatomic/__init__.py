@@ -1,0 +1,60 @@
+"""Turns DynamoDB into a counter you can bill from.
+
+::
+
+    from dynatomic import Emitter, Row, increment
+
+    with Emitter("localhost:9092") as emit:        # many, summed and written by the group
+        emit(Row("usage", "customer-7", incr=512))
+
+    increment("usage", "customer-7")               # one, now; returns the new value
+
+The consumer itself is the command ``dynatomic run``.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dynatomic.dynamodb.increment import increment
+    from dynatomic.errors import (
+        ConfigError,
+        DeliveryError,
+        DynatomicError,
+        IncrementError,
+        RowError,
+        UnavailableError,
+    )
+    from dynatomic.events.row import Row
+    from dynatomic.kafka.emitter import Emitter
+    from dynatomic.testing.dynamodb.client import FakeDynamoDB
+    from dynatomic.testing.kafka.broker import FakeBroker
+
+__all__ = [
+    "ConfigError",
+    "DeliveryError",
+    "DynatomicError",
+    "Emitter",
+    "FakeBroker",
+    "FakeDynamoDB",
+    "IncrementError",
+    "Row",
+    "RowError",
+    "UnavailableError",
+    "increment",
+]
+
+# Imported on demand: `dynatomic --help` must not wait for boto3 and librdkafka.
+_MODULES = {
+    "Emitter": "kafka.emitter",
+    "FakeBroker": "testing.kafka.broker",
+    "FakeDynamoDB": "testing.dynamodb.client",
+    "Row": "events.row",
+    "increment": "dynamodb.increment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'dynatomic' has no attribute {name!r}")
+    return getattr(import_module(f"dynatomic.{_MODULES.get(name, 'errors')}"), name)

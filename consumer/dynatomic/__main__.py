@@ -1,0 +1,20 @@
+"""``python -m dynatomic``: the command ``dynatomic``."""
+
+import os
+import signal
+import sys
+
+
+def main() -> int:
+    """Run the command line of this process and return the exit code."""
+    # The kernel drops a signal to the first process of a container if there is no handler for it.
+    # Set before the imports of the command, which take longer than a container may live.
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+    from dynatomic.cli import main as cli  # noqa: PLC0415 - see above
+
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,280 @@
+"""The command ``dynatomic``: reads the settings, calls one function, turns errors into exit codes.
+
+Exit codes: 0 done; 1 failed, or the answer is no; 2 usage; 75 a server was not there in time;
+78 bad configuration; 130 interrupted.
+"""
+
+import contextlib
+import logging
+import os
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal, TextIO
+
+from cyclopts import App, CoercionError, CycloptsError, Parameter
+
+from dynatomic.cli import flags, operate, shell  # noqa: F401 - two are imported for their commands
+from dynatomic.cli.app import ALL, KAFKA, RULES, EndpointUrl, app, command, flag, say, sources
+from dynatomic.cli.sources import file_name, number, seconds
+from dynatomic.config.settings import Settings
+from dynatomic.errors import ConfigError, DynatomicError
+from dynatomic.operations import iam
+from dynatomic.telemetry import logs
+
+USAGE = 2
+INTERRUPTED = 130
+
+
+_logger = logging.getLogger(__name__)
+_config = App(name="config", help="Show or check the settings.")
+app.command(_config)
+
+
+@command(app, *KAFKA, "dead_letter_topic", "group_id")
+def init(  # noqa: PLR0913 -- one a flag
+    settings: Settings,
+    *,
+    wait: Annotated[
+        float | None,
+        Parameter(help="Seconds to wait for both servers.", metavar="SECONDS", converter=seconds),
+    ] = None,
+    create_tables: Annotated[bool, flag("Make the listed tables too.")] = False,
+    print_iam: Annotated[bool, flag("Print an IAM policy instead, and ask no server.")] = False,
+    policy: flags.Policy = "run",
+    region: flags.Region = "*",
+    account: flags.Account = "*",
+    msk_cluster: flags.MskCluster = None,
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Make the topics and, when asked, the tables; what is there stays as it is."""
+    if print_iam:
+        return say(iam.print_iam(policy, settings, iam.Place(region, account, msk_cluster)))
+    from dynatomic.operations.init import initialise  # noqa: PLC0415 -- see `command`
+
+    return say(initialise(settings, endpoint_url, wait, create_tables=create_tables))
+
+
+@command(app, *ALL)
+def run(
+    settings: Settings,
+    *,
+    once: Annotated[bool, flag("Stop at the end offsets found at the start.")] = False,
+    dry_run: Annotated[bool, flag("Print what would be added; write and commit nothing.")] = False,
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Consume events: sum them per window, add the sums to DynamoDB, commit the offsets."""
+    from dynatomic.service.run import run as consume  # noqa: PLC0415 -- see `command`
+
+    return consume(settings, endpoint_url, once=once, dry_run=dry_run)
+
+
+@command(app, *KAFKA)
+def produce(  # noqa: PLR0913 -- one a flag
+    settings: Settings,
+    file: Annotated[
+        str,
+        Parameter(
+            help="JSON lines, one event each; '-' is stdin.",
+            allow_leading_hyphen=True,  # for the "-", to cyclopts an option
+            converter=file_name,
+        ),
+    ] = "-",
+    /,
+    *,
+    count: Annotated[
+        int | None,
+        Parameter(help="Make that many sample events instead.", converter=number(0)),
+    ] = None,
+    rows: Annotated[
+        int, Parameter(help="Counters among the samples.", converter=number(1))
+    ] = 1_000,
+    distribution: Annotated[
+        Literal["uniform", "zipf"], Parameter(help="How samples spread over the counters.")
+    ] = "uniform",
+    seed: Annotated[int, Parameter(help="Same seed, same samples.", converter=number(0))] = 0,
+) -> int:
+    """Send row events to the topic: JSON lines, or samples for one table with --count."""
+    from dynatomic.console import progress_bar  # noqa: PLC0415
+    from dynatomic.operations.produce import produce_file, produce_samples  # noqa: PLC0415 -- see `command`
+
+    if count is None:
+        with _opened(file) as stream, progress_bar("events") as progress:
+            sent = produce_file(settings, stream, progress=progress)
+    elif file == "-" and len(settings.tables) == 1:
+        with progress_bar("events", count) as progress:
+            sent = produce_samples(
+                settings,
+                table=settings.tables[0],
+                count=count,
+                rows=rows,
+                distribution=distribution,
+                seed=seed,
+                progress=progress,
+            )
+    else:
+        raise CycloptsError(msg="--count takes exactly one --table, and no file")
+    _logger.info("events stored", extra={"fields": {"events": sent, "topic": settings.topic}})
+    return 0
+
+
+@command(app, "counter")
+def incr(  # noqa: PLR0913 -- one a flag
+    settings: Settings,
+    table: Annotated[str, Parameter(help="The table.")],
+    key: Annotated[str, Parameter(help="The item's hash key.")],
+    /,
+    *,
+    range_: Annotated[
+        str | None,
+        Parameter(name="--range", help="The item's range key.", allow_leading_hyphen=True),
+    ] = None,
+    by: Annotated[int, Parameter(help="How much to add.", converter=number(-(2**63)))] = 1,
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Add to one counter at once, and print its new value.
+
+    A plain atomic addition: it has no fence, and is not in the topic that `verify` recounts.
+    """
+    from dynatomic.dynamodb.client import make_client  # noqa: PLC0415 -- see `command`
+    from dynatomic.dynamodb.increment import increment  # noqa: PLC0415 -- see `command`
+
+    client = make_client(endpoint_url)
+    return say([str(increment(table, key, range_, settings.counter, by, client=client))])
+
+
+@command(app, *KAFKA, *RULES, "dead_letter_topic", "max_requests")
+def verify(  # noqa: PLR0913 - one a flag
+    settings: Settings,
+    *,
+    baseline: flags.Baseline = None,
+    snapshot: flags.Snapshot = None,
+    sample: flags.Sample = None,
+    seed: flags.Seed = None,
+    limit: flags.Limit = 20,
+    output: flags.Output = "text",
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Recount the topic, compare it with the tables; exit 1 if a counter differs.
+
+    Exact while consumers run with exactly-once; with at-least-once the group
+    must be idle. Takes about 150 MB of memory for a million counters.
+    """
+    from dynatomic.verify.command import Options  # noqa: PLC0415 -- see `command`
+    from dynatomic.verify.command import verify as compare  # noqa: PLC0415
+
+    if sample is not None and snapshot is not None:
+        raise CycloptsError(msg="--snapshot takes all counters: leave --sample out")
+    seed = random.SystemRandom().randrange(2**32) if seed is None else seed
+    return compare(settings, endpoint_url, Options(baseline, snapshot, sample, seed, limit, output))
+
+
+@app.command
+def demo(
+    *, stay: Annotated[bool, flag("Go on afterwards, until Ctrl-C, for a look around.")] = False
+) -> int:
+    """Count 100,000 events here and now, kill a consumer on the way, compare the sums."""
+    from dynatomic.operations.demo import demo as play  # noqa: PLC0415 -- see `command`
+
+    logs.setup()
+    return play(stay=stay)
+
+
+@command(_config, *ALL)
+def show(
+    settings: Settings,
+    *,
+    origin: Annotated[bool, flag("Say where each value came from.")] = False,
+) -> int:
+    """Print the settings in effect as TOML, secrets masked."""
+    from dynatomic.operations import show_config  # noqa: PLC0415 -- see `command`
+
+    return say(show_config.show(settings, sources.origins if origin else None))
+
+
+@command(_config, *ALL)
+def check(
+    settings: Settings,
+    *,
+    connect: Annotated[
+        bool, flag("Ask the brokers and the tables too; nothing is written.")
+    ] = False,
+    probe: Annotated[
+        str | None,
+        Parameter(
+            help="Play every kind of write on a scratch item of this table, then remove it.",
+            metavar="TABLE",
+        ),
+    ] = None,
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Check the settings, and when asked what they lead to: a tick or a cross for each.
+
+    Exit 78 if something must be mended, 75 if a server was not there, 1 if the
+    table answers otherwise than the product expects.
+    """
+    from dynatomic.operations import check_config  # noqa: PLC0415 -- see `command`
+
+    return check_config.check_config(settings, endpoint_url, connect=connect, probe=probe)
+
+
+@contextlib.contextmanager
+def _opened(name: str) -> Iterator[TextIO]:
+    try:
+        source: int | str = sys.stdin.fileno() if name == "-" else name
+        with open(source, encoding="utf-8", closefd=name != "-") as stream:
+            yield stream
+    except UnicodeDecodeError as error:
+        raise DynatomicError(f"{name} is not UTF-8: {error.reason}") from None
+    except OSError as error:
+        if error.filename != name:
+            raise
+        raise DynatomicError(f"cannot read {name}: {error.strerror}") from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line (default: this process's) and return the exit code."""
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(tokens)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _misused(error)
+    except DynatomicError as error:
+        _complain(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read the output has gone. Python flushes once more at its end: into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
+
+
+def _dispatch(tokens: list[str]) -> int:
+    _, apps, _ = app.parse_commands(tokens)
+    result = app(
+        tokens,
+        exit_on_error=False,
+        print_error=False,
+        verbose=False,
+        result_action="return_value",
+    )
+    if apps[-1].default_command is None:
+        return USAGE  # no command was given, and cyclopts has printed the help
+    return result if isinstance(result, int) else 0
+
+
+def _misused(error: CycloptsError) -> int:
+    token = error.token if isinstance(error, CoercionError) else None
+    _complain(str(error))
+    if token and token.source != "cli":
+        return ConfigError.exit_code
+    commands = " ".join(["dynatomic", *(error.command_chain or ())])
+    sys.stderr.write(f"Try '{commands} --help'.\n")
+    return USAGE
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"dynatomic: error: {' '.join(message.splitlines())}\n")

@@ -1,0 +1,296 @@
+"""Every setting, once: its name, type, default, meaning, and the values that it takes.
+
+The flag, the environment name and the key in the TOML file all follow from the name, and so do
+the help pages and the table in the README. `Settings` needs no command line: a test or a service
+writes ``Settings(tables=("hits",))``. Whatever its origin, a value that cannot work raises
+`ConfigError` with the setting's name, the value, and what it must be.
+"""
+
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+from dynatomic.config import checks
+from dynatomic.errors import ConfigError
+
+GroupProtocol = Literal["classic", "consumer"]
+WriteMode = Literal["batch", "single"]
+ProcessingGuarantee = Literal["at-least-once", "exactly-once"]
+KafkaAuth = Literal["properties", "msk-iam"]
+TlsVerification = Literal["required", "optional"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    help: str
+    check: checks.Check
+    flag: str = ""  # where it is not the name with dashes
+    short: str = ""
+    metavar: str = ""
+    unset: str = "none"  # what an empty default means
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the consumer and its commands can be told, checked.
+
+    Raises `ConfigError` that names the setting, its value and what to do.
+    """
+
+    bootstrap_servers: Annotated[
+        str,
+        _About(
+            "Kafka brokers, separated by commas.", checks.servers, short="-b", metavar="HOST:PORT"
+        ),
+    ] = "localhost:9092"
+    topic: Annotated[str, _About("Topic of the row events.", checks.topic, short="-t")] = (
+        "row-events"
+    )
+    group_id: Annotated[
+        str,
+        _About(
+            "Consumer group.",
+            checks.matching(checks.GROUP, "is not a group: use 1 to 255 printable characters"),
+            short="-g",
+        ),
+    ] = "dynatomic"
+    tables: Annotated[
+        tuple[str, ...],
+        _About(
+            "Tables that events may name; repeatable. All others are dead letters.",
+            checks.tables,
+            flag="--table",
+            metavar="NAME",
+        ),
+    ] = ()
+    dead_letter_topic: Annotated[
+        str | None,
+        _About(
+            "Topic for events that cannot be counted.",
+            checks.or_none(checks.topic),
+            unset="<topic>.dlq",
+        ),
+    ] = None
+    dead_letter_max_ratio: Annotated[
+        float,
+        _About(
+            "Stop, and commit nothing more, where more of the last events are dead letters.",
+            checks.share,
+            metavar="RATIO",
+        ),
+    ] = 1.0
+    counter: Annotated[
+        str,
+        _About(
+            "Attribute to add to, where an event names no other.",
+            checks.attribute,
+            metavar="NAME",
+        ),
+    ] = "count"
+    processing_guarantee: Annotated[
+        ProcessingGuarantee,
+        _About(
+            "Kafka's word; change it with the group stopped.", checks.one_of(ProcessingGuarantee)
+        ),
+    ] = "at-least-once"
+    window_ms: Annotated[
+        int,
+        _About("Milliseconds of events to sum before a write.", checks.between(10, checks.HOUR_MS)),
+    ] = 1_000
+    window_max_events: Annotated[
+        int,
+        _About(
+            "Most events held; each partition's windows get an equal share.",
+            checks.between(1, 100_000_000),
+        ),
+    ] = 2_000_000
+    window_max_counters: Annotated[
+        int,
+        _About(
+            "Most counters held; each partition's windows get an equal share.",
+            checks.between(1, 10_000_000),
+        ),
+    ] = 200_000
+    group_protocol: Annotated[
+        GroupProtocol,
+        _About(
+            "Kafka's group protocol; 'consumer' needs brokers >= 4.0.", checks.one_of(GroupProtocol)
+        ),
+    ] = "classic"
+    write_mode: Annotated[
+        WriteMode,
+        _About(
+            "'batch': 25 counters a request; 'single': one, for endpoints without PartiQL.",
+            checks.one_of(WriteMode),
+        ),
+    ] = "batch"
+    max_requests: Annotated[
+        int, _About("Requests to DynamoDB at once.", checks.between(1, 256))
+    ] = 8
+    min_incr: Annotated[
+        int,
+        _About("Smallest increment of an event; 0 forbids negatives.", checks.int64),
+    ] = -checks.INT64
+    max_incr: Annotated[int, _About("Largest increment of an event.", checks.int64)] = (
+        checks.INT64 - 1
+    )
+    writer_schema: Annotated[
+        Path | None,
+        _About(
+            "Avro schema that events were written with.",
+            checks.or_none(checks.path),
+            unset="built in",
+        ),
+    ] = None
+    shutdown_timeout_ms: Annotated[
+        int,
+        _About(
+            "Milliseconds to finish open windows after SIGTERM.",
+            checks.between(100, checks.HOUR_MS),
+        ),
+    ] = 25_000
+    http: Annotated[
+        str | None,
+        _About(
+            "Address of /metrics, /livez, /readyz, /status and the page at /; 'off' for none.",
+            checks.or_none(checks.http),
+            metavar="HOST:PORT",
+            unset="127.0.0.1:9108 or the next free port",
+        ),
+    ] = None
+    progress_timeout_ms: Annotated[
+        int,
+        _About(
+            "Milliseconds without progress, though events wait, until /livez is red.",
+            checks.between(1_000, checks.HOUR_MS),
+        ),
+    ] = 60_000
+    kafka_auth: Annotated[
+        KafkaAuth,
+        _About(
+            "'properties': log in to Kafka as -X says; 'msk-iam': by AWS credentials.",
+            checks.one_of(KafkaAuth),
+        ),
+    ] = "properties"
+    tls_verification: Annotated[
+        TlsVerification,
+        _About(
+            "'optional', for development only, lets -X switch certificate checks off.",
+            checks.one_of(TlsVerification),
+        ),
+    ] = "required"
+    log_level: Annotated[
+        LogLevel, _About("Least level of the log lines on stderr.", checks.one_of(LogLevel))
+    ] = "info"
+    librdkafka: Annotated[
+        dict[str, str],
+        _About(
+            "Property for the Kafka client; repeatable. Origins merge, name by name.",
+            checks.properties,
+            flag="-X",
+            metavar="NAME=VALUE",
+        ),
+    ] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.tables, list | tuple):
+            object.__setattr__(self, "tables", tuple(dict.fromkeys(self.tables)))
+        if isinstance(self.librdkafka, dict):
+            object.__setattr__(self, "librdkafka", dict(self.librdkafka))
+        for setting in SETTINGS:
+            setting.validate(getattr(self, setting.name))
+        if self.min_incr > self.max_incr:
+            raise ConfigError(
+                f"min_incr: {self.min_incr} is more than max_incr, which is {self.max_incr}; "
+                "lower the one or raise the other"
+            )
+        if problem := checks.topic(self.dead_letters):
+            raise ConfigError(f"dead_letter_topic: {problem}; name another one")
+        if self.dead_letters == self.topic:
+            raise ConfigError(
+                f"dead_letter_topic: {self.topic!r} is the topic itself; name another one"
+            )
+
+    @property
+    def dead_letters(self) -> str:
+        """The topic for dead letters: `dead_letter_topic`, or the topic's name with ``.dlq``."""
+        return self.dead_letter_topic or f"{self.topic}.dlq"
+
+    @property
+    def exactly_once(self) -> bool:
+        """Whether items remember what was added to them."""
+        return self.processing_guarantee == "exactly-once"
+
+    def require_tables(self) -> tuple[str, ...]:
+        """Return `tables`; raise `ConfigError` if none is listed: then nothing may be written."""
+        if not self.tables:
+            raise ConfigError(
+                "tables: none is listed, so no event may be counted; "
+                "list them with --table NAME, DYNATOMIC_TABLES, or tables = [...] in the file"
+            )
+        return self.tables
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known of one setting; `SETTINGS` has them all."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    flags: tuple[str, ...]
+    env: str
+    metavar: str
+    shown_default: str
+    check: checks.Check
+
+    def validate(self, value: object, origin: str = "") -> None:
+        """Raise `ConfigError` if the value, which came from ``origin``, cannot work."""
+        if problem := self.check(value):
+            raise ConfigError(f"{self.name}: {problem}" + (f" (from {origin})" if origin else ""))
+
+
+def _settings() -> tuple[Setting, ...]:
+    hints = get_type_hints(Settings, include_extras=True)
+    found = []
+    for item in fields(Settings):
+        kind, about = get_args(hints[item.name])
+        default = item.default if item.default_factory is MISSING else item.default_factory()
+        flag = about.flag or "--" + item.name.replace("_", "-")
+        found.append(
+            Setting(
+                name=item.name,
+                type=kind,
+                default=default,
+                help=about.help,
+                flags=(flag, about.short) if about.short else (flag,),
+                env=f"DYNATOMIC_{item.name.upper()}",
+                metavar=about.metavar,
+                shown_default=_shown(default, about.unset),
+                check=about.check,
+            )
+        )
+    return tuple(found)
+
+
+def _shown(default: object, unset: str) -> str:
+    if default in (None, (), {}):
+        return unset
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+SETTINGS = _settings()
+
+
+def markdown_table() -> str:
+    """Return the table of all settings for the documentation."""
+    rows = ["| setting, flag | environment | default | meaning |", "|---|---|---|---|"]
+    for setting in SETTINGS:
+        flags = ", ".join(f"`{flag}`" for flag in setting.flags)
+        rows.append(
+            f"| `{setting.name}` {flags} | `{setting.env}` "
+            f"| `{setting.shown_default}` | {setting.help} |"
+        )
+    return "\n".join(rows) + "\n"

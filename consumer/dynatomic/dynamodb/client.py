@@ -1,0 +1,114 @@
+"""The DynamoDB client: how it is made, and the errors that it raises."""
+
+import os
+import zlib
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    InvalidEndpointConfigurationError,
+    InvalidRegionError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+from botocore.parsers import ResponseParserError
+
+from dynatomic.errors import ConfigError, UnavailableError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+MISCONFIGURED = (
+    NoRegionError,
+    InvalidRegionError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    InvalidEndpointConfigurationError,
+)
+
+
+class UnreadableAnswerError(BotoCoreError):
+    """An answer that DynamoDB did not write: something between us and it did."""
+
+    fmt = "the answer is not DynamoDB's ({kind})"
+
+
+def ask(operation: Callable[..., Any], **request: Any) -> Any:
+    """Call an operation of the client; raises botocore's errors only.
+
+    botocore's parsers take for granted that an answer has the shape of the service's model, and
+    trip in many ways over one that has not.
+    """
+    try:
+        return operation(**request)
+    except (AttributeError, LookupError, TypeError, ValueError, ResponseParserError) as error:
+        raise UnreadableAnswerError(kind=type(error).__name__) from error
+
+
+def make_client(
+    endpoint_url: str | None = None, *, max_requests: int = 8, read_timeout_s: float = 5.0
+) -> "DynamoDBClient":
+    """Return a DynamoDB client that neither retries nor waits long.
+
+    Region, credentials, profile and endpoint come from the AWS chain; ``endpoint_url`` stands
+    before AWS_ENDPOINT_URL_DYNAMODB, as in the AWS CLI. Raises ConfigError where the chain gives
+    no region or profile.
+    """
+    config = Config(
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=2,
+        read_timeout=read_timeout_s,
+        max_pool_connections=max_requests,
+        tcp_keepalive=True,
+        parameter_validation=False,
+        user_agent_extra=f"dynatomic/{version('dynatomic')}",
+    )
+    try:
+        # boto3 alone among the SDKs does not read AWS_REGION.
+        session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
+        client = session.client("dynamodb", endpoint_url=endpoint_url, config=config)
+    except (*MISCONFIGURED, ValueError) as error:
+        raise ConfigError(aws_chain(error)) from None
+    # botocore compares the checksum only where it may also send the request again.
+    client.meta.events.register("response-received.dynamodb", _received)
+    return client
+
+
+def _received(response_dict: Mapping[str, Any] | None, **_: object) -> None:
+    if response_dict:
+        check_checksum(response_dict)
+
+
+def check_checksum(response: Mapping[str, Any]) -> None:
+    """Raise `UnreadableAnswerError` if headers and body of a response are not of each other."""
+    told = response["headers"].get("x-amz-crc32")
+    if told is not None and told != str(zlib.crc32(response["body"])):
+        raise UnreadableAnswerError(kind="wrong checksum")
+
+
+def aws_chain(error: Exception) -> str:
+    """Return one line about a region, profile or credential that the AWS chain does not give."""
+    return f"AWS: {error}".rstrip(".") + "; set AWS_REGION and credentials as for the AWS CLI"
+
+
+def unavailable(client: "DynamoDBClient", error: Exception) -> UnavailableError:
+    """Return the error of an endpoint that does not answer."""
+    what = code_of(error) if isinstance(error, ClientError) else type(error).__name__
+    return UnavailableError(
+        f"DynamoDB at {client.meta.endpoint_url} does not answer ({what}); "
+        "check --endpoint-url, AWS_REGION and the network"
+    )
+
+
+def code_of(error: ClientError) -> str:
+    """Return the error code that the service gave."""
+    return str(error.response.get("Error", {}).get("Code") or "Unknown")

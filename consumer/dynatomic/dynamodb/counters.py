@@ -1,0 +1,180 @@
+"""Adding to DynamoDB counters: windows in batches, and one increment at once.
+
+The client never retries by itself: a plain ADD that is sent twice counts twice, so whoever
+calls decides (`writer` for windows, the caller for `increment`).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+)
+
+from dynatomic.dynamodb.answers import APPLIED, Answer, Applied, Item, Refused, Retry, answer
+from dynatomic.dynamodb.client import MISCONFIGURED, ask, aws_chain, code_of
+from dynatomic.dynamodb.direct.transport import Transport
+from dynatomic.dynamodb.statements import Change, Step, body, update_item
+from dynatomic.dynamodb.tables import arn, refusal
+from dynatomic.errors import ConfigError, UnavailableError
+from dynatomic.events.row import KeySchema
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+# A client that has to refresh its credentials raises their service's errors from its own calls.
+_FOR_CREDENTIALS = {
+    "AssumeRole",
+    "AssumeRoleWithSAML",
+    "AssumeRoleWithWebIdentity",
+    "GetRoleCredentials",
+}
+
+
+class Units:
+    """The write units that DynamoDB reported, by table; safe from any thread.
+
+    An answer names them only where the request asks (``ReturnConsumedCapacity``), which costs
+    nothing; DynamoDB Local names none for batches.
+    """
+
+    def __init__(self) -> None:
+        self.by_table: Counter[str] = Counter()
+        self._lock = Lock()
+
+    def add(self, reported: Any) -> None:
+        """Take in what one answer says, which may be nothing."""
+        for each in reported if isinstance(reported, list) else ():
+            if isinstance(each, dict) and isinstance(
+                units := each.get("CapacityUnits"), int | float
+            ):
+                with self._lock:
+                    self.by_table[str(each.get("TableName"))] += units  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Writes changes of the given tables, one blocking request a call; safe from any thread."""
+
+    client: "DynamoDBClient"
+    keys: Mapping[str, KeySchema]
+    transport: Transport = field(init=False)
+    units: Units = field(init=False, default_factory=Units)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "transport", Transport(self.client))
+
+    def check_access(self, table: str, write_mode: str) -> None:
+        """Raise ConfigError if the table may not be written, UnavailableError if unknown.
+
+        It sends writes that change nothing: updates, which would add zero, of an item that is not
+        there, in a batch and by UpdateItem, which the rarer cases need. The permission to insert
+        shows only when the first new counter is written.
+        """
+        keys = self.keys[table]
+        value = {"S": "dynatomic-access-check", "N": "-1E+100"}
+        range_ = value[keys.range_type or "S"] if keys.range_name else None
+        change = Change(table, value[keys.hash_type], range_, {"dynatomic-access-check": 0})
+        writes: list[tuple[str, Step, Callable[[], list[Answer]]]] = [
+            ("UpdateItem", Step.UPDATE_ITEM, lambda: self._existing(change))
+        ]
+        if write_mode == "batch":
+            batch = lambda: self._batch(Step.UPDATE, [change])  # noqa: E731 - beside its like
+            writes.insert(0, ("PartiQLUpdate", Step.UPDATE, batch))
+        for action, step, send in writes:
+            match self._answers(step, [change], send):
+                case [Refused(cause)]:
+                    resource = arn(self.client, table)
+                    raise ConfigError(refusal(cause, resource, f"dynamodb:{action}"))
+                case [Retry(cause)]:
+                    raise UnavailableError(
+                        f"table {table} cannot be written yet: {cause}; try again"
+                    )
+
+    def execute(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
+        """Send one request; return an answer for each change. Never raises for what servers do.
+
+        A batch holds up to 25 changes of different items; a step that goes alone takes one.
+        """
+        send = self._single if step.alone else self._batch
+        return self._answers(step, batch, lambda: send(step, batch))
+
+    def _batch(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
+        answered = self.transport.send(body(step, self.keys, batch))
+        responses: Any = answered.get("Responses")
+        if _odd(answered) or not _fits(responses, len(batch)):
+            return [Retry("IncompleteResponse")] * len(batch)
+        self.units.add(answered.get("ConsumedCapacity"))
+        return [
+            answer(step, change, *_error_of(response)) if "Error" in response else APPLIED
+            for change, response in zip(batch, responses, strict=True)
+        ]
+
+    def _single(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
+        (change,) = batch
+        request = update_item(self.keys[change.table], change, step)
+        response = ask(self.client.update_item, **request)
+        self.units.add([response.get("ConsumedCapacity")])
+        return [Retry("IncompleteResponse") if _odd(response) else answer(step, change, None, "")]
+
+    def _existing(self, change: Change) -> list[Answer]:
+        keys = self.keys[change.table]
+        request = update_item(keys, change)
+        request["ExpressionAttributeNames"]["#key"] = keys.hash_name
+        try:
+            found = ask(
+                self.client.update_item, **request, ConditionExpression="attribute_exists(#key)"
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return [Applied()]  # the usual answer: the item is not there, and we may write
+        return [Retry("IncompleteResponse") if _odd(found) else Applied()]
+
+    def _answers(
+        self, step: Step, batch: Sequence[Change], send: Callable[[], list[Answer]]
+    ) -> list[Answer]:
+        """Turn what a request raises into answers."""
+        try:
+            return send()
+        except ClientError as error:
+            message = str(error.response.get("Error", {}).get("Message", ""))
+            code = code_of(error)
+            if error.operation_name in _FOR_CREDENTIALS:
+                return [Refused(f"{code}: no credentials by {error.operation_name}")] * len(batch)
+            if code.isdigit():  # an error page of something between us has no code of its own
+                return [Retry(f"HTTP {code}")] * len(batch)
+            item = error.response.get("Item")
+            return [answer(step, change, code, message, item) for change in batch]  # type: ignore[arg-type]
+        except MISCONFIGURED as error:
+            return [Refused(f"{type(error).__name__}: {aws_chain(error)}")] * len(batch)
+        except (BotoCoreError, HTTPClientError, RuntimeError, ValueError) as error:
+            return [Retry(type(error).__name__)] * len(batch)
+
+
+def _fits(responses: object, count: int) -> bool:
+    """Tell whether there is a response for each statement."""
+    return (
+        isinstance(responses, list)
+        and len(responses) == count
+        and all(isinstance(response, dict) for response in responses)
+    )
+
+
+def _odd(response: Mapping[str, Any]) -> bool:
+    """Tell an answer that DynamoDB did not write, such as a proxy's page with status 200."""
+    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return "x-amzn-requestid" not in headers
+
+
+def _error_of(response: Mapping[str, Any]) -> tuple[str | None, str, Item | None]:
+    error = response["Error"]
+    if error is None:
+        return None, "", None
+    if not isinstance(error, dict):
+        return "Unknown", "", None
+    return error.get("Code") or "Unknown", error.get("Message") or "", error.get("Item")

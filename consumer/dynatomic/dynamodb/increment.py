@@ -1,0 +1,101 @@
+"""One atomic increment of one counter, now, that returns the new value."""
+
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+)
+
+from dynatomic.dynamodb.answers import Refused, answer
+from dynatomic.dynamodb.client import (
+    MISCONFIGURED,
+    ask,
+    code_of,
+    make_client,
+    unavailable,
+)
+from dynatomic.dynamodb.statements import Change, Step, update_item
+from dynatomic.dynamodb.tables import arn, describe, refusal
+from dynatomic.errors import IncrementError, RowError
+from dynatomic.events.row import KeySchema, Reason, Row, check, key_value
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+@lru_cache(maxsize=1)
+def _default_client(_pid: int) -> "DynamoDBClient":
+    return make_client()
+
+
+@lru_cache(maxsize=256)
+def _described(client: "DynamoDBClient", table: str) -> KeySchema:
+    return describe(client, table)
+
+
+def increment(  # noqa: PLR0913 - the five parts of a row, and where to
+    table: str,
+    key: str,
+    range: str | None = None,  # noqa: A002 - the row's field
+    counter: str = "count",
+    by: int = 1,
+    *,
+    client: "DynamoDBClient | None" = None,
+) -> int:
+    """Add ``by`` to one counter now, atomically, and return its new value.
+
+    One UpdateItem, made where missing; for rate limits and sequence numbers. It has no fence: when
+    the answer is lost, IncrementError says so (``applied`` is None) and calling again may count
+    twice. Raises RowError for a key that the table cannot take, ConfigError or UnavailableError
+    when the table cannot be described.
+    """
+    client = client or _default_client(os.getpid())
+    check(Row(table, key, range, counter, by))
+    keys = _described(client, table)
+    if (range is None) != (keys.range_name is None):
+        if range is None:
+            raise RowError(Reason.RANGE_MISSING, f"table {table} has a range key")
+        raise RowError(Reason.RANGE_UNEXPECTED, f"table {table} has no range key")
+    hash_key = key_value(key, keys.hash_type)
+    range_key = None if range is None else key_value(range, keys.range_type or "S")
+    request = update_item(keys, Change(table, hash_key, range_key, {counter: by}))
+    try:
+        response = ask(client.update_item, **request, ReturnValues="UPDATED_NEW")
+        return int(response["Attributes"][counter]["N"])
+    except ClientError as error:
+        raise _increment_error(client, table, counter, error) from None
+    except (EndpointConnectionError, ConnectTimeoutError, *MISCONFIGURED) as error:
+        raise IncrementError(
+            f"not sent, nothing was counted: {unavailable(client, error)}", applied=False
+        ) from None
+    except (BotoCoreError, KeyError, ValueError) as error:
+        raise IncrementError(
+            f"the answer was lost ({type(error).__name__}), the counter of table {table} may or "
+            "may not have been raised: read it before you try again",
+            applied=None,
+        ) from None
+
+
+def _increment_error(
+    client: "DynamoDBClient", table: str, counter: str, error: ClientError
+) -> IncrementError:
+    code, message = code_of(error), error.response.get("Error", {}).get("Message", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status >= 500:  # noqa: PLR2004 - HTTP's server errors
+        return IncrementError(
+            f"DynamoDB answered {status} {code}: the counter of table {table} may or may not have "
+            "been raised; read it before you try again",
+            applied=None,
+        )
+    verdict = answer(Step.UPDATE_ITEM, Change(table, "", None, {counter: 1}), code, message)
+    what = f"{code}; try again later"
+    if isinstance(verdict, Refused):
+        what = refusal(verdict.cause, arn(client, table), "dynamodb:UpdateItem")
+    elif code.startswith("Validation"):
+        what = f"attribute {counter!r} of the item is no number, or the item cannot take it"
+    return IncrementError(f"table {table}: nothing was counted: {what}", applied=False)

@@ -1,0 +1,213 @@
+"""How a sum is added to an item: PartiQL statements and the arguments of UpdateItem. Pure.
+
+Table and attribute names stand in the statements, quoted; they come from the allow-list, from
+DescribeTable and from `row.check_counter_name`. Values are parameters only.
+
+Source: AWS, *PartiQL for DynamoDB* (UPDATE, INSERT, BatchExecuteStatement).
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quoted
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from dynatomic.dynamodb.fence import Fence
+from dynatomic.events.row import CounterRef, KeySchema
+
+BATCH = 25
+"""Statements that one BatchExecuteStatement takes."""
+
+AttributeValue = dict[str, Any]
+
+_MARK = re.compile(r'"\\u0000(\w+)"')
+_Template = tuple[str, "itemgetter[Any]"]
+
+
+class Step(Enum):
+    """One way to write a change. A change starts with UPDATE and moves on by the answers.
+
+    Where most items were missing of late it starts with INSERT.
+
+    UPDATE adds to an item that has the counters, and the fence where there is one. FIRST adds to
+    an item that has no fence of this partition yet. INSERT makes the item. UPDATE_ITEM makes
+    whatever is missing. LOOK asks an item that refused all of them what it holds: it is an
+    UPDATE_ITEM of a missing item, so it is answered with the one that is there.
+    """
+
+    UPDATE = "update"
+    FIRST = "first"
+    INSERT = "insert"
+    UPDATE_ITEM = "update-item"
+    LOOK = "look"
+
+    @property
+    def alone(self) -> bool:
+        """Whether a request of this step takes one change, not a batch."""
+        return self in {Step.UPDATE_ITEM, Step.LOOK}
+
+
+class Change(NamedTuple):
+    """What a window adds to one item: a sum for each of its counters.
+
+    With a ``fence`` the item takes it only once, all its counters together.
+    """
+
+    table: str
+    key: str
+    range: str | None
+    sums: Mapping[str, int]
+    fence: Fence | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The item's counters, in a fixed order, so that equal changes make equal statements."""
+        return tuple(sorted(self.sums))
+
+    def refs(self) -> list[CounterRef]:
+        """Return the counters of this change."""
+        return [CounterRef(self.table, self.key, self.range, name) for name in self.names]
+
+    def only(self, sums: Mapping[str, int], first: int | None = None) -> "Change":
+        """Return the same change with other sums, of the events from offset ``first`` on."""
+        fence = self.fence
+        if fence is not None and first is not None:
+            fence = Fence(fence.name, first, fence.last)
+        return Change(self.table, self.key, self.range, sums, fence)
+
+
+def changes(sums: Mapping[CounterRef, int], fence: Fence | None = None) -> dict[str, list[Change]]:
+    """Group sums by item and table: an item may stand only once in a batch.
+
+    A sum of zero is written too: it makes the counter visible.
+    """
+    items: dict[tuple[str, str, str | None], dict[str, int]] = {}
+    for (table, key, range_, name), total in sums.items():
+        item = (table, key, range_)
+        if item in items:
+            items[item][name] = total
+        else:
+            items[item] = {name: total}
+    grouped: dict[str, list[Change]] = {table: [] for table, _, _ in items}
+    for (table, key, range_), counters in items.items():
+        grouped[table].append(Change(table, key, range_, counters, fence))
+    return grouped
+
+
+def key_attributes(keys: KeySchema, key: str, range_: str | None) -> dict[str, AttributeValue]:
+    """Return the key of an item as DynamoDB takes it."""
+    attributes: dict[str, AttributeValue] = {keys.hash_name: {keys.hash_type: key}}
+    if keys.range_name is not None and range_ is not None:
+        attributes[keys.range_name] = {keys.range_type or "S": range_}
+    return attributes
+
+
+def statement(step: Step, keys: KeySchema, change: Change) -> dict[str, Any]:
+    """Return the PartiQL statement of a change, for ExecuteStatement or a batch of them."""
+    where = key_attributes(keys, change.key, change.range)
+    fence = change.fence
+    numbers = [_number(change.sums[name]) for name in change.names]
+    names = list(change.names)
+    last = [_number(fence.last)] if fence else []
+    if step is Step.INSERT:
+        names = [*where, *names, *([fence.name] if fence else ())]
+        pairs = ", ".join(f"'{name}': ?" for name in names)
+        text = f'INSERT INTO "{change.table}" VALUE {{{pairs}}}'
+        parameters = [*where.values(), *numbers, *last]
+    else:
+        sets = " ".join(f'SET "{name}"="{name}"+?' for name in names)
+        condition = " AND ".join(f'"{name}"=?' for name in where)
+        parameters = [*numbers, *last, *where.values()]
+        if fence:
+            sets += f' SET "{fence.name}"=?'
+            if step is Step.FIRST:
+                condition += f' AND "{fence.name}" IS MISSING'
+            else:
+                condition += f' AND "{fence.name}"<?'
+                parameters.append(_number(fence.first))
+        text = f'UPDATE "{change.table}" {sets} WHERE {condition}'
+    return {
+        "Statement": text,
+        "Parameters": parameters,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
+def body(step: Step, keys: Mapping[str, KeySchema], batch: Iterable[Change]) -> bytes:
+    """Return the JSON body of a BatchExecuteStatement: the statements of up to 25 changes."""
+    templates: dict[Any, _Template] = {}
+    texts = []
+    for table, key, range_, sums, fence in batch:
+        names = tuple(sums) if len(sums) == 1 else tuple(sorted(sums))
+        form = (table, names, fence and fence.name)
+        if form not in templates:
+            templates[form] = _template(step, keys[table], *form)
+        text, pick = templates[form]
+        first, last = (fence.first, fence.last) if fence else (0, 0)
+        numbers = [sums[name] for name in names]
+        texts.append(text % pick((quoted(key), quoted(range_ or ""), first, last, *numbers)))
+    joined = ", ".join(texts)
+    return f'{{"Statements": [{joined}], "ReturnConsumedCapacity": "TOTAL"}}'.encode()
+
+
+@lru_cache(maxsize=4096)
+def _template(
+    step: Step, keys: KeySchema, table: str, names: tuple[str, ...], fence: str | None
+) -> _Template:
+    """Return the JSON text of a statement with gaps for its values, and what picks these.
+
+    They are picked from key, range, first and last offset, and the numbers in the order of the
+    names. It is the text of `statement` for a change that has marks in the place of values.
+    """
+    marks: Any = {name: f"\0{number}" for number, name in enumerate(names)}
+    window: Any = ("\0first", "\0last")
+    change = Change(table, "\0key", "\0range", marks, Fence(fence, *window) if fence else None)
+    text = json.dumps(statement(step, keys, change)).replace("%", "%%")
+    order = ["key", "range", "first", "last", *map(str, range(len(names)))]
+    pick = itemgetter(*[order.index(name) for name in _MARK.findall(text)])
+    keys_are_quoted = {"key": "%s", "range": "%s"}
+    return _MARK.sub(lambda found: keys_are_quoted.get(found[1], '"%d"'), text), pick
+
+
+def update_item(keys: KeySchema, change: Change, step: Step = Step.UPDATE_ITEM) -> dict[str, Any]:
+    """Return the arguments of an UpdateItem that makes the item or the counter where missing."""
+    fence = change.fence
+    names = {f"#{i}": name for i, name in enumerate(change.names)}
+    values = {f":{i}": _number(change.sums[name]) for i, name in enumerate(change.names)}
+    update = "ADD " + ", ".join(f"#{i} :{i}" for i in range(len(names)))
+    condition = ""
+    if fence:
+        update += " SET #f = :last"
+        names["#f"] = fence.name
+        values[":last"] = _number(fence.last)
+    if step is Step.LOOK:
+        condition = "attribute_not_exists(#key)"
+        names["#key"] = keys.hash_name
+    elif fence:
+        condition = "attribute_not_exists(#f) OR #f < :first"
+        values[":first"] = _number(fence.first)
+    request = {
+        "TableName": change.table,
+        "Key": key_attributes(keys, change.key, change.range),
+        "UpdateExpression": update,
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+        "ReturnConsumedCapacity": "TOTAL",
+    }
+    if condition:
+        request["ConditionExpression"] = condition
+        request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    return request
+
+
+def _number(value: int) -> AttributeValue:
+    return {"N": str(value)}
+
+
+def next_batches(items: Iterable[Change]) -> list[tuple[Change, ...]]:
+    """Cut changes of different items into batches of at most `BATCH`."""
+    held = tuple(items)
+    return [held[i : i + BATCH] for i in range(0, len(held), BATCH)]

@@ -1,0 +1,78 @@
+"""One window on its way into the tables: what is open, refused, held back, or in already."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import NamedTuple
+
+from dynatomic.dynamodb.answers import Partly, Refused, Rejected, Retry
+from dynatomic.dynamodb.statements import Change
+from dynatomic.events.row import CounterRef
+from dynatomic.events.window import Window
+
+
+class Rest(NamedTuple):
+    """What is left of a change after what is in the item already; None if nothing is."""
+
+    change: Change | None
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """One window on its way into the tables.
+
+    When `settled` is true every counter of it is applied, in ``rejected`` or in ``held``: the
+    changes of items that refused a part of them. These wait for `Writer.proceed`, which may be
+    called when the rejected events are stored as dead letters: once an item's fence is set, nobody
+    would look at those events again. ``trouble`` names what it waits for, per table, and is empty
+    while all goes well. ``fenced`` counts the items whose fence refused the sum or a part of it,
+    ``suppressed`` the events that were in them already.
+    """
+
+    window: Window
+    on_settled: Callable[["Write"], None]
+    rejected: dict[CounterRef, Rejected] = field(default_factory=dict)
+    trouble: dict[str, Retry | Refused] = field(default_factory=dict)
+    held: list[Change] = field(default_factory=list)
+    requests: int = 0
+    fenced: int = 0
+    suppressed: int = 0
+    cancelled: bool = False
+    open: int = 0
+
+    lock: Lock = field(default_factory=Lock)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing of it is left to write."""
+        return self.open == 0
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """The tables that refuse it until somebody mends them, and why."""
+        waits = dict(self.trouble)
+        return {table: c.cause for table, c in waits.items() if isinstance(c, Refused)}
+
+    def without_what_is_in(self, change: Change, offset: int) -> Rest:
+        """Return what is left of a change whose item holds the events up to an offset."""
+        first = change.fence.first if change.fence else 0
+        with self.lock:
+            _, before = self.window.above(change.refs(), first - 1)
+            sums, below = self.window.above(change.refs(), offset)
+            self.fenced += 1
+            self.suppressed += below - before
+        if not sums:
+            return Rest(None)
+        return Rest(change.only({ref.name: total for ref, total in sums.items()}, offset + 1))
+
+    def reject(self, change: Change, why: Rejected | Partly) -> None:
+        """Take note of the counters that can never be added, and hold the others back."""
+        # What a fence covers was stored as a dead letter before the fence was set.
+        first = change.fence.first if change.fence else 0
+        refs = {ref.name: ref for ref in change.refs()}
+        rejected = why.rejected if isinstance(why, Partly) else dict.fromkeys(refs, why)
+        for name, cause in rejected.items():
+            self.rejected[refs[name]] = replace(cause, first=first)
+        good = {name: total for name, total in change.sums.items() if name not in rejected}
+        if good:
+            self.held.append(change.only(good))

@@ -1,0 +1,141 @@
+"""One payload read and checked, without a memory of others: what it adds to which counter."""
+
+import io
+from collections.abc import Mapping
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any
+
+import fastavro
+
+from dynatomic.errors import RowError
+from dynatomic.events.row import (
+    INT64_MAX,
+    INT64_MIN,
+    MAX_PAYLOAD_BYTES,
+    CounterRef,
+    KeySchema,
+    Reason,
+    Row,
+    check_limits,
+    key_value,
+)
+from dynatomic.events.schema import schema
+
+Names = tuple[str, str, str | None, str | None]
+"""The fields of a row but the increment."""
+
+CONTINUES = 0x80
+"""The bit of a varint's byte that says that more bytes follow."""
+
+# Bytes that fastavro trips over end in one of these.
+_UNDECODABLE = (EOFError, IndexError, ValueError, OverflowError, MemoryError)
+
+_names = itemgetter(*Row._fields[:-1])
+
+
+class Reader:
+    """Reads rows for the given tables, of ``writer_schema`` if there is one, or of our own schema.
+
+    A row of our own is cut short for a schema with more fields, so it is read on the second try;
+    what neither reads is rejected for what our own schema makes of it.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, KeySchema],
+        *,
+        default_counter: str = "count",
+        min_incr: int = INT64_MIN,
+        max_incr: int = INT64_MAX,
+        writer_schema: Any = None,
+    ) -> None:
+        self._tables = tables
+        self._default = default_counter
+        self.min_incr, self.max_incr = max(min_incr, INT64_MIN), min(max_incr, INT64_MAX)
+        self._schema = schema()
+        self._writer_schema = writer_schema
+
+    def read(self, payload: bytes | None) -> tuple[Names, int, bytes]:
+        """Return names, increment, and the increment's bytes where it was of our own schema.
+
+        Raises RowError for what is no row; `resolve` checks the rest.
+        """
+        if not payload:
+            raise RowError(Reason.EMPTY, "the message has no payload")
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise RowError(
+                Reason.TOO_LARGE, f"{len(payload)} bytes, the limit is {MAX_PAYLOAD_BYTES}"
+            )
+        # An empty table name is never valid, so a leading zero is the frame of a schema registry.
+        if payload[0] == 0:
+            raise RowError(Reason.FRAMED, "a schema registry's frame; send the plain Avro datum")
+        reason: tuple[Reason, str]
+        fields: Any
+        if self._writer_schema is not None:
+            try:
+                source = io.BytesIO(payload)
+                # Read as written: a reader's schema makes fastavro skip fields without a look.
+                fields = fastavro.schemaless_reader(source, self._writer_schema, None)
+                if source.tell() == len(payload):
+                    return _names(fields), fields["incr"], b""
+            except _UNDECODABLE:
+                pass  # a row of our own schema, or none
+        try:
+            source = io.BytesIO(payload)
+            fields = fastavro.schemaless_reader(source, self._schema, None)
+            if source.tell() == len(payload):
+                tail = zigzag(fields["incr"])
+                if payload.endswith(tail) and payload[-len(tail) - 1] < CONTINUES:
+                    return _names(fields), fields["incr"], tail
+                # A name that ends outside of ASCII looks like the begin of a longer varint.
+                check_limits(Row(**fields))
+                reason = (Reason.UNDECODABLE, "the increment is not a minimal varint")
+            else:
+                more = len(payload) - source.tell()
+                reason = (Reason.TRAILING, f"{more} bytes after the row; see --writer-schema")
+        except _UNDECODABLE as error:
+            reason = (Reason.UNDECODABLE, type(error).__name__)
+        raise RowError(*reason)
+
+    def resolve(self, names: Names, incr: int) -> CounterRef:
+        """Return the counter that is named; raises RowError if nothing may be added to it.
+
+        Of the increment it checks the bounds only, as `in_bounds` does.
+        """
+        row = Row(*names, incr)
+        keys = self._tables.get(row.table)
+        if keys is None:
+            raise RowError(Reason.TABLE, "the row's table is not in --table")
+        check_limits(row)
+        if not self.in_bounds(incr):
+            bounds = f"{self.min_incr}..{self.max_incr}"
+            raise RowError(Reason.INCR_OUT_OF_BOUNDS, f"not in {bounds}")
+        name = row.counter or self._default
+        if name in (keys.hash_name, keys.range_name):
+            raise RowError(Reason.COUNTER_NAME, "the counter is a key attribute of the table")
+        if (row.range is None) != (keys.range_name is None):
+            if row.range is None:
+                raise RowError(Reason.RANGE_MISSING, f"table {row.table} has a range key")
+            raise RowError(Reason.RANGE_UNEXPECTED, f"table {row.table} has no range key")
+        hash_key = key_value(row.key, keys.hash_type)
+        range_key = None
+        if row.range is not None:
+            range_key = key_value(row.range, keys.range_type or "S")
+        return CounterRef(row.table, hash_key, range_key, name)
+
+    def in_bounds(self, incr: int) -> bool:
+        """Tell whether a row may add this much."""
+        return self.min_incr <= incr <= self.max_incr
+
+
+@lru_cache(maxsize=4096)
+def zigzag(number: int) -> bytes:
+    """Return an int64 as Avro writes a long."""
+    value = (number << 1) ^ (number >> 63)
+    out = bytearray()
+    while value >= CONTINUES:
+        out.append(value & 0x7F | CONTINUES)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

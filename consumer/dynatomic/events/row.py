@@ -1,0 +1,168 @@
+"""The row event: its schema, its limits, and from the row to the counter that it names.
+
+A payload is a plain Avro datum of ``schemas/row.avsc``. Limits of keys and numbers are
+DynamoDB's (AWS: *Constraints in Amazon DynamoDB*; *Naming rules and data types*).
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from decimal import Context, Decimal, InvalidOperation
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+from dynatomic.config.checks import COUNTER_NAME, TABLE_NAME
+from dynatomic.errors import ConfigError, RowError
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+MAX_PAYLOAD_BYTES = 64 * 1024
+MAX_KEY_BYTES = 2048
+MAX_RANGE_BYTES = 1024
+
+
+KeyType = Literal["S", "N"]
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_DIGITS_38 = Context(prec=38)
+
+
+class Reason(StrEnum):
+    """Why a row cannot be counted; the words of dead-letter headers and metrics."""
+
+    EMPTY = "empty-payload"
+    TOO_LARGE = "payload-too-large"
+    FRAMED = "registry-framed"
+    UNDECODABLE = "undecodable"
+    TRAILING = "trailing-bytes"
+    TABLE = "table-not-allowed"
+    KEY_EMPTY = "key-empty"
+    KEY_TOO_LARGE = "key-too-large"
+    KEY_NOT_A_NUMBER = "key-not-a-number"
+    RANGE_MISSING = "range-missing"
+    RANGE_UNEXPECTED = "range-unexpected"
+    COUNTER_NAME = "counter-name"
+    COUNTER_NOT_A_NUMBER = "counter-not-a-number"
+    INCR_OUT_OF_BOUNDS = "incr-out-of-bounds"
+    REFUSED = "refused-by-dynamodb"
+
+
+class Row(NamedTuple):
+    """One increment of one counter, as a producer emits it.
+
+    ``counter`` None means the consumer's default attribute (``count``); ``range`` None means
+    that the table has no range key. ``incr`` is an int64.
+    """
+
+    table: str
+    key: str
+    range: str | None = None
+    counter: str | None = None
+    incr: int = 1
+
+    @classmethod
+    def from_json(cls, text: str) -> "Row":
+        """Read one JSON object with the fields of a row; raises RowError if it is not one."""
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RowError(Reason.UNDECODABLE, f"not JSON: {error}") from None
+        if not isinstance(fields, dict):
+            raise RowError(Reason.UNDECODABLE, "not a JSON object")
+        if unknown := sorted(fields.keys() - set(cls._fields)):
+            raise RowError(Reason.UNDECODABLE, f"no such field: {', '.join(map(ascii, unknown))}")
+        if missing := sorted({"table", "key"} - fields.keys()):
+            raise RowError(Reason.UNDECODABLE, f"field missing: {', '.join(missing)}")
+        return check(cls(**fields))
+
+
+class CounterRef(NamedTuple):
+    """One counter: the attribute ``name`` of the item (``table``, ``key``, ``range``)."""
+
+    table: str
+    key: str
+    range: str | None
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeySchema:
+    """Names and types of a table's key attributes; ``range_name`` None if it has no range key."""
+
+    hash_name: str
+    hash_type: KeyType = "S"
+    range_name: str | None = None
+    range_type: KeyType | None = None
+
+
+def check_table_name(name: str) -> str:
+    """Return the name; raises ConfigError if it is not a DynamoDB table name (an ARN is none)."""
+    if not TABLE_NAME.fullmatch(name):
+        hint = (
+            "give the name, not the ARN" if name.startswith("arn:") else "3 to 255 of A-Za-z0-9_.-"
+        )
+        raise ConfigError(f"{name!r} is not a table name: {hint}")
+    return name
+
+
+def check_counter_name(name: str) -> str:
+    """Return the name; raises RowError if it cannot name a counter.
+
+    It stands in statements, quoted: no quote, no ``#`` (DynamoDB Local), and not a fence's name.
+    """
+    if not COUNTER_NAME.fullmatch(name):
+        raise RowError(Reason.COUNTER_NAME, "1 to 255 of A-Za-z0-9_.-, and not a fence's name")
+    return name
+
+
+def check(row: Row) -> Row:
+    """Return the row; raises RowError for what no table would take, whatever its keys are."""
+    types = ((str,), (str,), (str, type(None)), (str, type(None)), (int,))
+    for field, value, allowed in zip(Row._fields, row, types, strict=True):
+        if type(value) not in allowed:
+            kind = type(value).__name__
+            raise RowError(Reason.UNDECODABLE, f"field {field} cannot be of type {kind}")
+    return check_limits(row)
+
+
+def check_limits(row: Row) -> Row:
+    """Return the row, whose fields have the right types; raises RowError as `check` does."""
+    if not TABLE_NAME.fullmatch(row.table):
+        raise RowError(Reason.TABLE, "not a table name (3 to 255 of A-Za-z0-9_.-, no ARN)")
+    _sized(row.key, MAX_KEY_BYTES, "key")
+    if row.range is not None:
+        _sized(row.range, MAX_RANGE_BYTES, "range")
+    if row.counter is not None:
+        check_counter_name(row.counter)
+    if not INT64_MIN <= row.incr <= INT64_MAX:
+        raise RowError(Reason.INCR_OUT_OF_BOUNDS, "not an int64")
+    return row
+
+
+def _sized(text: str, limit: int, what: str) -> None:
+    if not text:
+        raise RowError(Reason.KEY_EMPTY, f"the {what} is empty")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise RowError(Reason.UNDECODABLE, f"the {what} is not Unicode text") from None
+    if size > limit:
+        raise RowError(Reason.KEY_TOO_LARGE, f"the {what} has {size} bytes, the limit is {limit}")
+
+
+def key_value(text: str, kind: KeyType) -> str:
+    """Return the key as DynamoDB compares it: text as it is, a number in its one plain form.
+
+    ``1``, ``1.0`` and ``01`` name the same item of a table with a number key, so their sums
+    must meet before they are written. Raises RowError for what is no DynamoDB number.
+    """
+    if kind == "S":
+        return text
+    if _NUMBER.fullmatch(text):
+        try:
+            number = Decimal(text)
+            exact = number.normalize(_DIGITS_38)
+        except InvalidOperation:
+            number, exact = Decimal(0), Decimal(1)
+        if number == exact and (not exact or -130 <= exact.adjusted() <= 125):  # noqa: PLR2004
+            return format(exact, "f") if exact else "0"
+    raise RowError(Reason.KEY_NOT_A_NUMBER, "the key is no number of at most 38 digits")

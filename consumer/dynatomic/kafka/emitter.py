@@ -1,0 +1,244 @@
+"""The producer side: row events into the topic, each one confirmed.
+
+::
+
+    with Emitter("localhost:9092") as emit:
+        emit(Row("page-views", "home"))
+        emit(Row("bytes-served", "customer-7", "2026-01", incr=5120))
+
+A row's message has the key ``table/key``, or ``table/key/range`` if it has a range, in UTF-8
+(`message_key`), and partitions are chosen by murmur2 as in Kafka's Java client. So all rows of
+one item meet in one partition, where they are summed into one write. Producers in other
+languages that use the same key meet there too. No count depends on it: two items that share a
+spelling (``a/b`` without range, and ``a`` with the range ``b``) only share a partition.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from confluent_kafka import KafkaError, KafkaException
+
+from dynatomic.config.settings import KafkaAuth, Settings, TlsVerification
+from dynatomic.errors import DeliveryError
+from dynatomic.events.row import Row
+from dynatomic.events.schema import encode
+from dynatomic.kafka.client import PURGED, new_producer, producer_config, reason
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 3  # reasons in one message
+# A fatal error is raised by poll and flush, or, when it also broke a delivery report (see
+# Emitter._polling), is the cause of what is raised.
+_BROKEN = (KafkaException, SystemError)
+
+
+class Producing(Protocol):
+    """What an Emitter needs of a producer: ``confluent_kafka.Producer`` and the fakes have it."""
+
+    def produce(self, topic: str, value: bytes, key: bytes, *, on_delivery: Any) -> None:
+        """Queue one message; raises BufferError if there is no room."""
+
+    def poll(self, timeout: float) -> int:
+        """Call what has become due; wait up to ``timeout`` seconds for something."""
+
+    def flush(self, timeout: float) -> int:
+        """Wait for all messages, up to ``timeout`` seconds; return how many are left."""
+
+    def purge(self) -> None:
+        """Give up all messages that are not confirmed."""
+
+
+def message_key(row: Row) -> bytes:
+    """Return the key of the row's message: ``table/key`` or ``table/key/range``."""
+    if row.range is None:
+        return f"{row.table}/{row.key}".encode()
+    return f"{row.table}/{row.key}/{row.range}".encode()
+
+
+class Emitter:
+    """Sends rows to a topic; leaving its block confirms that all of them are stored.
+
+    Idempotent and acknowledged by all in-sync replicas: a row is stored once, or reported.
+    ``timeout_s`` is how long a row may take to be confirmed, a full queue may block the caller,
+    and leaving the block may wait, in seconds. ``properties`` are librdkafka's, ``kafka_auth``
+    and ``tls_verification`` the settings of these names. ``producer`` takes the place of a new
+    one, for tests; it stays open. Any number of threads may call it. It does not survive
+    ``fork``: make one per process, or get a RuntimeError.
+
+    Raises ConfigError for a property that is refused or unknown.
+    """
+
+    def __init__(  # noqa: PLR0913 - all but the first are for special cases
+        self,
+        bootstrap_servers: str = "localhost:9092",
+        *,
+        topic: str = "row-events",
+        properties: Mapping[str, object] | None = None,
+        timeout_s: float = 60.0,
+        kafka_auth: KafkaAuth = "properties",
+        tls_verification: TlsVerification = "required",
+        producer: Producing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        given = {name: _text(value) for name, value in (properties or {}).items()}
+        settings = Settings(
+            bootstrap_servers=bootstrap_servers,
+            topic=topic,
+            kafka_auth=kafka_auth,
+            tls_verification=tls_verification,
+            librdkafka={"delivery.timeout.ms": str(int(timeout_s * 1000)), **given},
+        )
+        config = producer_config(settings)
+        self._producer: Any = new_producer(config) if producer is None else producer
+        self._topic = topic
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._process = os.getpid()
+        self._closed = False
+        self._counting = threading.Lock()
+        # Held by whoever polls, so that one callback runs at a time. The callback itself takes no
+        # lock: after a fatal error the client calls it with an exception pending, which breaks
+        # a ``with`` between taking and releasing.
+        self._polling = threading.Lock()
+        self._emitted = 0
+        self._confirmed = 0
+        self._failed: Counter[str] = Counter()
+        self._reported = 0
+
+    @property
+    def confirmed(self) -> int:
+        """How many rows are known to be in the topic so far."""
+        return self._confirmed
+
+    def __call__(self, row: Row) -> None:
+        """Send one row; raises RowError at once if no consumer could count it.
+
+        Returns when the row is queued, not when it is stored: `flush`, or leaving the block,
+        tells that. Raises DeliveryError if the queue stayed full for ``timeout_s``.
+        """
+        value = encode(row)
+        self._usable()
+        try:
+            try:
+                self._produce(row, value)
+            except BufferError:
+                self._produce_when_room(row, value)
+            self._poll(0)
+        except _BROKEN as error:
+            raise DeliveryError(
+                f"the producer of topic {self._topic!r} takes no rows: {reason(error)}"
+            ) from None
+
+    def _produce(self, row: Row, value: bytes) -> None:
+        self._producer.produce(self._topic, value, message_key(row), on_delivery=self._delivered)
+        with self._counting:
+            self._emitted += 1
+
+    def _produce_when_room(self, row: Row, value: bytes) -> None:
+        deadline = self._clock() + self._timeout_s
+        while (left := deadline - self._clock()) > 0:
+            self._poll(min(0.1, left))
+            try:
+                self._produce(row, value)
+            except BufferError:
+                continue
+            return
+        raise DeliveryError(
+            f"a row was not sent to topic {self._topic!r}: the queue stayed full for "
+            f"{self._timeout_s:g} s; check the brokers, or raise queue.buffering.max.messages"
+        )
+
+    def _poll(self, timeout_s: float) -> None:
+        if self._polling.acquire(timeout=timeout_s):
+            try:
+                self._producer.poll(timeout_s)
+            finally:
+                self._polling.release()
+
+    def _delivered(self, error: KafkaError | None, message: Any) -> None:
+        if error is None:
+            self._confirmed += 1
+            return
+        what = "not confirmed in time" if error.code() in PURGED else reason(error)
+        partition = message.partition()
+        known = partition is not None and partition >= 0
+        self._failed[f"{what} (partition {partition})" if known else what] += 1
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until every row is stored, up to ``timeout_s`` seconds.
+
+        Raises DeliveryError with the number of rows that are not known to be stored since the
+        last time, and why. Those are given up: none of them is sent later.
+        """
+        self._usable()
+        with self._polling:
+            fatal = self._flush(self._timeout_s if timeout_s is None else timeout_s)
+            failed, self._failed = self._failed, Counter()
+            if fatal:
+                # Some of its reports never came.
+                failed[fatal] += self._emitted - self._confirmed - self._reported - failed.total()
+            self._reported += failed.total()
+        if failed.total():
+            raise self._not_stored(failed)
+        if fatal:
+            raise DeliveryError(f"the producer of topic {self._topic!r} failed: {fatal}")
+
+    def _flush(self, timeout_s: float) -> str:
+        """Leave nothing in the queue; return why the producer is broken for good, if it is."""
+        fatal = ""
+        try:
+            left = self._producer.flush(timeout_s)
+        except _BROKEN as error:
+            fatal, left = reason(error), 1
+        if left:
+            self._producer.purge()
+            self._producer.flush(1.0)  # brings the reports of what was purged
+        return fatal
+
+    def _not_stored(self, failed: Counter[str]) -> DeliveryError:
+        why = ", ".join(f"{count}: {what}" for what, count in failed.most_common(_SHOWN))
+        more = ", ..." if len(failed) > _SHOWN else ""
+        return DeliveryError(
+            f"{failed.total()} of {self._emitted} rows are not known to be in topic "
+            f"{self._topic!r} ({why}{more}); emitted again, those that had arrived count twice"
+        )
+
+    def close(self) -> None:
+        """Flush, and take no more rows. Raises as `flush` does."""
+        if not self._closed:
+            try:
+                self.flush()
+            finally:
+                self._closed = True
+
+    def _usable(self) -> None:
+        if self._closed:
+            raise RuntimeError("this Emitter is closed: make another one")
+        if os.getpid() != self._process:
+            raise RuntimeError("this Emitter belongs to the parent process: make one after fork")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except DeliveryError as undelivered:
+            if error is None:
+                raise
+            # The block's own error is what its caller must see.
+            error.add_note(str(undelivered))
+            fields = {"cause": str(undelivered)}
+            log.error("events not delivered", extra={"fields": fields})  # noqa: TRY400 - one line
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

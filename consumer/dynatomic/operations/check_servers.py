@@ -1,0 +1,133 @@
+"""``dynatomic config check --connect``: whether both ends are there, and let the consumer in.
+
+Nothing is written, made or committed, and no group is joined. Where the brokers tell which
+operations they allow (KIP-430), a permission that is missing is named; else it shows when it is
+needed.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
+
+from dynatomic.config.settings import Settings
+from dynatomic.dynamodb.client import make_client
+from dynatomic.dynamodb.counters import Counters
+from dynatomic.dynamodb.tables import describe
+from dynatomic.errors import ConfigError
+from dynatomic.kafka.client import (
+    admin_config,
+    consumer_config,
+    new_admin,
+    new_consumer,
+    topic_partitions,
+    wait_for_kafka,
+)
+from dynatomic.kafka.groups import check_guarantee, committed_offsets, describe_group
+from dynatomic.kafka.topics import check_not_compacted, identity_of
+from dynatomic.operations.show_config import Checked, checked
+
+START_S = 10.0
+
+INSERTS = "; inserts are not checked, --probe plays them"
+
+# Of brokers of every age; some of them do not tell, or not everybody.
+_SILENT = (KafkaException, KeyError)
+
+
+def connect(
+    settings: Settings, endpoint_url: str | None, probed: str | None = None
+) -> Iterator[Checked]:
+    """Yield what came of each check of the brokers, the topics, the group and the tables.
+
+    A table that is to be ``probed`` has its inserts checked there.
+    """
+    brokers = checked("brokers", lambda: _brokers(settings))
+    yield brokers
+    if brokers.error is None:
+        with closing(new_consumer(consumer_config(settings))) as consumer:
+            admin = new_admin(admin_config(settings))
+            letters = settings.dead_letters
+            yield checked(f"topic {settings.topic}", lambda: _topic(settings, admin))
+            yield checked(f"dead-letter topic {letters}", lambda: _letters(settings, admin))
+            yield checked(f"group {settings.group_id}", lambda: _group(settings, admin, consumer))
+    for table in settings.tables:
+        unknown = "" if probed == table or settings.write_mode == "single" else INSERTS
+        yield checked(f"table {table}", lambda: _table(settings, endpoint_url, table) + unknown)  # noqa: B023 - called at once
+
+
+def _brokers(settings: Settings) -> str:
+    wait_for_kafka(settings, START_S)
+    return settings.bootstrap_servers
+
+
+def _topic(settings: Settings, admin: Any) -> str:
+    numbers = topic_partitions(admin, settings.topic)
+    check_not_compacted(settings, settings.topic)
+    found = identity_of(admin, settings)
+    allowed = _of_topic(admin, settings.topic)
+    told = _demand(allowed, AclOperation.READ, f"topic {settings.topic!r}")
+    return _partitions(len(numbers)) + (f", id {found}" if found else "") + told
+
+
+def _letters(settings: Settings, admin: Any) -> str:
+    topic = settings.dead_letters
+    numbers = topic_partitions(admin, topic)
+    check_not_compacted(settings, topic)
+    told = _demand(_of_topic(admin, topic), AclOperation.WRITE, f"topic {topic!r}")
+    return _partitions(len(numbers)) + told
+
+
+def _partitions(count: int) -> str:
+    return "1 partition" if count == 1 else f"{count} partitions"
+
+
+def _group(settings: Settings, admin: Any, consumer: Any) -> str:
+    numbers = topic_partitions(consumer, settings.topic)
+    committed = committed_offsets(consumer, settings, numbers)
+    check_guarantee(admin, settings)
+    allowed = _of_group(admin, settings.group_id)
+    told = _demand(allowed, AclOperation.READ, f"group {settings.group_id!r}")
+    found = describe_group(admin, settings)
+    members = "" if found is None else f", {len(found.members)} members"
+    return f"offsets of {len(committed)} of {_partitions(len(numbers))} committed{members}{told}"
+
+
+def _table(settings: Settings, endpoint_url: str | None, table: str) -> str:
+    client = make_client(endpoint_url)
+    keys = describe(client, table)
+    Counters(client, {table: keys}).check_access(table, settings.write_mode)
+    named = [f"{keys.hash_name} ({keys.hash_type})"]
+    if keys.range_name:
+        named.append(f"{keys.range_name} ({keys.range_type})")
+    return f"keys {', '.join(named)}"
+
+
+def _of_topic(admin: Any, topic: str) -> list[AclOperation] | None:
+    return _told(lambda more: admin.describe_topics(TopicCollection([topic]), **more)[topic])
+
+
+def _of_group(admin: Any, group: str) -> list[AclOperation] | None:
+    return _told(lambda more: admin.describe_consumer_groups([group], **more)[group])
+
+
+def _told(describe_it: Callable[[dict[str, Any]], Any]) -> list[AclOperation] | None:
+    """Return the operations that are allowed; None where the brokers do not tell."""
+    try:
+        found = describe_it({"include_authorized_operations": True, "request_timeout": START_S})
+        operations: list[AclOperation] | None = found.result().authorized_operations
+    except _SILENT:
+        return None
+    return operations
+
+
+def _demand(allowed: list[AclOperation] | None, operation: AclOperation, what: str) -> str:
+    """Raise ConfigError if the operation is not among those; return what is not known."""
+    if allowed is None:
+        return f"; the brokers tell no permissions, {operation.name.capitalize()} is not checked"
+    if not {operation, AclOperation.ALL} & set(allowed):
+        name = operation.name.capitalize()
+        raise ConfigError(f"{what} is denied: allow {name} on it")
+    return ""

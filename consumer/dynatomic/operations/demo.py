@@ -1,0 +1,270 @@
+"""``dynatomic demo``: the whole thing on this machine, with a consumer killed on the way.
+
+With ``stay`` it goes on afterwards, so that the other commands have something to look at.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+
+from dynatomic.config.settings import Settings
+from dynatomic.console import progress_bar
+from dynatomic.errors import DynatomicError
+from dynatomic.events.row import KeySchema
+from dynatomic.events.samples import samples
+from dynatomic.kafka.client import consumer_config, new_consumer, watermarks
+from dynatomic.kafka.emitter import Emitter
+from dynatomic.testing.embedded import Embedded
+
+EVENTS, COUNTERS, CONSUMERS, PARTITIONS = 100_000, 1_000, 3, 6
+TABLE = "demo-usage"
+WINDOW_MS = 500
+PRODUCE_S = 8.0  # long enough for several windows
+PATIENCE_S = 60.0
+EXACTLY_ONCE = ("--processing-guarantee", "exactly-once")
+# The embedded broker forgets the oldest of what it was sent: at this rate, after some hours.
+STAY_EVENTS_S = 20
+# A consumer that ends, too, when the demo is gone and with it the other end of its stdin.
+_CHILD = """
+import os, sys, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
+from dynatomic.__main__ import main
+sys.exit(main())
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the consumers logged: requests, counters written, events kept out by a fence."""
+
+    requests: int
+    writes: int
+    suppressed: int
+    seconds: float
+
+    def lines(self) -> Iterator[str]:
+        """Yield the table that the demo prints."""
+        per_write = EVENTS / max(1, self.writes)
+        yield f"  events            {EVENTS:>9,}"
+        yield f"  counters          {COUNTERS:>9,}"
+        yield f"  requests          {self.requests:>9,}"
+        yield f"  events per write  {per_write:>9.1f}"
+        yield f"  time              {self.seconds:>7.1f} s"
+        yield f"  kept out          {self.suppressed:>9,}   events read twice, by the fences"
+
+
+def demo(*, stay: bool = False) -> int:
+    """Play the demo; return the exit code of ``dynatomic verify``, with which it ends.
+
+    With ``stay`` the consumers go on, with a few events a second, until Ctrl-C.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dynatomic-demo-")))
+        settings = Settings(group_id="demo", tables=(TABLE,))
+        topics = {settings.topic: PARTITIONS, settings.dead_letters: 1}
+        embedded = stack.enter_context(Embedded(topics, {TABLE: KeySchema("pk")}))
+        settings = Settings(
+            bootstrap_servers=embedded.bootstrap_servers, group_id="demo", tables=(TABLE,)
+        )
+        _say(f"broker {embedded.bootstrap_servers}, table {embedded.endpoint_url}")
+        began = time.monotonic()
+        consumers = [
+            stack.enter_context(_consumer(folder / f"consumer-{i}.log", embedded.environment()))
+            for i in range(CONSUMERS)
+        ]
+        _say(f"{CONSUMERS} consumers in one group, exactly-once, windows of {WINDOW_MS} ms")
+        _say(f"what one of them does: {consumers[-1].page()}")
+        _produce(settings, consumers)
+        _drain(settings, consumers)
+        seconds = time.monotonic() - began
+        if not stay:
+            _stop(consumers[1:])
+        written = [line for each in consumers for line in each.lines("window written")]
+        fenced = [line for each in consumers for line in each.lines("fence refused")]
+        result = Result(
+            requests=sum(line["requests"] for line in written),
+            writes=sum(line["counters"] for line in written),
+            suppressed=sum(line["events"] for line in fenced),
+            seconds=seconds,
+        )
+        for line in result.lines():
+            _say(line)
+        code = _verify(embedded.environment())
+        if stay:
+            _stay(settings, embedded.environment(), consumers[1:])
+            _stop(consumers[1:])
+        return code
+
+
+def _stop(consumers: list["_Child"]) -> None:
+    for each in consumers:
+        each.stop()
+
+
+def _stay(settings: Settings, environment: Mapping[str, str], consumers: list["_Child"]) -> None:
+    """Tell how to look at the group, and emit a few events a second, until Ctrl-C."""
+    told = {k: v for k, v in environment.items() if k.startswith(("AWS_", "DYNATOMIC_"))} | {
+        "DYNATOMIC_GROUP_ID": settings.group_id,
+        "DYNATOMIC_TABLES": TABLE,
+        "DYNATOMIC_PROCESSING_GUARANTEE": EXACTLY_ONCE[1],
+    }
+    _say(f"goes on with {STAY_EVENTS_S} events a second until Ctrl-C; for another terminal:")
+    _say(f"export {' '.join(f'{name}={value}' for name, value in sorted(told.items()))}")
+    rows = cycle(samples(table=TABLE, count=10_000, rows=COUNTERS, seed=2))
+    try:
+        with Emitter(settings.bootstrap_servers, topic=settings.topic) as emit:
+            while True:
+                for row in islice(rows, STAY_EVENTS_S):
+                    emit(row)
+                for each in consumers:
+                    each.check()
+                time.sleep(1.0)
+    except KeyboardInterrupt:
+        _say("")
+
+
+def _verify(environment: Mapping[str, str]) -> int:
+    command = ["verify", "--group-id", "demo", "--table", TABLE, *EXACTLY_ONCE]
+    _say(f"$ dynatomic {' '.join(command)}")
+    done = subprocess.run(  # noqa: S603 - a fixed command
+        [sys.executable, "-m", "dynatomic", *command],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    return done.returncode
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """Return the log lines of one event; the last line may be cut off by the kill."""
+        found = []
+        for text in self.log.read_text().splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if line["event"] == event:
+                found.append(line)
+        return found
+
+    def page(self) -> str:
+        """Return the address of its page, once it serves it."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not (found := self.lines("serving")):
+            self.check()
+            if time.monotonic() > deadline:
+                raise DynatomicError(f"a consumer served no page within {PATIENCE_S:.0f} s")
+            time.sleep(0.05)
+        url: str = found[0]["url"]
+        return url
+
+    def check(self) -> None:
+        """Raise DynatomicError if it has ended."""
+        if (code := self.process.poll()) is not None:
+            tail = " | ".join(self.log.read_text().splitlines()[-3:])
+            raise DynatomicError(f"a consumer ended with {code}: {tail}")
+
+    def stop(self) -> None:
+        """End it in order."""
+        self.process.terminate()
+        if (code := self.process.wait(PATIENCE_S)) != 0:
+            raise DynatomicError(f"a consumer did not stop in order but with {code}")
+
+
+@contextmanager
+def _consumer(log: Path, environment: Mapping[str, str]) -> Iterator[_Child]:
+    command = [
+        *(sys.executable, "-c", _CHILD, "run"),
+        *("--group-id", "demo", "--table", TABLE, "--window-ms", str(WINDOW_MS)),
+        *EXACTLY_ONCE,
+        # A dead member is noticed within 2 s here; Kafka's default is 45 s.
+        *("-X", "session.timeout.ms=2000", "-X", "heartbeat.interval.ms=500"),
+        *("--log-level", "debug"),
+    ]
+    with log.open("wb") as out:
+        process = subprocess.Popen(  # noqa: S603 - a fixed command
+            command,
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,  # a Ctrl-C at the terminal is for the demo, which stops them
+        )
+    try:
+        yield _Child(process, log)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _produce(settings: Settings, consumers: list[_Child]) -> None:
+    """Emit the events in `PRODUCE_S` seconds, and kill the first consumer when half are out."""
+    rows = list(samples(table=TABLE, count=EVENTS, rows=COUNTERS, seed=1))
+    chunk = 1000
+    began = time.monotonic()
+    with (
+        progress_bar("events", EVENTS) as advance,
+        Emitter(settings.bootstrap_servers, topic=settings.topic) as emit,
+    ):
+        for start in range(0, EVENTS, chunk):
+            if start == EVENTS // 2:
+                _kill(consumers[0])
+            for row in rows[start : start + chunk]:
+                emit(row)
+            advance(chunk)
+            ahead = (start + chunk) / EVENTS * PRODUCE_S - (time.monotonic() - began)
+            time.sleep(max(0.0, ahead))
+
+
+def _kill(child: _Child) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not child.lines("window written"):
+        child.check()
+        if time.monotonic() > deadline:
+            raise DynatomicError(f"a consumer wrote nothing within {PATIENCE_S:.0f} s")
+        time.sleep(0.05)
+    child.process.kill()
+    child.process.wait()
+    _say("half-way: consumer 1 killed with SIGKILL, the others take over")
+
+
+def _drain(settings: Settings, consumers: list[_Child]) -> None:
+    """Wait until the group has committed all that is in the topic."""
+    reader: Consumer = new_consumer(consumer_config(settings))
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        ends = watermarks(reader, settings.topic)
+        if any(marks.low for marks in ends.values()):
+            raise DynatomicError("the embedded broker has dropped events; run the demo again")
+        places = [TopicPartition(settings.topic, number) for number in ends]
+        while True:
+            found = reader.committed(places, timeout=PATIENCE_S)
+            if all(place.offset >= ends[place.partition].high for place in found):
+                return
+            for each in consumers[1:]:
+                each.check()
+            if time.monotonic() > deadline:
+                raise DynatomicError(f"not drained within {PATIENCE_S:.0f} s")
+            time.sleep(0.1)
+    finally:
+        reader.close()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

@@ -1,0 +1,176 @@
+"""The IAM policies that ``dynatomic init --print-iam`` prints: what each command calls. Pure.
+
+Without a cluster of Amazon MSK a policy is about the tables only; with one that authenticates by
+IAM it has the Kafka side too. Sources: AWS, *Service Authorization Reference* (DynamoDB; Apache
+Kafka APIs for Amazon MSK clusters), *IAM security policies with PartiQL for DynamoDB*.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from dynatomic.config.settings import Settings
+from dynatomic.errors import ConfigError
+
+Command = Literal["run", "verify", "init", "incr", "produce", "dlq", "probe"]
+"""A command that has a policy; ``probe`` is ``config check --probe``.
+
+`config check --connect`, `lag`, `top` and `offsets` need what ``run`` needs of Kafka.
+"""
+
+ANY = "*"
+
+_REGION = re.compile(r"\*|[a-z]{2,4}(-[a-z]+)+-\d")
+_ACCOUNT = re.compile(r"\*|\d{12}")
+_CLUSTER = re.compile(r"arn:aws[a-z-]*:kafka:[a-z0-9-]+:\d{12}:cluster/[^/:*]+/[^/:*]+")
+# The first that fits; the partitions of botocore's list of regions.
+_PARTITIONS = (
+    ("cn-", "aws-cn"),
+    ("us-gov-", "aws-us-gov"),
+    ("us-iso-", "aws-iso"),
+    ("us-isob-", "aws-iso-b"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("us-isof-", "aws-iso-f"),
+    ("eusc-", "aws-eusc"),
+    ("", "aws"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """The actions of a command by the kind of resource, which is the statement's ``Sid`` too."""
+
+    tables: tuple[str, ...] = ()
+    cluster: tuple[str, ...] = ()
+    topic: tuple[str, ...] = ()
+    dead_letters: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    transactional_id: tuple[str, ...] = ()
+
+
+_SEE = ("DescribeTopic", "DescribeTopicDynamicConfiguration")
+# AWS wants AlterGroup wherever ReadData stands, also for a consumer that joins no group.
+_GROUP = ("AlterGroup", "DescribeGroup")
+_CONNECT, _PRODUCE = ("Connect",), ("Connect", "WriteDataIdempotently")
+
+# ListTables, by which `init --wait` asks whether DynamoDB is there, is not listed: a refusal is an
+# answer too.
+NEEDS: Mapping[Command, Needs] = {
+    "run": Needs(
+        tables=("DescribeTable", "PartiQLInsert", "PartiQLUpdate", "UpdateItem"),
+        cluster=_PRODUCE,
+        topic=(*_SEE, "ReadData"),
+        dead_letters=("DescribeTopic", "WriteData"),
+        group=_GROUP,
+    ),
+    "verify": Needs(
+        tables=("BatchGetItem", "DescribeTable", "Scan"),
+        cluster=_CONNECT,
+        topic=(*_SEE, "ReadData"),
+        dead_letters=("DescribeTopic", "ReadData"),
+        group=_GROUP,
+    ),
+    "init": Needs(
+        tables=("CreateTable", "DescribeTable"),
+        cluster=_CONNECT,
+        topic=("CreateTopic", *_SEE),
+        dead_letters=("CreateTopic", "DescribeTopic"),
+    ),
+    "incr": Needs(tables=("DescribeTable", "UpdateItem")),
+    "probe": Needs(
+        tables=("DeleteItem", "DescribeTable", "PartiQLInsert", "PartiQLUpdate", "UpdateItem")
+    ),
+    "produce": Needs(cluster=_PRODUCE, topic=("DescribeTopic", "WriteData")),
+    "dlq": Needs(
+        tables=("DescribeTable",),
+        cluster=_PRODUCE,
+        topic=("DescribeTopic", "WriteData"),
+        dead_letters=("DescribeTopic", "ReadData", "WriteData"),
+        group=_GROUP,
+        transactional_id=("AlterTransactionalId", "DescribeTransactionalId"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the tables and the brokers are; ``*`` is any region or account.
+
+    ``msk_cluster`` is the ARN of a cluster of Amazon MSK, None if the brokers are elsewhere or do
+    not authenticate by IAM. Raises ConfigError for what cannot stand in an ARN.
+    """
+
+    region: str = ANY
+    account: str = ANY
+    msk_cluster: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _REGION.fullmatch(self.region):
+            raise ConfigError(f"--region: {self.region!r} is no region; use one like eu-west-1")
+        if not _ACCOUNT.fullmatch(self.account):
+            raise ConfigError(f"--account: {self.account!r} is no account; use its 12 digits")
+        if self.msk_cluster is not None and not _CLUSTER.fullmatch(self.msk_cluster):
+            raise ConfigError(
+                f"--msk-cluster: {self.msk_cluster!r} is no cluster of Amazon MSK; use its ARN, "
+                "arn:aws:kafka:REGION:ACCOUNT:cluster/NAME/UUID"
+            )
+
+    def table(self, name: str) -> str:
+        """Return a table's ARN."""
+        partition = next(part for start, part in _PARTITIONS if self.region.startswith(start))
+        return f"arn:{partition}:dynamodb:{self.region}:{self.account}:table/{name}"
+
+    def kafka(self, kind: str, name: str) -> str:
+        """Return the ARN of a ``topic``, ``group`` or ``transactional-id`` of the MSK cluster."""
+        start, _, cluster = (self.msk_cluster or "").partition(":cluster/")
+        # A group may have these in its name; in a policy they stand for more.
+        plain = re.sub(r"[$*?]", r"${\g<0>}", name)
+        return f"{start}:{kind}/{cluster}/{plain}"
+
+
+def policy(command: Command, settings: Settings, place: Place) -> dict[str, object]:
+    """Return the policy of a command for the settings' tables, topics and group.
+
+    Raises ConfigError if no table is listed, or if the command needs nothing of AWS.
+    """
+    needs = NEEDS[command]
+    tables = settings.require_tables() if needs.tables else ()
+    resources = {"tables": [place.table(name) for name in tables]}
+    if place.msk_cluster is not None:
+        resources |= {
+            "cluster": [place.msk_cluster],
+            "topic": [place.kafka("topic", settings.topic)],
+            "dead_letters": [place.kafka("topic", settings.dead_letters)],
+            "group": [place.kafka("group", settings.group_id)],
+            "transactional_id": [
+                place.kafka("transactional-id", f"{settings.dead_letters}.replay")
+            ],
+        }
+    statements = [
+        _statement(kind, getattr(needs, kind), names)
+        for kind, names in resources.items()
+        if getattr(needs, kind)
+    ]
+    if not statements:
+        raise ConfigError(
+            f"--policy: {command} calls Kafka only, which needs no IAM policy unless the brokers "
+            "are Amazon MSK with IAM: then give --msk-cluster ARN"
+        )
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _statement(kind: str, actions: tuple[str, ...], names: list[str]) -> dict[str, object]:
+    service = "dynamodb" if kind == "tables" else "kafka-cluster"
+    return {
+        "Sid": kind.title().replace("_", ""),
+        "Effect": "Allow",
+        "Action": [f"{service}:{action}" for action in actions],
+        "Resource": names,
+    }
+
+
+def print_iam(command: Command, settings: Settings, place: Place) -> Iterator[str]:
+    """Yield the lines of the policy as JSON, as ``aws iam create-policy`` takes it."""
+    yield from json.dumps(policy(command, settings, place), indent=2).splitlines()

@@ -1,0 +1,194 @@
+"""``dynatomic lag``: how far a group is behind, partition by partition.
+
+The columns are those of ``kafka-consumer-groups --describe``, with the same numbers, and the age
+of the oldest event that is not committed. The end is what the group can read: the last stable
+offset, below which no transaction is open.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from confluent_kafka import KafkaException
+
+from dynatomic.config.settings import Settings
+from dynatomic.console import UNKNOWN, aligned, duration
+from dynatomic.errors import UnavailableError
+from dynatomic.kafka.client import (
+    admin_config,
+    consumer_config,
+    new_admin,
+    new_consumer,
+    reason,
+    reset_policy,
+    topic_partitions,
+    wait_for_kafka,
+    watermarks,
+)
+from dynatomic.kafka.groups import Description, Member, committed_offsets, describe_group
+from dynatomic.kafka.topics import topic_id
+from dynatomic.operations.positions import READ_LITTLE, Place, Timestamps
+
+START_S = 10.0
+
+_HEADINGS = (
+    *("GROUP", "TOPIC", "PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG"),
+    *("CONSUMER-ID", "HOST", "CLIENT-ID", "AGE", "NOTE"),
+)
+_NUMBERS = {2, 3, 4, 5, 9}
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionLag:
+    """Where the group stands in one partition; None for what is not known.
+
+    ``age_s`` is the age in seconds of the oldest event that is not committed. A member without
+    partitions has a row of its own, whose ``partition`` is None.
+    """
+
+    partition: int | None = None
+    current_offset: int | None = None
+    log_end_offset: int | None = None
+    lag: int | None = None
+    age_s: float | None = None
+    member: Member | None = None
+    note: str = ""
+
+    def cells(self, settings: Settings) -> tuple[str, ...]:
+        """Return the row of the table."""
+        member = self.member
+        return (
+            settings.group_id,
+            UNKNOWN if self.partition is None else settings.topic,
+            *(
+                UNKNOWN if number is None else str(number)
+                for number in (self.partition, self.current_offset, self.log_end_offset, self.lag)
+            ),
+            *((member.consumer_id, member.host, member.client_id) if member else [UNKNOWN] * 3),
+            duration(self.age_s),
+            self.note,
+        )
+
+    def fields(self, settings: Settings) -> dict[str, Any]:
+        """Return it for JSON."""
+        member = self.member
+        return {
+            "group": settings.group_id,
+            "topic": None if self.partition is None else settings.topic,
+            "partition": self.partition,
+            "current_offset": self.current_offset,
+            "log_end_offset": self.log_end_offset,
+            "lag": self.lag,
+            "consumer_id": member.consumer_id if member else None,
+            "host": member.host if member else None,
+            "client_id": member.client_id if member else None,
+            "age_seconds": None if self.age_s is None else round(self.age_s, 3),
+            "note": self.note or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """The rows of a group, and what is to be said of the whole group; ``at`` is when, monotonic."""
+
+    rows: list[PartitionLag]
+    remarks: list[str]
+    at: float
+
+
+class Watch:
+    """Looks at a group, as often as it is asked.
+
+    ``consumer`` has the group's id, and what `Timestamps` needs; ``now`` gives seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        consumer: Any,
+        admin: Any,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._admin = admin
+        self._clock = clock
+        self._now = now
+        self._timestamps = Timestamps(consumer, settings, clock)
+
+    def look(self) -> Lag:
+        """Ask the brokers. Raises ConfigError or UnavailableError."""
+        settings = self._settings
+        identity = topic_id(self._admin, settings.topic)
+        numbers = topic_partitions(self._consumer, settings.topic)
+        found = committed_offsets(self._consumer, settings, numbers)
+        at = self._clock()
+        # Afterwards: the end is never below an offset that was committed before.
+        marks = watermarks(self._consumer, settings.topic)
+        group = describe_group(self._admin, settings)
+        places = [Place(n, marks[n], found.get(n), identity) for n in sorted(marks)]
+        policy = reset_policy(settings)
+        begins = {place.partition: place.begin(policy) for place in places}
+        made = self._timestamps.first({n: b for n, b in begins.items() if b < marks[n].high})
+        now = self._now()
+        members = group.members if group else ()
+        owners = {number: member for member in members for number in member.partitions}
+        rows = [
+            PartitionLag(
+                place.partition,
+                place.committed.offset if place.committed else None,
+                place.marks.high,
+                place.lag,
+                # Clocks differ: an event may come from the future.
+                max(0.0, now - made[place.partition]) if place.partition in made else None,
+                owners.get(place.partition),
+                place.trouble,
+            )
+            for place in places
+        ]
+        rows += [PartitionLag(member=member) for member in members if member.idle]
+        return Lag(rows, list(self._remarks(group, found=bool(found))), at)
+
+    def _remarks(self, group: Description | None, *, found: bool) -> Iterator[str]:
+        name = self._settings.group_id
+        if group is None:
+            yield f"group {name}: these brokers tell no members"
+        elif not group.exists and not found:
+            yield f"group {name} does not exist"
+        elif not group.active:
+            yield f"group {name} has no active members"
+
+
+@contextmanager
+def watching(settings: Settings) -> Iterator[Watch]:
+    """Give a `Watch` with clients of its own. Raises ConfigError or UnavailableError."""
+    consumer = new_consumer(consumer_config(settings, eof=True) | READ_LITTLE)
+    try:
+        wait_for_kafka(settings, START_S)
+        yield Watch(settings, consumer, new_admin(admin_config(settings)))
+    except KafkaException as error:
+        raise UnavailableError(f"Kafka: {reason(error)}; try again") from None
+    finally:
+        consumer.close()
+
+
+def lag(settings: Settings, output: Literal["text", "json"] = "text") -> int:
+    """Print the group's lag; return 0. Raises ConfigError or UnavailableError."""
+    with watching(settings) as watch:
+        found = watch.look()
+    if output == "json":
+        rows = [row.fields(settings) for row in found.rows]
+        sys.stdout.write(f"{json.dumps(rows)}\n")
+        return 0
+    cells = [_HEADINGS, *(row.cells(settings) for row in found.rows)]
+    if not any(row[-1] for row in cells[1:]):
+        cells = [row[:-1] for row in cells]
+    sys.stdout.writelines(f"{line}\n" for line in aligned(cells, _NUMBERS))
+    sys.stderr.writelines(f"{line}\n" for line in found.remarks)
+    return 0

@@ -1,0 +1,125 @@
+"""What new offsets of a stopped group mean: where it goes on, why, and what that costs. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from dynatomic.console import UNKNOWN
+from dynatomic.kafka.client import ResetPolicy
+from dynatomic.operations.positions import Place
+
+_CHOOSE = "choose with --to-earliest, --to-latest or --to-offset, and --partition"
+_AGAIN_ONCE = (
+    "exactly-once: events read again are counted only if they were not yet; those counted before "
+    "it was switched on have no fence, and count twice"
+)
+_AGAIN_TWICE = "at-least-once: events read again that were counted before count twice"
+_LETTERS = "bad events among those read again are stored again as dead letters"
+_SKIPPED = "skipped events are not counted"
+_SKIPPED_ONCE = f"{_SKIPPED}; going back for them later fails where a later event left its fence"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to go on: what Kafka's tool has under the same names. One is set.
+
+    ``at`` without a time zone is UTC.
+    """
+
+    earliest: bool = False
+    latest: bool = False
+    offset: int | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is planned for one partition; ``new`` is None where a person has to choose."""
+
+    partition: int
+    current: int | None
+    new: int | None
+    effect: str
+    why: str
+    changes: bool
+    again: bool = False
+    skips: bool = False
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the row of the table."""
+        current, new = (UNKNOWN if n is None else str(n) for n in (self.current, self.new))
+        return str(self.partition), current, new if self.changes else current, self.effect, self.why
+
+
+def propose(place: Place, policy: ResetPolicy) -> tuple[int | None, str]:
+    """Return where a partition should go on, and why; its own offset if nothing is wrong."""
+    low, high = place.marks
+    found = place.committed
+    if found is None:
+        if policy == "error":
+            return low, "no committed offset, and auto.offset.reset is error"
+        return None, f"no committed offset: it begins by auto.offset.reset={policy}"
+    if place.foreign or found.offset < low:
+        return low, place.trouble
+    if found.offset <= high:
+        return found.offset, "in range"
+    if found.metadata and found.metadata == place.topic_id:
+        hidden = f"with exactly-once, new events below {found.offset} are taken for counted"
+        return high, f"the log was cut at {high}; {hidden}"
+    return None, f"{place.trouble}: the log was cut, or the topic made again; {_CHOOSE}"
+
+
+def plan(place: Place, policy: ResetPolicy, chosen: tuple[int, str] | None = None) -> Step:
+    """Return the step of one partition, to ``chosen`` (offset, why) or to what is proposed."""
+    new, why = chosen or propose(place, policy)
+    found = place.committed
+    current = found.offset if found else None
+    changes = new is not None and (new != current or place.foreign)
+    if new is None or not changes:
+        return Step(place.partition, current, new, "", why, changes=False)
+    reached = place.begin(policy)
+    first = found is None or place.foreign
+    if new > reached:
+        effect = f"skips {_up_to(new - reached)}"
+    elif first:
+        effect = f"reads {_up_to(place.marks.high - new)}"
+    elif new < reached:
+        effect = f"reads {_up_to(reached - new)} again"
+    else:
+        effect = "skips nothing that is left"
+    return Step(
+        *(place.partition, current, new, effect, why),
+        changes=True,
+        # Without a commit nobody knows: the brokers forget those of a group that was long away.
+        again=(found is None and new < place.marks.high) or (not first and new < reached),
+        skips=new > reached,
+    )
+
+
+def _up_to(count: int) -> str:
+    # Offsets also go to markers of transactions, and to what compaction removed.
+    return f"up to {count} event{'' if count == 1 else 's'}" if count else "no events"
+
+
+def notes(steps: list[Step], *, exactly_once: bool) -> Iterator[str]:
+    """Yield what the plan means for the counters."""
+    if any(step.again for step in steps):
+        yield _AGAIN_ONCE if exactly_once else _AGAIN_TWICE
+        yield _LETTERS
+    if any(step.skips for step in steps):
+        yield _SKIPPED_ONCE if exactly_once else _SKIPPED
+
+
+def aim(target: Target, place: Place, by_time: Mapping[int, int]) -> tuple[int, str]:
+    """Return the offset that a target means in a partition, and the reason to show."""
+    low, high = place.marks
+    if target.earliest:
+        return low, "--to-earliest"
+    if target.latest:
+        return high, "--to-latest"
+    if target.offset is not None:
+        new = min(max(target.offset, low), high)
+        bound = "" if new == target.offset else f", which has {low} to {high}"
+        return new, f"--to-offset {target.offset}{bound}"
+    found = by_time[place.partition]
+    return (high, "--to-datetime: nothing is as new") if found < 0 else (found, "--to-datetime")

@@ -1,0 +1,125 @@
+"""What ``dynatomic config`` prints: the settings in effect, and whether they can work."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dynatomic.config.properties import is_secret
+from dynatomic.config.settings import SETTINGS, Settings
+from dynatomic.errors import DynatomicError
+
+MASK = "***"
+TICK, CROSS = "\N{CHECK MARK}", "\N{BALLOT X}"
+_ONLINE = (
+    "bootstrap.",
+    "security.",
+    "sasl.",
+    "ssl.",
+    "https.",
+    "enable.sasl.",
+    "enable.ssl.",
+    "oauth",
+)
+# A client asks at once for a token, and in time for a ticket (kinit): not here.
+_NO_TICKET = {"sasl.kerberos.min.time.before.relogin": "0"}
+_SOMEBODY = {"sasl.username": MASK, "sasl.password": MASK}
+_SASL = {"security.protocol": "SASL_PLAINTEXT"}
+
+
+def show(settings: Settings, origins: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Yield the settings as lines of TOML, secrets masked.
+
+    What is not set is a comment with what that means. With ``origins`` each line ends in a
+    comment that says where the value came from.
+    """
+
+    def origin(name: str) -> str:
+        return "" if origins is None else f"  # {_one_line(origins.get(name, 'default'))}"
+
+    for setting in SETTINGS:
+        value = getattr(settings, setting.name)
+        if isinstance(value, dict):
+            continue
+        if value is None:
+            unset = setting.shown_default.replace("<topic>", settings.topic)
+            yield f"# {setting.name} = {_toml(unset)}{origin(setting.name)}"
+        else:
+            yield f"{setting.name} = {_toml(value)}{origin(setting.name)}"
+    yield ""
+    yield "[librdkafka]"
+    for name, value in settings.librdkafka.items():
+        text = MASK if is_secret(name) else value
+        yield f"{_toml(name)} = {_toml(text)}{origin(f'librdkafka.{name}')}"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, int | float):
+        return str(value)
+    # A JSON string is a TOML string, but for DEL, which TOML wants escaped.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was checked, what was found, and the error if it cannot work."""
+
+    name: str
+    detail: str = ""
+    error: DynatomicError | None = None
+
+    def line(self) -> str:
+        """Return it as a line with a tick or a cross."""
+        text = self.error or self.detail
+        return f"{CROSS if self.error else TICK} {self.name}" + (f": {text}" if text else "")
+
+
+def checked(name: str, run: Callable[[], str | None]) -> Checked:
+    """Return what came of one check; ``run`` returns what it found."""
+    try:
+        return Checked(name, run() or "")
+    except DynatomicError as error:
+        return Checked(name, error=error)
+
+
+def check(settings: Settings) -> Iterator[Checked]:
+    """Yield what came of each check. Nothing is asked of a server."""
+    yield Checked("settings")  # they were checked as they were made
+    yield checked("tables", lambda: ", ".join(settings.require_tables()))
+    yield checked("writer schema", lambda: _writer_schema(settings))
+    yield checked("librdkafka", lambda: _librdkafka(settings))
+
+
+def _writer_schema(settings: Settings) -> None:
+    from dynatomic.events.schema import load_writer_schema  # noqa: PLC0415 -- only for who has one
+
+    if isinstance(settings.writer_schema, Path):
+        load_writer_schema(settings.writer_schema)
+
+
+def _librdkafka(settings: Settings) -> None:
+    from dynatomic.kafka import client as kafka  # noqa: PLC0415 -- takes a while to load
+
+    # librdkafka knows its properties' names and values: it is made without a broker to talk to.
+    for make, config in (
+        (kafka.new_consumer, kafka.consumer_config(settings)),
+        (kafka.new_producer, kafka.producer_config(settings)),
+    ):
+        make({name: value for name, value in config.items() if not name.startswith(_ONLINE)})
+    login = kafka.admin_config(settings) | _NO_TICKET
+    del login["bootstrap.servers"]
+    mechanism = login.pop("sasl.mechanism", None) or login.pop("sasl.mechanisms", None)
+    if mechanism and mechanism.upper() == "OAUTHBEARER":
+        login = {name: value for name, value in login.items() if "oauth" not in name}
+        mechanism, login = "PLAIN", login | _SOMEBODY
+    if mechanism:
+        # One that is not known is passed over where no login is asked for.
+        kafka.new_admin({"sasl.mechanisms": mechanism, "logger": kafka.log} | _SASL | _SOMEBODY)
+        login["sasl.mechanisms"] = mechanism
+    kafka.new_admin(login)

@@ -1,0 +1,163 @@
+"""``dynatomic top``: `operations.lag` again and again, with rates; the largest lag first."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from dynatomic.config.settings import Settings
+from dynatomic.console import UNKNOWN, aligned, display, duration
+from dynatomic.errors import UnavailableError
+from dynatomic.operations.lag import Lag, PartitionLag, watching
+
+RATE_S = 10.0
+_HEADINGS = (
+    *("PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "AGE"),
+    *("CONSUMED/S", "PRODUCED/S", "DRAIN", "HOST", "CLIENT-ID", "NOTE"),
+)
+_NUMBERS = set(range(8))
+
+
+class Rates(NamedTuple):
+    """Offsets a second that the group committed, and that producers added; None if unknown."""
+
+    consumed: float | None = None
+    produced: float | None = None
+
+    def drain_s(self, lag: int | None) -> float | None:
+        """Return the seconds until nothing is left, None unless the lag is known and falls."""
+        if lag == 0:
+            return 0.0
+        if lag is None or self.consumed is None or self.produced is None:
+            return None
+        return lag / (self.consumed - self.produced) if self.consumed > self.produced else None
+
+
+class _Offsets(NamedTuple):
+    at: float
+    offsets: dict[int, tuple[int | None, int | None]]
+
+
+@dataclass(slots=True)
+class History:
+    """The offsets of the last seconds: a group commits in steps, so one interval says little."""
+
+    _seen: deque[_Offsets] = field(default_factory=deque)
+
+    def add(self, lag: Lag) -> None:
+        """Take in a look; at least one older one stays."""
+        places = (row for row in lag.rows if row.partition is not None)
+        offsets = {row.partition: (row.current_offset, row.log_end_offset) for row in places}
+        self._seen.append(_Offsets(lag.at, {n: o for n, o in offsets.items() if n is not None}))
+        while len(self._seen) > 2 and self._seen[1].at <= lag.at - RATE_S:  # noqa: PLR2004 - two are compared
+            self._seen.popleft()
+
+    def rates(self, partition: int) -> Rates:
+        """Return the rates of a partition; none where offsets went back, as after a reset."""
+        return Rates(*(_rate(list(self._known(partition, which))) for which in (0, 1)))
+
+    def _known(self, partition: int, which: int) -> Iterator[tuple[float, int]]:
+        for at, offsets in self._seen:
+            offset = offsets.get(partition, (None, None))[which]
+            if offset is not None:
+                yield at, offset
+
+
+def _rate(seen: list[tuple[float, int]]) -> float | None:
+    if not seen:
+        return None
+    (began, first), (ended, last) = seen[0], seen[-1]
+    return (last - first) / (ended - began) if ended > began and last >= first else None
+
+
+def lines(settings: Settings, lag: Lag, history: History, clock: str) -> Iterator[str]:
+    """Yield what one look shows; ``clock`` is the time of day."""
+    owners = {row.member for row in lag.rows if row.member is not None}
+    told = [f"{len(owners)} members"] if owners else lag.remarks
+    head = [f"group {settings.group_id}", f"topic {settings.topic}", clock, *told]
+    rated = [(row, history.rates(row.partition)) for row in lag.rows if row.partition is not None]
+    # Nothing known of a partition is worse than a lag.
+    rated.sort(key=lambda each: (each[0].lag is not None, -(each[0].lag or 0)))
+    rows = [_HEADINGS, _total(rated), *(_cells(row, rates) for row, rates in rated)]
+    if not any(row[-1] for row in rows[1:]):
+        rows = [row[:-1] for row in rows]
+    # One line of names, which clients choose, is cleaned as the table is.
+    yield from aligned([["  ".join(head)]], set())
+    yield from aligned(rows, _NUMBERS)
+
+
+def _cells(row: PartitionLag, rates: Rates) -> tuple[str, ...]:
+    member = row.member
+    return (
+        str(row.partition),
+        *(_count(n) for n in (row.current_offset, row.log_end_offset, row.lag)),
+        duration(row.age_s),
+        *(_count(rate) for rate in rates),
+        duration(rates.drain_s(row.lag)),
+        *((member.host, member.client_id) if member else (UNKNOWN, UNKNOWN)),
+        row.note,
+    )
+
+
+def _total(rated: list[tuple[PartitionLag, Rates]]) -> tuple[str, ...]:
+    lags = [row.lag for row, _ in rated if row.lag is not None]
+    ages = [row.age_s for row, _ in rated if row.age_s is not None]
+    lag = sum(lags) if lags else None
+    sums = Rates(
+        _sum([rates.consumed for _, rates in rated]), _sum([rates.produced for _, rates in rated])
+    )
+    return (
+        *("all", "", "", _count(lag), duration(max(ages, default=None))),
+        *(_count(rate) for rate in sums),
+        # All are drained when the last one is.
+        duration(_last([rates.drain_s(row.lag) for row, rates in rated])),
+        *("", "", ""),
+    )
+
+
+def _sum(rates: list[float | None]) -> float | None:
+    known = [rate for rate in rates if rate is not None]
+    return sum(known) if known else None
+
+
+def _last(drains: list[float | None]) -> float | None:
+    known = [drain for drain in drains if drain is not None]
+    return max(known) if known and len(known) == len(drains) else None
+
+
+def _count(number: float | None) -> str:
+    return UNKNOWN if number is None else f"{number:,.0f}"
+
+
+def top(
+    settings: Settings,
+    *,
+    interval_s: float = 1.0,
+    iterations: int | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
+) -> int:
+    """Show the group every ``interval_s`` seconds, ``iterations`` times or for ever; return 0.
+
+    Brokers that go away later are waited for. Raises ConfigError, and UnavailableError if they
+    are not there at the start.
+    """
+    history, shown, rounds = History(), [""], 0
+    with watching(settings) as watch, display() as show:
+        while True:
+            begun = clock()
+            try:
+                found = watch.look()
+            except UnavailableError as error:
+                if shown == [""]:
+                    raise
+                show([*shown, f"not up to date: {error}"])
+            else:
+                history.add(found)
+                shown = list(lines(settings, found, history, time.strftime("%H:%M:%S")))
+                show(shown)
+            rounds += 1
+            if iterations is not None and rounds >= iterations:
+                return 0
+            sleep(max(0.0, begun + interval_s - clock()))

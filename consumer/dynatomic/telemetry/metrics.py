@@ -1,0 +1,162 @@
+"""Every metric, once: name, kind, unit, labels, meaning; and what is counted where it happens.
+
+`service.prometheus` gives them to Prometheus, and `markdown_table` is the table in docs/metrics.md.
+Names follow Prometheus (one prefix, base units, ``_total`` for what only grows). A label holds a
+partition, a table of the settings or a word of a fixed list, never anything that an event says.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """Prometheus' kinds."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What is known of one metric."""
+
+    name: str
+    kind: Kind
+    unit: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+def _counter(name: str, unit: str, text: str, *labels: str) -> Metric:
+    return Metric(f"dynatomic_{name}_total", Kind.COUNTER, unit, text, labels)
+
+
+def _gauge(name: str, unit: str, text: str, *labels: str) -> Metric:
+    return Metric(f"dynatomic_{name}", Kind.GAUGE, unit, text, labels)
+
+
+def _histogram(name: str, text: str, *labels: str) -> Metric:
+    return Metric(f"dynatomic_{name}_seconds", Kind.HISTOGRAM, "seconds", text, labels)
+
+
+BUILD_INFO = _gauge(
+    "build_info",
+    "1",
+    "Always 1; its labels say what runs.",
+    "version",
+    "python",
+    "librdkafka",
+    "processing_guarantee",
+)
+EVENTS = _counter("events", "events", "Events read and taken in, bad ones among them.")
+WINDOWS = _counter("windows", "windows", "Windows settled: written, and their bad rows stored.")
+WINDOW_EVENTS = _counter("window_events", "events", "Events of settled windows.")
+WINDOW_COUNTERS = _counter(
+    "window_counters", "counters", "Sums of settled windows: one addition to one counter each."
+)
+HELD_EVENTS = _gauge("held_events", "events", "Events in windows that fill or are written.")
+PHASE = _histogram(
+    "phase_duration",
+    "poll: a call to consume, waiting for events included; decode: taking in what it brought; "
+    "write: a window from its end until it is settled; commit: until the broker answered.",
+    "phase",
+)
+PAYLOADS_DECODED = _counter(
+    "payloads_decoded", "payloads", "Payloads that were in no memo, and were decoded by Avro."
+)
+REQUESTS = _counter(
+    "dynamodb_requests",
+    "requests",
+    "Requests to DynamoDB by outcome: ok, throttled (all or some statements), refused (no "
+    "permission, no table), failed (time-out, server error, conflict). All but ok are sent again.",
+    "table",
+    "outcome",
+)
+REQUEST_DURATION = _histogram(
+    "dynamodb_request_duration", "Requests to DynamoDB, from sending to the answer.", "outcome"
+)
+THROTTLES = _counter(
+    "dynamodb_throttles", "statements", "Statements that DynamoDB throttled.", "table"
+)
+WRITE_UNITS = _counter(
+    "dynamodb_write_units",
+    "write units",
+    "Write units that DynamoDB reported. DynamoDB Local reports none for batches.",
+    "table",
+)
+SUPPRESSED = _counter(
+    "fence_suppressed_events",
+    "events",
+    "Events that were in their counter already, and fences kept from being counted twice.",
+)
+LETTERS = _counter("dead_letters", "events", "Events sent to the dead-letter topic.", "reason")
+LETTERS_HELD = _gauge("dead_letters_held", "events", "Dead letters that the topic has not yet.")
+COMMITS = _counter("commits", "commits", "Commits of offsets: ok, failed.", "outcome")
+LAST_COMMIT = _gauge(
+    "last_commit_timestamp_seconds", "seconds", "When a commit succeeded last, as Unix time."
+)
+ASSIGNED = _gauge("assigned_partitions", "partitions", "Partitions that this consumer has.")
+REBALANCES = _counter(
+    "rebalances", "rebalances", "Changes of the assignment: assigned, revoked, lost.", "event"
+)
+LAG_EVENTS = _gauge(
+    "lag_events",
+    "offsets",
+    "Offsets between the committed one and the end, of each partition that this consumer has.",
+    "partition",
+)
+LAG_SECONDS = _gauge(
+    "lag_seconds",
+    "seconds",
+    "Age of the oldest event that is not committed, by its timestamp; 0 where all are, left out "
+    "where it is not known, as of events that were not read.",
+    "partition",
+)
+STUCK = _gauge(
+    "stuck", "1", "1 while no progress is made for this cause (see docs/operations.md).", "cause"
+)
+LOOP_AGE = _gauge("loop_age_seconds", "seconds", "Time since the loop did its last turn.")
+
+METRICS: tuple[Metric, ...] = (
+    *(BUILD_INFO, EVENTS, WINDOWS, WINDOW_EVENTS, WINDOW_COUNTERS, HELD_EVENTS, PHASE),
+    *(PAYLOADS_DECODED, REQUESTS, REQUEST_DURATION, THROTTLES, WRITE_UNITS, SUPPRESSED, LETTERS),
+    *(LETTERS_HELD, COMMITS, LAST_COMMIT, ASSIGNED, REBALANCES, LAG_EVENTS, LAG_SECONDS),
+    *(STUCK, LOOP_AGE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked of the metrics most, in PromQL."""
+
+    name: str
+    promql: str
+
+
+QUERIES = (
+    Query(
+        "events per write",
+        "rate(dynatomic_window_events_total[5m]) / rate(dynatomic_window_counters_total[5m])",
+    ),
+    Query(
+        "hit rate of the payload cache",
+        "1 - rate(dynatomic_payloads_decoded_total[5m]) / rate(dynatomic_events_total[5m])",
+    ),
+    Query(
+        "write units per million events",
+        "1e6 * sum(rate(dynatomic_dynamodb_write_units_total[5m]))"
+        " / sum(rate(dynatomic_window_events_total[5m]))",
+    ),
+)
+
+
+def markdown_table() -> str:
+    """Return the table of all metrics for the documentation."""
+    rows = ["| metric | kind | unit | labels | meaning |", "|---|---|---|---|---|"]
+    for each in METRICS:
+        labels = ", ".join(f"`{label}`" for label in each.labels) or "-"
+        rows.append(f"| `{each.name}` | {each.kind.value} | {each.unit} | {labels} | {each.help} |")
+    rows += ["", "| asked for | query |", "|---|---|"]
+    rows += [f"| {each.name} | `{each.promql}` |" for each in QUERIES]
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,1 @@
+"""A DynamoDB client in memory. Entry: `client.FakeDynamoDB`."""

@@ -1,0 +1,173 @@
+"""A DynamoDB low-level client in memory, safe from any thread.
+
+Answers, codes and wordings are AWS's, as DynamoDB Local and the documents show them. It has the
+requests that this package sends; what it does not have raises `AttributeError` or
+`NotImplementedError` rather than an answer that nobody checked.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from dynatomic.testing.dynamodb.batch import StatementFault, execute
+from dynatomic.testing.dynamodb.partiql import ConditionError
+from dynatomic.testing.dynamodb.responses import EXCEPTIONS, client_error, metadata
+from dynatomic.testing.dynamodb.tables import MissingTableError, Response, TableExistsError, Tables
+from dynatomic.testing.dynamodb.values import InvalidError, Item, copied
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: the operation as AWS names it, and its parameters."""
+
+    operation: str
+    params: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Faults:
+    """Hooks that make requests fail. Each is called outside the fake's lock, from any thread.
+
+    ``before(request)`` may return an exception: it is raised and nothing is applied.
+    ``after(request, response)`` may return an exception, raised although the request was applied,
+    or another response. ``statement(request, index)`` may return a `StatementFault` for one
+    statement of a BatchExecuteStatement.
+    """
+
+    before: Callable[[Request], Exception | None] | None = None
+    after: Callable[[Request, Response], Exception | Response | None] | None = None
+    statement: Callable[[Request, int], StatementFault | None] | None = None
+
+
+class FakeDynamoDB:
+    """Stands in for ``boto3.client("dynamodb")``.
+
+    ``faults`` makes requests fail; ``requests`` counts them by operation, failed ones included.
+    """
+
+    def __init__(self, region_name: str = "us-east-1") -> None:
+        self.faults = Faults()
+        self.requests: Counter[str] = Counter()
+        self.exceptions = SimpleNamespace(ClientError=ClientError, **EXCEPTIONS)
+        self.meta = SimpleNamespace(endpoint_url="memory://dynamodb", region_name=region_name)
+        self._tables = Tables(region_name)
+        self._lock = threading.RLock()
+        self._answered = 0
+
+    def items(self, table: str) -> list[Item]:
+        """Return a copy of every item of a table, in the order in which they were made.
+
+        Raises `KeyError` if there is no such table.
+        """
+        with self._lock:
+            return [copied(item) for item in self._tables.table(table).items.values()]
+
+    def apply(self, request: Request) -> Response:
+        """Run a request without faults and without counting it: one that arrives late, or twice."""
+        with self._lock:
+            return self._run(request, {})
+
+    def describe_table(self, **params: Any) -> Response:
+        """Return the table's description."""
+        return self._send("DescribeTable", params)
+
+    def create_table(self, **params: Any) -> Response:
+        """Make a table; it is active at once."""
+        return self._send("CreateTable", params)
+
+    def delete_table(self, **params: Any) -> Response:
+        """Delete a table and its items."""
+        return self._send("DeleteTable", params)
+
+    def list_tables(self, **params: Any) -> Response:
+        """Return the names of all tables, on one page."""
+        return self._send("ListTables", params)
+
+    def put_item(self, **params: Any) -> Response:
+        """Store an item, without a condition."""
+        return self._send("PutItem", params)
+
+    def get_item(self, **params: Any) -> Response:
+        """Return the item of a key."""
+        return self._send("GetItem", params)
+
+    def delete_item(self, **params: Any) -> Response:
+        """Delete the item of a key, without a condition."""
+        return self._send("DeleteItem", params)
+
+    def batch_get_item(self, **params: Any) -> Response:
+        """Return the items of up to 100 keys."""
+        return self._send("BatchGetItem", params)
+
+    def update_item(self, **params: Any) -> Response:
+        """Add to numbers and set attributes of one item, made where missing."""
+        return self._send("UpdateItem", params)
+
+    def batch_execute_statement(self, **params: Any) -> Response:
+        """Run up to 25 statements on different items, each with an outcome of its own."""
+        return self._send("BatchExecuteStatement", params)
+
+    def get_waiter(self, name: str) -> SimpleNamespace:
+        """Return the waiter ``table_exists``, whose ``wait`` returns at once or raises."""
+        if name != "table_exists":
+            raise ValueError(f"the fake has no waiter {name!r}; it has table_exists")
+        return SimpleNamespace(
+            wait=lambda TableName, **_: self.describe_table(TableName=TableName)  # noqa: N803
+        )
+
+    def close(self) -> None:
+        """Do nothing: there are no connections."""
+
+    def _send(self, operation: str, params: dict[str, Any]) -> Response:
+        request = Request(operation, params)
+        with self._lock:
+            self.requests[operation] += 1
+        if self.faults.before and (error := self.faults.before(request)):
+            raise error
+        hit: dict[int, StatementFault] = {}
+        if self.faults.statement and operation == "BatchExecuteStatement":
+            for index in range(len(params["Statements"])):
+                if fault := self.faults.statement(request, index):
+                    hit[index] = fault
+        with self._lock:
+            response = self._run(request, hit)
+        changed = self.faults.after(request, response) if self.faults.after else None
+        if isinstance(changed, Exception):
+            raise changed
+        return response if changed is None else changed
+
+    def _run(self, request: Request, hit: Mapping[int, StatementFault]) -> Response:
+        operation, params = request.operation, request.params
+        try:
+            if operation == "BatchExecuteStatement":
+                body = execute(self._tables, params["Statements"], hit)
+            else:
+                body = self._tables.run(operation, params)
+        except InvalidError as error:
+            raise client_error("ValidationException", str(error), operation) from None
+        except MissingTableError as error:
+            raise client_error("ResourceNotFoundException", str(error), operation) from None
+        except TableExistsError as error:
+            raise client_error("ResourceInUseException", str(error), operation) from None
+        except ConditionError as error:
+            refused = client_error("ConditionalCheckFailedException", str(error), operation)
+            if error.item is not None:
+                refused.response["Item"] = copied(error.item)  # type: ignore[typeddict-unknown-key]
+            raise refused from None
+        self._answered += 1
+        if params.get("ReturnConsumedCapacity", "NONE") != "NONE":
+            body = body | {"ConsumedCapacity": _consumed(params)}
+        return body | {"ResponseMetadata": metadata(f"fake-{self._answered:08d}")}
+
+
+def _consumed(params: Mapping[str, Any]) -> Any:
+    """Return one unit a write, as for items of up to 1 kB, refused ones among them."""
+    if "TableName" in params:
+        return {"TableName": params["TableName"], "CapacityUnits": 1.0}
+    units = Counter(each["Statement"].split('"')[1] for each in params["Statements"])
+    return [{"TableName": name, "CapacityUnits": float(count)} for name, count in units.items()]

@@ -1,0 +1,273 @@
+"""A Kafka broker and a DynamoDB endpoint from PyPI alone, for the demo and for tests.
+
+The broker is `mock_broker.MockBroker`, inside this process; the table is a ``ministack`` child
+process. Both listen on 127.0.0.1 only and serve other processes, both keep everything in memory,
+and both are gone when this process is, however it ends.
+"""
+
+import http.client
+import importlib.metadata
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from dynatomic.errors import DynatomicError, UnavailableError
+from dynatomic.events.row import KeySchema
+from dynatomic.testing.mock_broker import MockBroker
+
+REGION: Final = "us-east-1"
+START_SECONDS: Final = 60.0
+
+_LOG_TAIL: Final = 2000
+
+# Runs ministack in the child and ends it, with its folder, once the parent's end of the pipe
+# closes: the kernel does that for a killed parent too, which no signal handler could.
+_CHILD: Final = """
+import os, runpy, shutil, sys, threading
+def follow_parent():
+    sys.stdin.buffer.read()
+    shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
+    os._exit(0)
+threading.Thread(target=follow_parent, daemon=True).start()
+sys.argv[1:] = []
+runpy.run_module("ministack", run_name="__main__", alter_sys=True)
+"""
+
+
+def free_port() -> int:
+    """Find a TCP port on 127.0.0.1 that nothing listens on.
+
+    Below the range that systems give to outgoing connections, so that no client can take it
+    between this answer and the server's start, or while a server is down for a restart.
+    """
+    for port in secrets.SystemRandom().sample(range(20_000, 32_000), 200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise UnavailableError(
+        "no free TCP port between 20000 and 32000 on 127.0.0.1: end some servers"
+    )
+
+
+def call_dynamodb(endpoint_url: str, operation: str, request: object) -> dict[str, object]:
+    """Send one request with a dummy signature, which local endpoints do not check.
+
+    Keeps the setting up of local tables free of the AWS configuration of this machine.
+    Raises `OSError` if nobody answers and `DynatomicError` if the answer is not 200.
+    """
+    host = endpoint_url.removeprefix("http://").rstrip("/")
+    connection = http.client.HTTPConnection(host, timeout=10)
+    scope = f"embedded/20200101/{REGION}/dynamodb/aws4_request"
+    headers = {
+        "X-Amz-Target": f"DynamoDB_20120810.{operation}",
+        "Content-Type": "application/x-amz-json-1.0",
+        "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0",
+    }
+    try:
+        connection.request("POST", "/", json.dumps(request), headers)
+        response = connection.getresponse()
+        body = response.read()
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise DynatomicError(
+            f"{operation} at {endpoint_url} answered {response.status}: {body[:200]!r}"
+        )
+    answer: dict[str, object] = json.loads(body)
+    return answer
+
+
+def environment(bootstrap_servers: str, endpoint_url: str) -> dict[str, str]:
+    """Make the whole environment of a child process that uses local servers and nothing else.
+
+    It is this process's environment without its ``AWS_`` and ``DYNATOMIC_`` variables, so that
+    neither a profile nor a key of the user's can reach the child. Do not merge it back.
+    """
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "DYNATOMIC_"))}
+    return own | {
+        "AWS_ENDPOINT_URL_DYNAMODB": endpoint_url,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "embedded",
+        "AWS_SECRET_ACCESS_KEY": "embedded",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "DYNATOMIC_BOOTSTRAP_SERVERS": bootstrap_servers,
+    }
+
+
+class MockTable:
+    """A ministack child process that answers as DynamoDB, on a free port."""
+
+    def __init__(self) -> None:
+        """Start it, with a folder of its own, and wait until it answers.
+
+        Raises `DynatomicError` if ministack is not installed or ends at once, with what it
+        printed, and `UnavailableError` if it does not answer in time.
+        """
+        if importlib.util.find_spec("ministack") is None:
+            raise DynatomicError(
+                "the embedded table needs ministack: pip install 'dynatomic[embedded]'"
+            )
+        port = free_port()
+        self.endpoint_url = f"http://127.0.0.1:{port}"
+        self.folder = Path(tempfile.mkdtemp(prefix="dynatomic-"))
+        self._log = self.folder / "ministack.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - a fixed program
+                [sys.executable, "-c", _CHILD],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                env=self._environment(port),
+                # A Ctrl-C at the terminal is for the consumers: they still need the table.
+                start_new_session=True,
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """The id of the child process."""
+        return self._process.pid
+
+    def create(self, name: str, schema: KeySchema) -> None:
+        """Make a table. Raises `DynatomicError` if it is there already."""
+        keys = [(schema.hash_name, schema.hash_type, "HASH")]
+        if schema.range_name is not None:
+            keys.append((schema.range_name, schema.range_type or "S", "RANGE"))
+        request = {
+            "TableName": name,
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [
+                {"AttributeName": key, "AttributeType": type_} for key, type_, _ in keys
+            ],
+            "KeySchema": [{"AttributeName": key, "KeyType": role} for key, _, role in keys],
+        }
+        call_dynamodb(self.endpoint_url, "CreateTable", request)
+
+    def close(self) -> None:
+        """End the child and delete its folder. A second call does nothing."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin:
+            self._process.stdin.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _environment(self, port: int) -> dict[str, str]:
+        folder = str(self.folder)
+        inherited = ("PATH", "PYTHONPATH", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+        return {name: os.environ[name] for name in inherited if name in os.environ} | {
+            "GATEWAY_PORT": str(port),
+            "BIND_HOST": "127.0.0.1",
+            "SERVICES": "dynamodb",
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "MINISTACK_REGION": REGION,
+            "LOG_LEVEL": "WARNING",
+            "HOME": folder,
+            "TMPDIR": folder,
+            "STATE_DIR": folder,
+            # ministack removes old containers of its own at start: not on this machine.
+            "DOCKER_HOST": f"unix://{folder}/no-docker",
+        }
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise DynatomicError(
+                    f"ministack ended at start ({self._process.returncode}): {self._tail()}"
+                )
+            try:
+                call_dynamodb(self.endpoint_url, "ListTables", {})
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
+        raise UnavailableError(f"ministack gave no answer in {START_SECONDS:.0f} s: {self._tail()}")
+
+    def _tail(self) -> str:
+        text = self._log.read_text(errors="replace")[-_LOG_TAIL:]
+        return " | ".join(line.strip() for line in text.splitlines()) or "it printed nothing"
+
+
+class Embedded:
+    """A broker and a table for as long as the block lasts.
+
+    ::
+
+        with Embedded({"row-events": 6, "row-events.dlq": 1}, {"hits": KeySchema(...)}) as e:
+            subprocess.run([...], env=e.environment())
+    """
+
+    def __init__(
+        self,
+        partitions: Mapping[str, int] | None = None,
+        tables: Mapping[str, KeySchema] | None = None,
+    ) -> None:
+        """Start both, with these topics (name: partitions) and tables.
+
+        Raises `DynatomicError` if a part is missing or does not start.
+        """
+        self.broker = MockBroker()
+        try:
+            self.table = MockTable()
+        except BaseException:
+            self.broker.close()
+            raise
+        self.bootstrap_servers = self.broker.bootstrap_servers
+        self.endpoint_url = self.table.endpoint_url
+        try:
+            for name, count in (partitions or {}).items():
+                self.broker.create_topic(name, count)
+            for name, schema in (tables or {}).items():
+                self.table.create(name, schema)
+        except BaseException:
+            self.close()
+            raise
+
+    def environment(self) -> dict[str, str]:
+        """Make the whole environment of a child process that uses these two."""
+        return environment(self.bootstrap_servers, self.endpoint_url)
+
+    def close(self) -> None:
+        """End both. A second call does nothing."""
+        self.table.close()
+        self.broker.close()
+
+    def __enter__(self) -> Self:
+        """Give this object to the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End both, whatever happened in the block."""
+        self.close()

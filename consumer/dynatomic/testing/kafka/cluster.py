@@ -1,0 +1,226 @@
+"""The state of the in-memory Kafka cluster: topics, logs, groups and faults."""
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka.admin._metadata import (
+    BrokerMetadata,
+    ClusterMetadata,
+    PartitionMetadata,
+    TopicMetadata,
+)
+
+from dynatomic.testing.kafka.group import Group, Partition
+
+Header = tuple[str, bytes | None]
+
+
+def failure(code: int, reason: str | None = None) -> KafkaException:
+    """Make the exception that confluent-kafka raises for an error of this code."""
+    return KafkaException(KafkaError(code, reason))
+
+
+@dataclass(slots=True)
+class Log:
+    """One partition: its messages from offset ``low`` on; None is an offset without a message."""
+
+    low: int = 0
+    messages: list[Message | None] = field(default_factory=list)
+
+    @property
+    def high(self) -> int:
+        """The offset that the next message gets."""
+        return self.low + len(self.messages)
+
+    def read(self, offset: int, most: int) -> tuple[list[Message], int]:
+        """Return up to ``most`` messages from an offset on, and the offset after the last."""
+        start = offset - self.low
+        window = itertools.islice(self.messages, start, None)
+        held = itertools.islice((m for m in window if m is not None), most)
+        found = list(held)
+        if len(found) < most:
+            return found, self.high
+        return found, (found[-1].offset() or 0) + 1
+
+    def delete_before(self, offset: int) -> None:
+        """Drop what is below an offset, as retention does."""
+        del self.messages[: max(0, offset - self.low)]
+        self.low = max(self.low, offset)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFault:
+    """What goes wrong with a commit: these partitions, or all, are answered with ``code``."""
+
+    code: int
+    partitions: frozenset[int] | None
+    applied: bool
+
+
+@dataclass(slots=True)
+class BrokerFaults:
+    """What the broker does wrong; see also `FakeBroker.expire` and `FakeBroker.kill`.
+
+    ``down``: nothing is answered: ``consume()`` returns ``[]``, asynchronous commits and produced
+    messages wait until it is False again, synchronous requests raise.
+    ``answers_held``: commits are applied, but ``on_commit`` is not called until it is False again.
+    """
+
+    down: bool = False
+    answers_held: bool = False
+    commits: deque[CommitFault] = field(default_factory=deque)
+    deliveries: deque[tuple[int, bool]] = field(default_factory=deque)
+
+    def fail_commits(
+        self,
+        code: int,
+        times: int = 1,
+        *,
+        partitions: Iterable[int] | None = None,
+        applied: bool = False,
+    ) -> None:
+        """Answer the next commits with this code; ``applied`` stores the offsets all the same.
+
+        With ``partitions`` the others of the same commit are stored.
+        """
+        only = None if partitions is None else frozenset(partitions)
+        self.commits.extend([CommitFault(code, only, applied)] * times)
+
+    def fail_deliveries(self, code: int, times: int = 1, *, stored: bool = False) -> None:
+        """Report this code for the next produced messages; ``stored`` keeps them all the same."""
+        self.deliveries.extend([(code, stored)] * times)
+
+
+class Cluster:
+    """What the clients of one fake broker share; each locks it while it reads or changes it.
+
+    ``sleep`` is called with the time-out of a ``consume()`` or ``poll()`` that has nothing to
+    return, so that a test can move its own clock; by default nothing waits. ``clock`` gives the
+    messages' timestamps, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        sleep: Callable[[float], object] = lambda _seconds: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.faults = BrokerFaults()
+        self.sleep = sleep
+        self.lock = threading.RLock()
+        self.logs: dict[str, list[Log]] = {}
+        self.topic_ids: dict[str, str] = {}
+        self.groups: dict[str, Group] = {}
+        self._clock = clock
+        self._ids = itertools.count(1)
+
+    def create_topic(self, name: str, partitions: int = 1) -> None:
+        """Make a topic, or add partitions to it. Raises `ValueError` if it has more."""
+        with self.lock:
+            logs = self.logs.setdefault(name, [])
+            self.topic_ids.setdefault(name, self._topic_id())
+            if len(logs) > partitions:
+                raise ValueError(f"topic {name} has {len(logs)} partitions already")
+            logs.extend(Log() for _ in range(partitions - len(logs)))
+            for group in self.groups.values():
+                group.rebalance(self.partitions_of)
+
+    def recreate_topic(self, name: str, partitions: int = 1) -> None:
+        """Delete a topic and make it again, empty and with another id, under running consumers.
+
+        They go on at their positions and do not notice, as librdkafka does.
+        """
+        with self.lock:
+            self.logs[name] = [Log() for _ in range(partitions)]
+            self.topic_ids[name] = self._topic_id()
+
+    def _topic_id(self) -> str:
+        return f"{next(self._ids):08x}{0:024x}"
+
+    def append_gap(self, topic: str, partition: int, count: int = 1) -> None:
+        """Use up offsets without a message, as transactions and compaction do."""
+        with self.lock:
+            self.logs[topic][partition].messages.extend([None] * count)
+
+    def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        """Drop what is below an offset, as retention does."""
+        with self.lock:
+            self.logs[topic][partition].delete_before(offset)
+
+    def messages(self, topic: str) -> list[Message]:
+        """Return every message of a topic, partition by partition."""
+        with self.lock:
+            return [m for log in self.logs[topic] for m in log.messages if m is not None]
+
+    def committed(self, group: str, topic: str, partition: int) -> int | None:
+        """Return the group's committed offset of a partition, or None."""
+        with self.lock:
+            return self.group(group).offsets.get((topic, partition))
+
+    def group(self, group_id: str) -> Group:
+        """Return a group, made where missing."""
+        return self.groups.setdefault(group_id, Group())
+
+    def log(self, topic: str, partition: int) -> Log | None:
+        """Return a partition, or None if there is none."""
+        logs = self.logs.get(topic, [])
+        return logs[partition] if 0 <= partition < len(logs) else None
+
+    def partitions_of(self, topics: Iterable[str]) -> list[Partition]:
+        """Return all partitions of these topics, in order."""
+        return [(t, p) for t in sorted(topics) for p in range(len(self.logs.get(t, ())))]
+
+    def append(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[Header],
+    ) -> int:
+        """Store a message and return its offset."""
+        log = self.logs[topic][partition]
+        offset = log.high
+        log.messages.append(
+            Message(
+                topic=topic,
+                partition=partition,
+                offset=offset,
+                key=key,
+                value=value,
+                headers=list(headers) or None,
+                timestamp=(1, int(self._clock() * 1000)),
+            )
+        )
+        return offset
+
+    def metadata(self, topic: str | None = None) -> ClusterMetadata:
+        """Return what ``list_topics`` returns. Raises `KafkaException` while down."""
+        if self.faults.down:
+            raise failure(KafkaError._TRANSPORT, "Failed to get metadata")
+        cluster: Any = ClusterMetadata()
+        broker: Any = BrokerMetadata()
+        broker.id, broker.host, broker.port = 1, "fake", 0
+        cluster.cluster_id, cluster.controller_id = "fake", 1
+        cluster.brokers = {1: broker}
+        names = list(self.logs) if topic is None else [topic]
+        cluster.topics = {name: self._topic_metadata(name) for name in names}
+        return cast("ClusterMetadata", cluster)
+
+    def _topic_metadata(self, name: str) -> TopicMetadata:
+        found: Any = TopicMetadata()
+        found.topic = name
+        if name not in self.logs:
+            found.error = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+        for number in range(len(self.logs.get(name, ()))):
+            partition: Any = PartitionMetadata()
+            partition.id, partition.leader = number, 1
+            partition.replicas = partition.isrs = [1]
+            found.partitions[number] = partition
+        return cast("TopicMetadata", found)

@@ -1,0 +1,277 @@
+"""The consuming client of the fake broker.
+
+Source: confluent-kafka 2.16 and librdkafka, as observed by the contract suite.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import (
+    OFFSET_INVALID,
+    OFFSET_STORED,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from dynatomic.testing.kafka.cluster import Cluster, failure
+from dynatomic.testing.kafka.fetch import Fetch
+from dynatomic.testing.kafka.group import Partition
+from dynatomic.testing.kafka.membership import Membership, OnRebalance, Places, place
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin._metadata import ClusterMetadata
+
+
+class FakeConsumer(Membership):
+    """Stands in for ``confluent_kafka.Consumer``.
+
+    Rebalances are incremental and happen inside ``consume()`` and ``poll()``. As with the real
+    one, commits of partitions that it does not own are accepted while it is a member.
+    """
+
+    def __init__(self, cluster: Cluster, conf: Mapping[str, Any], name: str) -> None:
+        super().__init__(cluster, conf, name)
+        self.closed = False
+        self._conf = conf
+        self._fetches: dict[Partition, Fetch] = {}
+        self._pauses: set[Partition] = set()
+        self._turn = 0
+        self._has_assigned = False
+        self._is_fatal = False
+        self._said_down = False
+
+    def subscribe(
+        self,
+        topics: Sequence[str],
+        on_assign: OnRebalance | None = None,
+        on_revoke: OnRebalance | None = None,
+        on_lost: OnRebalance | None = None,
+    ) -> None:
+        """Join the group at the next ``consume()``."""
+        self._open()
+        self.member.topics = frozenset(topics)
+        self._callbacks = {"assign": on_assign, "revoke": on_revoke, "lost": on_lost or on_revoke}
+
+    def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
+        """Call what is due and return up to ``num_messages`` messages and events, at once."""
+        self._open()
+        if self._is_fatal or self._is_down():
+            self._cluster.sleep(max(timeout, 0))
+            return []
+        self._answer()
+        if self.member.topics:
+            self._rebalance()
+        with self._cluster.lock:
+            found = self._events(num_messages) or self._fetch(num_messages)
+        if not found and timeout > 0:
+            self._cluster.sleep(timeout)
+        return found
+
+    def poll(self, timeout: float = -1) -> Message | None:
+        """Call what is due and return one message or event, or None."""
+        found = self.consume(1, timeout)
+        return found[0] if found else None
+
+    def assign(self, partitions: Places) -> None:
+        """Read these partitions from their offsets, without the group; only if not subscribed."""
+        self._open()
+        if self.member.topics:
+            reason = "Failed to set assignment: use incremental_assign() in a cooperative group"
+            raise failure(KafkaError._STATE, reason)
+        self._fetches = {place(p): self._new_fetch(place(p), p.offset) for p in partitions}
+
+    def incremental_assign(self, partitions: Places) -> None:
+        """Add partitions from their offsets: in ``on_assign``, or after `incremental_unassign`."""
+        self._open()
+        for partition in partitions:
+            if place(partition) in self._fetches:
+                reason = f"{partition.topic} [{partition.partition}] is already part of the current"
+                raise failure(KafkaError._CONFLICT, f"{reason} assignment")
+        self._fetches |= {place(p): self._new_fetch(place(p), p.offset) for p in partitions}
+        self._has_assigned = True
+
+    def incremental_unassign(self, partitions: Places) -> None:
+        """Stop reading partitions; the group still counts them as this consumer's."""
+        self._open()
+        for partition in partitions:
+            if place(partition) not in self._fetches:
+                reason = f"{partition.topic} [{partition.partition}] can't be unassigned since it"
+                raise failure(KafkaError._INVALID_ARG, f"{reason} is not in the current assignment")
+        for partition in partitions:
+            del self._fetches[place(partition)]
+
+    def assignment(self) -> Places:
+        """Return what it reads."""
+        self._open()
+        return [TopicPartition(f.topic, f.partition, f.start) for f in self._fetches.values()]
+
+    def pause(self, partitions: Places) -> None:
+        """Return no messages of these partitions; others are ignored."""
+        self._set_paused(partitions, paused=True)
+
+    def resume(self, partitions: Places) -> None:
+        """Return messages of these partitions again; others are ignored."""
+        self._set_paused(partitions, paused=False)
+
+    def seek(self, partition: TopicPartition) -> None:
+        """Go on from another offset.
+
+        Raises `KafkaException` for a partition that is not read, and for one that stopped after
+        ``_AUTO_OFFSET_RESET``: that one needs `incremental_unassign` and `incremental_assign`.
+        """
+        self._open()
+        fetch = self._fetches.get(place(partition))
+        if fetch is None or fetch.stopped:
+            known = fetch or partition.topic in self.member.topics
+            code = KafkaError._STATE if known else KafkaError._UNKNOWN_PARTITION
+            raise failure(code, f"Failed to seek to offset {partition.offset}")
+        fetch.seek(partition.offset)
+
+    def position(self, partitions: Places) -> Places:
+        """Return the offset after the last message returned, or OFFSET_INVALID, of each."""
+        self._open()
+        found = ((p, self._fetches.get(place(p))) for p in partitions)
+        return [
+            TopicPartition(p.topic, p.partition, fetch.position if fetch else OFFSET_INVALID)
+            for p, fetch in found
+        ]
+
+    def committed(self, partitions: Places, timeout: float = -1) -> Places:
+        """Return the group's committed offsets, or OFFSET_INVALID, of each."""
+        self._open()
+        if self._cluster.faults.down:
+            self._cluster.sleep(max(timeout, 0))
+            raise failure(KafkaError._TIMED_OUT, "Failed to get committed offsets")
+        with self._cluster.lock:
+            group = self._cluster.group(self.group_id)
+            found = [(p, group.offsets.get(place(p), OFFSET_INVALID)) for p in partitions]
+            return [
+                TopicPartition(p.topic, p.partition, offset, group.metadata.get(place(p), ""))
+                for p, offset in found
+            ]
+
+    def get_watermark_offsets(
+        self, partition: TopicPartition, timeout: float = -1, *, cached: bool = False
+    ) -> tuple[int, int]:
+        """Return the first offset and the one after the last; cached ones only once read."""
+        self._open()
+        if self._cluster.faults.down and not cached:
+            self._cluster.sleep(max(timeout, 0))
+            raise failure(KafkaError._TIMED_OUT, "Failed to get watermark offsets")
+        with self._cluster.lock:
+            log = self._cluster.log(*place(partition))
+            if log is None:
+                raise failure(KafkaError._UNKNOWN_PARTITION, "Failed to get watermark offsets")
+            fetch = self._fetches.get(place(partition))
+            if cached and (fetch is None or fetch.next is None):
+                return OFFSET_INVALID, OFFSET_INVALID
+            return log.low, log.high
+
+    def list_topics(
+        self,
+        topic: str | None = None,
+        timeout: float = -1,  # noqa: ARG002 - nothing waits
+    ) -> "ClusterMetadata":
+        """Return the metadata of one topic or of all."""
+        self._open()
+        return self._cluster.metadata(topic)
+
+    def memberid(self) -> str | None:
+        """Return the id that the group knows it by, or None before it joined."""
+        self._open()
+        return self.member.name if self.member.joined else None
+
+    def commit(
+        self,
+        message: Message | None = None,
+        offsets: Places | None = None,
+        *,
+        asynchronous: bool = True,
+    ) -> Places | None:
+        """Commit offsets; an asynchronous commit is answered by ``on_commit`` in ``consume()``."""
+        self._open()
+        if message is not None:
+            next_offset = (message.offset() or 0) + 1
+            offsets = [TopicPartition(message.topic() or "", message.partition() or 0, next_offset)]
+        asked = list(offsets or ())
+        if asynchronous:
+            self._waiting.append(asked)
+            self._serve_commits()
+            return None
+        if self._cluster.faults.down:
+            raise failure(KafkaError._TIMED_OUT, "Commit failed")
+        error, answered = self._commit(asked)
+        if error is not None:
+            raise KafkaException(error)
+        return answered
+
+    def close(self) -> None:
+        """Call ``on_revoke``, or ``on_lost`` if it was expelled, answer commits, and leave."""
+        if self.closed:
+            return
+        self._give_up("lost" if self.member.expired else "revoke", sorted(self.member.owned))
+        self._answer()
+        with self._cluster.lock:
+            self._cluster.group(self.group_id).leave(self.member, self._cluster.partitions_of)
+        self.closed = True
+        self._fetches = {}
+
+    def take(self, partitions: list[Partition]) -> None:
+        """Read these from the committed offsets, unless ``on_assign`` chose where to start."""
+        if not self._has_assigned:
+            self._fetches |= {p: self._new_fetch(p, OFFSET_STORED) for p in partitions}
+
+    def drop(self, partitions: list[Partition]) -> None:
+        """Read these no more."""
+        for partition in partitions:
+            self._fetches.pop(partition, None)
+
+    def _call(self, kind: str, partitions: list[Partition]) -> None:
+        self._has_assigned = False
+        super()._call(kind, partitions)
+
+    def _events(self, most: int) -> list[Message]:
+        found: list[Message] = []
+        while self.events and len(found) < most:
+            found.append(self.events.popleft())
+            error = found[-1].error()
+            if error is not None and error.code() == KafkaError._FATAL:
+                self._is_fatal = True
+        return found
+
+    def _fetch(self, most: int) -> list[Message]:
+        """Read the partitions one after the other, another one first each time."""
+        found: list[Message] = []
+        fetches = list(self._fetches.values())
+        self._turn += 1
+        for index in range(len(fetches)):
+            fetch = fetches[(self._turn + index) % len(fetches)]
+            log = self._cluster.log(fetch.topic, fetch.partition)
+            if log is not None and len(found) < most:
+                stored = self._cluster.committed(self.group_id, fetch.topic, fetch.partition)
+                found += fetch.read(log, most - len(found), stored, self._conf)
+        return found
+
+    def _open(self) -> None:
+        if self.closed:
+            raise RuntimeError("Consumer closed")
+
+    def _is_down(self) -> bool:
+        down = self._cluster.faults.down
+        if down and not self._said_down and self._conf.get("error_cb"):
+            self._conf["error_cb"](KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+        self._said_down = down
+        return down
+
+    def _new_fetch(self, partition: Partition, start: int) -> Fetch:
+        return Fetch(*partition, start, paused=partition in self._pauses)
+
+    def _set_paused(self, partitions: Places, *, paused: bool) -> None:
+        self._open()
+        for partition in partitions:
+            if fetch := self._fetches.get(place(partition)):
+                fetch.paused = paused
+                # As in librdkafka, a pause outlives the assignment.
+                (self._pauses.add if paused else self._pauses.discard)(place(partition))

@@ -1,0 +1,140 @@
+"""``dynatomic verify``: recounts the topic, compares it with the tables, and prints the verdict."""
+
+import gc
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from dynatomic.config.settings import Settings
+from dynatomic.dead_letters.topic import DeadLetterTopic, letters_of, reader_config
+from dynatomic.dynamodb.client import make_client
+from dynatomic.dynamodb.items import read_items, scan_items
+from dynatomic.dynamodb.tables import describe
+from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
+from dynatomic.events.decoder import Decoder
+from dynatomic.events.schema import load_writer_schema
+from dynatomic.kafka.client import (
+    admin_config,
+    consumer_config,
+    new_admin,
+    new_consumer,
+    reason,
+    wait_for_kafka,
+)
+from dynatomic.kafka.topics import check_not_compacted, identity_of, topic_id
+from dynatomic.verify.baseline import Baseline, Snapshot
+from dynatomic.verify.comparison import Comparison, Counted
+from dynatomic.verify.group_state import Group
+from dynatomic.verify.recount import Recount
+from dynatomic.verify.report import Verdict
+from dynatomic.verify.sample import Sample
+
+START_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one run of the command was asked for."""
+
+    baseline: Path | None = None
+    snapshot: Path | None = None
+    sample: int | None = None
+    seed: int = 0
+    limit: int = 20
+    output: Literal["text", "json"] = "text"
+
+
+def verify(settings: Settings, endpoint_url: str | None, options: Options) -> int:
+    """Recount, compare and print; return 0, or 1 if a counter differs.
+
+    Raises ConfigError where the topic or the baseline cannot answer the question, UnavailableError
+    where a server does not answer or an at-least-once group is not idle.
+    """
+    with ExitStack() as stack:
+        snapshot = stack.enter_context(Snapshot(options.snapshot)) if options.snapshot else None
+        verdict = _compare(settings, endpoint_url, options, snapshot, stack)
+        if snapshot is not None and verdict.ok:
+            snapshot.finish()
+    if options.sample is not None:
+        size = f"{options.sample:,}"
+        verdict.notes.append(f"a sample of at most {size} counters, --seed {options.seed}")
+    if options.snapshot:
+        done = "written" if verdict.ok else "not written; without --baseline it would be"
+        verdict.notes.append(f"snapshot {options.snapshot}: {done}")
+    lines = [verdict.json()] if options.output == "json" else verdict.text(options.limit)
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return 0 if verdict.ok else 1
+
+
+def _compare(
+    settings: Settings,
+    endpoint_url: str | None,
+    options: Options,
+    snapshot: Snapshot | None,
+    stack: ExitStack,
+) -> Verdict:
+    tables = settings.require_tables()
+    schema = load_writer_schema(settings.writer_schema)
+    consumer = new_consumer(consumer_config(settings, eof=True))
+    stack.callback(consumer.close)
+    baseline = Baseline.open(options.baseline) if options.baseline else None
+    client = make_client(endpoint_url, max_requests=settings.max_requests)
+    keys = {table: describe(client, table) for table in tables}
+    wait_for_kafka(settings, START_S)
+    check_not_compacted(settings)
+    admin = new_admin(admin_config(settings))
+    identity = identity_of(admin, settings)
+    if baseline:
+        baseline.check(settings.topic, identity)
+    decoder = Decoder.of(settings, keys, schema)
+    counted, trouble = _counted(settings, identity)
+    sample = Sample(options.sample, options.seed) if options.sample is not None else None
+    gc.set_threshold(100_000, 50, 50)  # millions of counters, and no cycles in them
+    comparison = Comparison(
+        settings,
+        consumer,
+        Group(consumer, admin, settings, identity),
+        lambda table, wanted, sleep: read_items(client, table, keys[table], wanted, sleep=sleep),
+        lambda table: scan_items(client, table, keys[table]),
+        Recount(decoder, sample),
+        identity,
+        baseline,
+        snapshot,
+        counted,
+    )
+    try:
+        verdict = comparison.run()
+    except KafkaException as error:
+        raise DynatomicError(f"Kafka: {reason(error)}; try again") from None
+    except ConfigError:
+        _check_same(admin, settings.topic, identity)  # else it may be of two topics
+        raise
+    _check_same(admin, settings.topic, identity)
+    verdict.notes += trouble
+    return verdict
+
+
+def _counted(settings: Settings, identity: str | None) -> tuple[Counted, list[str]]:
+    """Return what leaves dead letters out, and what kept it from knowing them."""
+    consumer = new_consumer(reader_config(settings))
+    try:
+        messages = DeadLetterTopic(consumer, settings.dead_letters).messages()
+        return letters_of(messages, settings.topic, identity, settings.group_id), []
+    except ConfigError as error:
+        return lambda _, run: run, [f"only the settings say which events are dead letters: {error}"]
+    except KafkaException as error:
+        raise DynatomicError(f"Kafka: {reason(error)}; try again") from None
+    finally:
+        consumer.close()
+
+
+def _check_same(admin: AdminClient, topic: str, identity: str | None) -> None:
+    if topic_id(admin, topic) != identity:
+        raise UnavailableError(
+            f"topic {topic!r} was deleted and made again while it was read; verify again"
+        )

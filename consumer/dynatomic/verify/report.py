@@ -1,0 +1,178 @@
+"""What `dynatomic verify` found, and how it says so: as text or as JSON. Pure."""
+
+import heapq
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from dynatomic.dynamodb.answers import Item
+from dynatomic.dynamodb.items import ItemKey, key_of
+from dynatomic.verify.recount import BASE
+
+_LONGEST_KEY = 60
+_HEADINGS = ("table", "item", "counter", "in topic", "in table", "difference", "partitions")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a table holds of a counter; ``note`` says why there is no number."""
+
+    number: int = 0
+    note: str = ""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it can be compared: what is missing counts as 0."""
+        return not self.note or self.note.startswith("missing")
+
+    @classmethod
+    def of(cls, item: Item | None, name: str) -> "Value":
+        """Return a counter of an item as DynamoDB gave it."""
+        if item is None:
+            return cls(note="missing item")
+        if name not in item:
+            return cls(note="missing")
+        text = item[name].get("N")
+        if text is None:
+            return cls(note="no number")
+        try:
+            return cls(int(text))
+        except ValueError:
+            number, parts = Decimal(text).as_integer_ratio()  # 1E+2 is whole too
+            return cls(number) if parts == 1 else cls(note="no whole number")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A counter that is not what the topic says.
+
+    ``sums`` are what the events add, by partition; `recount.BASE` stands for the baseline.
+    """
+
+    table: str
+    item: ItemKey
+    counter: str
+    sums: Mapping[int, int]
+    value: Value
+    note: str = ""
+
+    @property
+    def expected(self) -> int:
+        """What the table should hold."""
+        return sum(self.sums.values())
+
+    @property
+    def difference(self) -> int:
+        """How much too high the table is."""
+        return self.value.number - self.expected
+
+    @property
+    def partitions(self) -> list[int]:
+        """The partitions that have events of the counter."""
+        return sorted(number for number in self.sums if number != BASE)
+
+    def cells(self) -> tuple[str, ...]:
+        """Return a row of the table of differences."""
+        parts = [part for part in key_of(self.item) if part is not None]
+        held = f"{self.value.number:,}" if not self.value.note else self.value.note
+        return (
+            self.table,
+            _short("/".join(parts)),
+            self.counter,
+            f"{self.expected:,}",
+            held,
+            f"{self.difference:+,}" if self.value.is_number else "?",
+            ", ".join(map(str, self.partitions)) + (f"  {self.note}" if self.note else ""),
+        )
+
+    def fields(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        key, range_ = key_of(self.item)
+        return {
+            "table": self.table,
+            "key": key,
+            "range": range_,
+            "counter": self.counter,
+            "in_topic": self.expected,
+            "in_table": self.value.number if self.value.is_number else None,
+            "difference": self.difference if self.value.is_number else None,
+            "partitions": self.partitions,
+            "baseline": self.sums.get(BASE),
+            "note": self.note or self.value.note or None,
+        }
+
+
+def _short(text: str) -> str:
+    shown = "".join(c if c.isprintable() else "?" for c in text)
+    return shown if len(shown) <= _LONGEST_KEY else shown[: _LONGEST_KEY - 3] + "..."
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The outcome of one comparison: numbers of counters and events, and sums over all counters.
+
+    ``compared`` is False where values were only written to a snapshot.
+    """
+
+    counters: int = 0
+    in_topic: int = 0
+    in_table: int = 0
+    events: int = 0
+    rejected: int = 0
+    uncommitted: int = 0
+    compared: bool = True
+    notes: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every counter is what the topic says."""
+        return not self.differences
+
+    def text(self, limit: int) -> Iterator[str]:
+        """Yield the lines, with at most ``limit`` differences, the largest first."""
+        if not self.compared:
+            yield f"{self.counters:,} counters, sum {self.in_table:,}; nothing was compared"
+        elif self.ok:
+            yield f"OK  {self.counters:,} counters, sum {self.in_topic:,} = {self.in_table:,}"
+        else:
+            yield (
+                f"DIFFERENT  {len(self.differences):,} of {self.counters:,} counters, "
+                f"sum in topic {self.in_topic:,}, in table {self.in_table:,}"
+            )
+            yield from self._table(limit)
+        if self.rejected:
+            yield f"dead letters, not counted: {self.rejected:,}"
+        if self.uncommitted:
+            yield f"{self.uncommitted:,} events are after the committed offsets"
+        yield from self.notes
+
+    def _table(self, limit: int) -> Iterator[str]:
+        shown = heapq.nlargest(limit, self.differences, key=lambda d: abs(d.difference))
+        rows = [_HEADINGS, *(each.cells() for each in shown)] if shown else []
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (
+                cell.rjust(width) if 3 <= i <= 5 else cell.ljust(width)  # noqa: PLR2004 - numbers
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            yield "  ".join(cells).rstrip()
+        if more := len(self.differences) - len(shown):
+            yield f"and {more:,} more: raise --limit, or use -o json"
+
+    def json(self) -> str:
+        """Return all as one JSON object."""
+        fields = {
+            "ok": self.ok if self.compared else None,
+            "counters": self.counters,
+            "in_topic": self.in_topic if self.compared else None,
+            "in_table": self.in_table,
+            "events": self.events,
+            "rejected": self.rejected,
+            "uncommitted": self.uncommitted,
+            "notes": self.notes,
+            "differences": [each.fields() for each in self.differences],
+        }
+        return json.dumps(fields)
