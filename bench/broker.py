@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from tests.servers import KafkaServer
+from tests.support.servers import KafkaServer
 
 _A_YEAR: Final = 24 * 365  # in hours
 

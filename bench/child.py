@@ -43,8 +43,8 @@ from dynatomic.config.settings import ProcessingGuarantee, Settings
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.writer import Writer
-from dynatomic.events.decoder import Addend, Decoder
-from dynatomic.events.payload import Reader
+from dynatomic.events.decoder import Decoder, UnitIncrement
+from dynatomic.events.payload import PayloadReader
 from dynatomic.events.row import CounterRef
 from dynatomic.events.schema import load_writer_schema
 from dynatomic.events.window import Window
@@ -95,7 +95,7 @@ def raw(plan: Plan) -> Seen:
     """Only consume, with the same configuration and batches."""
     finished = threading.Event()
     settings = _settings(plan)
-    batch = Limits(settings, plan.share).poll()
+    batch = Limits(settings, plan.share).poll_messages()
     config = consumer_config(settings) | {"auto.offset.reset": "earliest"}
     consumer = TimedConsumer(config, plan.share, plan.events, finished.set)
     consumer.subscribe([plan.topic])
@@ -174,7 +174,7 @@ def write(plan: Plan) -> Seen:
     ready = threading.Semaphore(0)
     names = [CounterRef(TABLE, f"key-{i}", None, "count") for i in range(plan.events // 10)]
     window = Window()
-    window.add(range(len(names)), [Addend(name, i) for i, name in enumerate(names, 1)])
+    window.add(range(len(names)), [UnitIncrement(name, i) for i, name in enumerate(names, 1)])
     first = Moment.now()
     for number in range(11):
         writer.submit(window, lambda _: ready.release())
@@ -211,7 +211,7 @@ def decode(plan: Plan) -> dict[str, float]:
     schema = _writer_schema(plan)
     decoder, reader = (
         Decoder({TABLE: KEYS}, writer_schema=schema),
-        Reader({TABLE: KEYS}, writer_schema=schema),
+        PayloadReader({TABLE: KEYS}, writer_schema=schema),
     )
 
     def each(payload: bytes) -> tuple[CounterRef, int]:

@@ -26,13 +26,13 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from xdist.scheduler import LoadScopeScheduling
 
-from dynatomic.events.decoder import Addend
+from dynatomic.events.decoder import UnitIncrement
 from dynatomic.events.row import CounterRef
 from dynatomic.events.window import Window
 from dynatomic.testing.dynamodb.client import FakeDynamoDB
 from dynatomic.testing.embedded import REGION, Embedded, environment
 from dynatomic.testing.kafka.broker import FakeBroker
-from tests.servers import (
+from tests.support.servers import (
     BOOTSTRAP_VARIABLE,
     ENDPOINT_VARIABLE,
     DynamoDBLocal,
@@ -54,6 +54,7 @@ _PROCESSES: Final = re.compile(r"(^|/)tests/(e2e|chaos)/")
 
 KINDS: Final = ("fake", "embedded", "real")
 REPOSITORY: Final = Path(__file__).parents[1]
+PYTHONPATH: Final = f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'consumer'}"
 
 _Server = TypeVar("_Server", KafkaServer, DynamoDBLocal)
 
@@ -74,7 +75,7 @@ def uncovered() -> dict[str, str]:
 def window_of(sums: Mapping[CounterRef, int]) -> Window:
     """Make a window of one event a counter."""
     window = Window()
-    window.add(range(len(sums)), [Addend(ref, total) for ref, total in sums.items()])
+    window.add(range(len(sums)), [UnitIncrement(ref, total) for ref, total in sums.items()])
     return window
 
 

@@ -20,8 +20,8 @@ from tests.conftest import (
     create_kafka_topic,
     make_client,
 )
-from tests.servers import DynamoDBLocal, KafkaServer
-from tests.test_embedded import wait_until
+from tests.contract.test_embedded import wait_until
+from tests.support.servers import DynamoDBLocal, KafkaServer
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

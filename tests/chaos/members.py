@@ -14,7 +14,7 @@ from typing import Self
 
 from dynatomic.errors import UnavailableError
 from tests.conftest import REPOSITORY, uncovered
-from tests.servers import reaper
+from tests.support.servers import reaper
 
 _START_S = 30.0
 

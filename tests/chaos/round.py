@@ -21,7 +21,7 @@ from tests.chaos.load import TEXT_KEY, Load, Shape, ends_of
 from tests.chaos.members import Member, Nursery
 from tests.conftest import unique
 from tests.e2e.test_shutdown import writes
-from tests.proxy import Fault, FaultyProxy, Hold, Request
+from tests.support.proxy import Fault, FaultyProxy, Hold, Request
 
 if TYPE_CHECKING:
     from tests.e2e.stack import Log

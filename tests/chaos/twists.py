@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, TopicPartition
 
 import dynatomic.service.run
 from dynatomic.dynamodb.client import make_client
-from dynatomic.worker.health import Watch
+from dynatomic.worker.health import ProgressMonitor
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
 from dynatomic.worker.partition import Partition
@@ -52,7 +52,7 @@ def kill_before_commit(number: float) -> None:
     count, real = itertools.count(1), Offsets.commit
 
     def commit(self: Offsets, client: Any, partitions: Collection[Partition], *, now: bool) -> None:
-        if any(p.settled > p.sent for p in partitions) and next(count) >= number:
+        if any(p.committable_offset > p.sent_offset for p in partitions) and next(count) >= number:
             _kill_self()
         real(self, client, partitions, now=now)
 
@@ -64,9 +64,9 @@ def kill_after_commit(number: float) -> None:
     count, real = itertools.count(1), Offsets.commit
 
     def commit(self: Offsets, client: Any, partitions: Collection[Partition], *, now: bool) -> None:
-        before = [p.sent for p in partitions]
+        before = [p.sent_offset for p in partitions]
         real(self, client, partitions, now=now)
-        if before != [p.sent for p in partitions] and next(count) >= number:
+        if before != [p.sent_offset for p in partitions] and next(count) >= number:
             _kill_self()
 
     _put(Offsets, "commit", commit)
@@ -74,7 +74,7 @@ def kill_after_commit(number: float) -> None:
 
 def commit_fails_for_one(every: float) -> None:
     """Let each n-th commit reach the broker for all partitions but one, and say so."""
-    count, real_commit, real_answered = itertools.count(1), Offsets.commit, Offsets.answered
+    count, real_commit, real_answered = itertools.count(1), Offsets.commit, Offsets.on_commit_result
     failed: list[TopicPartition] = []
 
     def commit(self: Offsets, client: Any, partitions: Collection[Partition], *, now: bool) -> None:
@@ -97,7 +97,7 @@ def commit_fails_for_one(every: float) -> None:
         real_answered(self, error, told, partitions)
 
     _put(Offsets, "commit", commit)
-    _put(Offsets, "answered", answered)
+    _put(Offsets, "on_commit_result", answered)
 
 
 def _raises_at(real: Callable[..., Any], number: float, *, after: bool = False) -> Any:
@@ -132,19 +132,19 @@ def on_commit_raises(number: float) -> None:
 
 def watch_raises(number: float) -> None:
     """Raise where progress is watched, at the n-th turn of the loop."""
-    _put(Watch, "look", _raises_at(Watch.look, number))
+    _put(ProgressMonitor, "check", _raises_at(ProgressMonitor.check, number))
 
 
 def loop_stalls(seconds: float) -> None:
     """Let the loop stand still once, when windows have been read."""
-    count, real = itertools.count(1), Watch.look
+    count, real = itertools.count(1), ProgressMonitor.check
 
     def look(*args: Any, **kwargs: Any) -> None:
         if next(count) == STALL_AT:
             time.sleep(seconds)
         real(*args, **kwargs)
 
-    _put(Watch, "look", look)
+    _put(ProgressMonitor, "check", look)
 
 
 def logging_raises(number: float) -> None:

@@ -15,11 +15,11 @@ from dynatomic.dynamodb.answers import (
     Answer,
     Applied,
     Fenced,
-    Next,
-    Partly,
+    PartiallyRejected,
     Refused,
     Rejected,
     Retry,
+    TryStep,
 )
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.counters import Counters
@@ -27,16 +27,16 @@ from dynatomic.dynamodb.fence import Fence
 from dynatomic.dynamodb.increment import increment
 from dynatomic.dynamodb.statements import Change, Step, key_attributes
 from dynatomic.dynamodb.tables import create_table, describe
-from dynatomic.dynamodb.write import Write
+from dynatomic.dynamodb.write import WindowWrite
 from dynatomic.dynamodb.writer import Writer
 from dynatomic.errors import ConfigError, IncrementError, RowError, UnavailableError
-from dynatomic.events.decoder import Addend
+from dynatomic.events.decoder import UnitIncrement
 from dynatomic.events.row import CounterRef, KeySchema, Reason, key_value
 from dynatomic.events.window import Window
 from dynatomic.testing.dynamodb.client import FakeDynamoDB
 from tests.conftest import MakeTable, environment, unique, window_of
 from tests.conftest import make_client as plain_client
-from tests.proxy import (
+from tests.support.proxy import (
     DropRequest,
     DropResponse,
     Error,
@@ -68,12 +68,12 @@ def add(
     *windows: Mapping[CounterRef, int] | Window,
     first: Step = Step.UPDATE,
     fence: str | None = None,
-) -> list[Write]:
+) -> list[WindowWrite]:
     """Write windows at the same time and return how they ended; pauses are over at once."""
     full = [window if isinstance(window, Window) else window_of(window) for window in windows]
     tables = {ref.table for window in full for ref in window.sums}
     counters = Counters(client, {table: describe(client, table) for table in tables})
-    settled: queue.Queue[Write | BaseException] = queue.Queue()
+    settled: queue.Queue[WindowWrite | BaseException] = queue.Queue()
     jumps = itertools.count(0.0, 1000.0)
 
     def execute(step: Step, batch: Sequence[Change]) -> list[Answer]:
@@ -86,11 +86,11 @@ def add(
     writer = Writer(execute, max_requests=4, first_step=first, clock=jumps.__next__)
     try:
         writes = [writer.submit(window, settled.put, fence) for window in full]
-        done: list[Write | BaseException] = []
+        done: list[WindowWrite | BaseException] = []
         while len(done) < len(writes):
             found = settled.get(timeout=SECONDS)
-            if isinstance(found, Write) and found.held:
-                writer.proceed(found)
+            if isinstance(found, WindowWrite) and found.held_back:
+                writer.write_held_back(found)
             else:
                 done.append(found)
     finally:
@@ -196,7 +196,9 @@ FENCE = "fence_0123abcd_7"
 def window(table: str, *events: tuple[int, str, str, int]) -> Window:
     """Make a window of (offset, key, counter, increment)."""
     made = Window()
-    addends = [Addend(CounterRef(table, key, None, name), incr) for _, key, name, incr in events]
+    addends = [
+        UnitIncrement(CounterRef(table, key, None, name), incr) for _, key, name, incr in events
+    ]
     made.add([offset for offset, *_ in events], addends)
     return made
 
@@ -229,7 +231,7 @@ def test_a_fenced_window_counts_once_whatever_the_items_are(
         assert fences == {ref: {"N": "19"} for ref in fences}
         assert write.rejected == {}
         (write,) = add(dynamodb, full, first=first, fence=FENCE)  # once more: nothing changes
-        assert (write.fenced, write.suppressed) == (len(keys), len(events))
+        assert (write.fenced_items, write.suppressed_events) == (len(keys), len(events))
     assert stored(dynamodb, refs(table, ["counted"], "note"))
 
 
@@ -243,7 +245,7 @@ def test_of_a_window_that_is_in_by_half_only_the_rest_is_added(
     (write,) = add(dynamodb, window(table, *events[5:]), first=first, fence=FENCE)
     whole = window(table, *events).sums
     assert numbers(dynamodb, whole) == whole
-    assert (write.fenced, write.suppressed) == (3, 8)
+    assert (write.fenced_items, write.suppressed_events) == (3, 8)
 
 
 @pytest.mark.parametrize("first", [Step.UPDATE, Step.UPDATE_ITEM])
@@ -255,7 +257,7 @@ def test_a_bad_counter_of_a_fenced_item_holds_back_the_good_ones(
     put(dynamodb, table, "alone", bad={"S": "text"})
     full = window(table, (2, "a", "bad", 1), (4, "a", "bad", 1), (5, "a", "good", 5))
     alone = window(table, (4, "alone", "bad", 1))
-    settled: queue.Queue[Write] = queue.Queue()
+    settled: queue.Queue[WindowWrite] = queue.Queue()
     counters = Counters(dynamodb, {table: describe(dynamodb, table)})
     writer = Writer(counters.execute, first_step=first)
     good, bad = CounterRef(table, "a", None, "good"), CounterRef(table, "a", None, "bad")
@@ -264,7 +266,7 @@ def test_a_bad_counter_of_a_fenced_item_holds_back_the_good_ones(
         assert settled.get(timeout=SECONDS) is write
         assert {ref: why.first for ref, why in write.rejected.items()} == {bad: 4}
         assert numbers(dynamodb, [good]) == {good: 1}, "added before its neighbour was stored"
-        writer.proceed(write)
+        writer.write_held_back(write)
         assert settled.get(timeout=SECONDS) is write
         write = writer.submit(alone, settled.put, FENCE)
         assert settled.get(timeout=SECONDS) is write
@@ -292,7 +294,7 @@ def test_a_new_item_takes_one_statement_where_most_are_new(
         steps[step] += len(batch)
         return counters.execute(step, batch)
 
-    settled: queue.Queue[Write] = queue.Queue()
+    settled: queue.Queue[WindowWrite] = queue.Queue()
     writer = Writer(execute, max_requests=1)
     seen: list[dict[Step, int]] = []
     events = [(number, f"k{number}", "count", 1) for number in range(600)]
@@ -330,22 +332,22 @@ def test_what_the_fenced_steps_answer(dynamodb: "DynamoDBClient", make_table: Ma
         return counters.execute(step, changes)
 
     assert ask(Step.UPDATE, "none", "in", "bare", "missing") == [
-        Next(Step.FIRST),
+        TryStep(Step.FIRST),
         Fenced(14),
-        Next(Step.UPDATE_ITEM),
-        Next(Step.INSERT),
+        TryStep(Step.UPDATE_ITEM),
+        TryStep(Step.INSERT),
     ]
     assert ask(Step.FIRST, "low", "in", "missing") == [
-        Next(Step.UPDATE),
+        TryStep(Step.UPDATE),
         Fenced(14),
-        Next(Step.INSERT),
+        TryStep(Step.INSERT),
     ]
-    assert ask(Step.INSERT, "low", "new") == [Next(Step.UPDATE), Applied()]
+    assert ask(Step.INSERT, "low", "new") == [TryStep(Step.UPDATE), Applied()]
     assert ask(Step.UPDATE_ITEM, "in", "new") == [Fenced(14), Fenced(19)]
     assert all(isinstance(found, Rejected) for found in ask(Step.UPDATE, "odd"))
     assert all(isinstance(found, Rejected) for found in ask(Step.UPDATE_ITEM, "odd", "text"))
     partly, fenced = ask(Step.LOOK, "text", "in")
-    assert (type(partly), fenced) == (Partly, Fenced(14))
+    assert (type(partly), fenced) == (PartiallyRejected, Fenced(14))
     assert ask(Step.FIRST, "none") == [Applied()]
     assert ask(Step.UPDATE, "low") == [Applied()]
     assert numbers(dynamodb, refs(table, ["none", "low", "in", "new"])) == {
@@ -475,11 +477,11 @@ def test_each_step_answers_for_each_of_its_changes(
     batch = [Change(table, k, None, {"count": 1}) for k in ("there", "missing", "bare", "text")]
     assert counters.execute(Step.UPDATE, batch) == [
         Applied(),
-        Next(Step.INSERT),
-        Next(Step.UPDATE_ITEM),
-        Next(Step.UPDATE_ITEM),
+        TryStep(Step.INSERT),
+        TryStep(Step.UPDATE_ITEM),
+        TryStep(Step.UPDATE_ITEM),
     ]
-    assert counters.execute(Step.INSERT, batch[:2]) == [Next(Step.UPDATE), Applied()]
+    assert counters.execute(Step.INSERT, batch[:2]) == [TryStep(Step.UPDATE), Applied()]
     assert counters.execute(Step.UPDATE_ITEM, batch[2:3]) == [Applied()]
     (answer,) = counters.execute(Step.UPDATE_ITEM, batch[3:])
     assert isinstance(answer, Rejected)

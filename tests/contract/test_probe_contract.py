@@ -7,11 +7,11 @@ import pytest
 
 from dynatomic.dynamodb.statements import Step
 from dynatomic.errors import ConfigError, UnavailableError
-from dynatomic.operations.probe import Outcome, Probe, probe
+from dynatomic.operations.probe import Probe, ProbeResult, probe
 from dynatomic.testing.dynamodb.client import FakeDynamoDB, Request
 from dynatomic.testing.dynamodb.responses import client_error
 from tests.conftest import MakeTable
-from tests.harness import Clock
+from tests.support.harness import Clock
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROUNDED = {"38 digits", "more digits are refused"}
 
 
-def different(outcomes: Iterable[Outcome]) -> dict[str, str]:
+def different(outcomes: Iterable[ProbeResult]) -> dict[str, str]:
     return {each.name: each.difference for each in outcomes if each.difference}
 
 
@@ -129,7 +129,7 @@ def refusing(fake: FakeDynamoDB, operation: str, code: str, message: str = "") -
     fake.faults.before = before
 
 
-def run(fake: FakeDynamoDB, table: str, **more: Any) -> Iterator[Outcome]:
+def run(fake: FakeDynamoDB, table: str, **more: Any) -> Iterator[ProbeResult]:
     return Probe(cast("DynamoDBClient", fake), table, **more).run()
 
 

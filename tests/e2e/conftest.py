@@ -13,7 +13,7 @@ from tests.conftest import (
     make_client,
 )
 from tests.e2e.stack import Stack
-from tests.servers import KafkaServer
+from tests.support.servers import KafkaServer
 
 if TYPE_CHECKING:
     from dynatomic.testing.embedded import Embedded

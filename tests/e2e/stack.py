@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from dynatomic.testing.embedded import environment
 from tests.conftest import Child, Spawn, unique
-from tests.test_embedded import wait_until
+from tests.contract.test_embedded import wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -11,11 +11,11 @@ from confluent_kafka import KafkaError
 from dynatomic.testing.embedded import Embedded
 from dynatomic.testing.mock_broker import MockBroker
 from tests.conftest import Child, MakeTable, Spawn, make_client, unless_missing
+from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import real_stack
 from tests.e2e.stack import Event, Load, Log, Stack, lower
-from tests.fenced import FencedProxy
-from tests.servers import KafkaServer
-from tests.test_embedded import wait_until
+from tests.support.fenced import FencedProxy
+from tests.support.servers import KafkaServer
 
 PRODUCE = 0
 PARTITIONS = 3

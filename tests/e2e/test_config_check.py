@@ -17,16 +17,16 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.replay import Options, replay
+from dynatomic.dead_letters.replay import ReplayOptions, replay
 from dynatomic.errors import ConfigError
 from dynatomic.operations.check_config import check_config
 from tests.conftest import unique
+from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Stack
 from tests.e2e.test_exit_codes import one_line
-from tests.proxy import Fault, FaultyProxy, Request, access_denied
-from tests.servers import KafkaServer
-from tests.test_embedded import wait_until
+from tests.support.proxy import Fault, FaultyProxy, Request, access_denied
+from tests.support.servers import KafkaServer
 
 REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)
 
@@ -196,7 +196,7 @@ def test_a_compacted_dead_letter_topic_is_refused(
         bootstrap_servers=stack.bootstrap_servers, topic=topic, group_id=topic, tables=(name,)
     )
     with pytest.raises(ConfigError, match=says):
-        replay(settings, stack.endpoint_url, Options())
+        replay(settings, stack.endpoint_url, ReplayOptions())
 
 
 @REAL

@@ -6,11 +6,11 @@ import time
 import pytest
 
 from tests.conftest import Child
+from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Load, Stack, higher, lower
 from tests.e2e.test_shutdown import writes
-from tests.proxy import Delay, DropRequest, Fault, FaultyProxy, Hold, Request
-from tests.test_embedded import wait_until
+from tests.support.proxy import Delay, DropRequest, Fault, FaultyProxy, Hold, Request
 
 PARTITIONS = 4
 ROUNDS = 3

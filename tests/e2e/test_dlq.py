@@ -18,8 +18,7 @@ from dynatomic.dead_letters import show as dlq_show
 from dynatomic.dead_letters.sender import Sender, make_sender, sender_config
 from dynatomic.dead_letters.topic import opened
 from dynatomic.errors import DynatomicError
-from dynatomic.verify.command import Options as VerifyOptions
-from dynatomic.verify.command import verify
+from dynatomic.verify.command import VerifyOptions, verify
 from tests.conftest import Child
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Stack, avro
@@ -85,14 +84,14 @@ class Letters:
 
     def show(self, **options: Any) -> tuple[list[dict[str, Any]], str]:
         """Return the letters and the summary."""
-        given = dlq_show.Options(output="json", **options)
+        given = dlq_show.ShowOptions(output="json", **options)
         assert dlq_show.show(Settings(**self.fields()), given) == 0
         out, err = self._capsys.readouterr()
         return [json.loads(line) for line in out.splitlines()], err
 
     def replay(self, *tables: str, **options: Any) -> str:
         """Return what it says."""
-        given = dlq_replay.Options(**options)
+        given = dlq_replay.ReplayOptions(**options)
         settings = Settings(**self.fields(*tables))
         assert dlq_replay.replay(settings, self.stack.endpoint_url, given) == 0
         return self._capsys.readouterr().out

@@ -9,7 +9,7 @@ from dynatomic.testing.embedded import environment, free_port
 from tests.conftest import Child, Spawn, unique
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Stack
-from tests.proxy import Fault, FaultyProxy, Request, access_denied
+from tests.support.proxy import Fault, FaultyProxy, Request, access_denied
 
 HASTY = """
 import sys, dynatomic.service.run

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Stack, higher, lower
 from tests.e2e.test_shutdown import writes
-from tests.proxy import (
+from tests.support.proxy import (
     Delay,
     DropRequest,
     DropResponse,
@@ -24,7 +25,6 @@ from tests.proxy import (
     server_error,
     throttle,
 )
-from tests.test_embedded import wait_until
 
 COUNTERS = 60  # three batches of UPDATE; for every second item it is an INSERT in the end
 

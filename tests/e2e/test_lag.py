@@ -18,19 +18,19 @@ from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.operations.lag import lag
 from dynatomic.operations.offset_plan import Target
-from dynatomic.operations.reset_offsets import Options, reset_offsets
+from dynatomic.operations.reset_offsets import ResetOptions, reset_offsets
 from dynatomic.operations.top import top
 from tests.conftest import REPOSITORY, unique
+from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Load, Stack, avro
 from tests.e2e.test_topic_made_again import made_again
 from tests.e2e.test_verify import delete_before
-from tests.test_embedded import wait_until
 
 ONCE = ("--processing-guarantee", "exactly-once")
 REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)
-EXECUTE = Options(execute=True)
-EARLIEST = Options(Target(earliest=True), execute=True)
+EXECUTE = ResetOptions(execute=True)
+EARLIEST = ResetOptions(Target(earliest=True), execute=True)
 
 Out = pytest.CaptureFixture[str]
 
@@ -258,7 +258,7 @@ def test_a_topic_made_again(stack: Stack, table: Table, capsys: Out) -> None:
         f"committed in another topic of this name, id {stale[1]}",
     )
     settings = settings_of(stack, topic, processing_guarantee="exactly-once")
-    assert reset_offsets(settings, Options()) == 0
+    assert reset_offsets(settings, ResetOptions()) == 0
     assert f"reads up to {count} events" in capsys.readouterr().out
     assert stack.committed_with_metadata(topic) == stale
     assert reset_offsets(settings, EXECUTE) == 0
@@ -307,7 +307,7 @@ def test_going_on_at_the_end_skips_what_the_plan_says(
     stack.drain(topic, [name])
     produce(stack, topic, name, 100)
     settings = settings_of(stack, topic)
-    latest = Options(Target(latest=True), (0,), execute=True)
+    latest = ResetOptions(Target(latest=True), (0,), execute=True)
     assert reset_offsets(settings, latest) == 0
     assert "skips up to 100 events" in capsys.readouterr().out
     log += produce(stack, topic, name, 3)
@@ -330,7 +330,7 @@ def test_a_running_group_is_left_alone(
     stack.wait_counted(log, name)
     wait_until(lambda: stack.committed(topic).get(0) == 10, "it is committed")
     settings = settings_of(stack, topic, group_protocol=protocol)
-    assert reset_offsets(settings, Options(Target(earliest=True))) == 0
+    assert reset_offsets(settings, ResetOptions(Target(earliest=True))) == 0
     if stack.name == "real":
         assert "the group is active (stable, 1 members)" in capsys.readouterr().out
     with pytest.raises(UnavailableError, match="is active"):
@@ -370,10 +370,10 @@ def test_by_time(stack: Stack, table: Table, capsys: Out) -> None:
     stack.drain(topic, [name])
     settings = settings_of(stack, topic)
     at = datetime.fromtimestamp(begin + 3.5, UTC)
-    assert reset_offsets(settings, Options(Target(at=at), execute=True)) == 0
+    assert reset_offsets(settings, ResetOptions(Target(at=at), execute=True)) == 0
     assert stack.committed(topic)[0] == 4
     at = datetime.fromtimestamp(begin + 60, UTC)
-    assert reset_offsets(settings, Options(Target(at=at), execute=True)) == 0
+    assert reset_offsets(settings, ResetOptions(Target(at=at), execute=True)) == 0
     assert stack.committed(topic)[0] == 10
     assert "nothing is as new" in capsys.readouterr().out
 
@@ -384,7 +384,7 @@ def test_brokers_without_offsets_by_time_say_so(stack: Stack, table: Table) -> N
     produce(stack, topic, table(), 3)
     target = Target(at=datetime.fromtimestamp(time.time() - 3600, UTC))
     with pytest.raises(ConfigError, match="use --to-offset"):
-        reset_offsets(settings_of(stack, topic), Options(target))
+        reset_offsets(settings_of(stack, topic), ResetOptions(target))
 
 
 def test_an_offset_beyond_the_end_needs_a_choice(stack: Stack, table: Table) -> None:
@@ -395,5 +395,5 @@ def test_an_offset_beyond_the_end_needs_a_choice(stack: Stack, table: Table) -> 
     with pytest.raises(DynatomicError, match="50 is 47 beyond the end"):
         reset_offsets(settings, EXECUTE)
     assert stack.committed(topic) == {0: 50}
-    assert reset_offsets(settings, Options(Target(offset=2), execute=True)) == 0
+    assert reset_offsets(settings, ResetOptions(Target(offset=2), execute=True)) == 0
     assert stack.committed(topic) == {0: 2}

@@ -5,10 +5,10 @@ import signal
 
 import pytest
 
+from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Stack
-from tests.proxy import Error, Fault, FaultyProxy, Request, access_denied
-from tests.test_embedded import wait_until
+from tests.support.proxy import Error, Fault, FaultyProxy, Request, access_denied
 
 
 @pytest.mark.parametrize(

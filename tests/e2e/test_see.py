@@ -13,12 +13,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dynatomic.testing.mock_broker import MockBroker
-from tests.browser import Browser
 from tests.conftest import Child, MakeTable, Spawn, make_client, needs
+from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Stack, avro
-from tests.proxy import Error, Fault, FaultyProxy, Request, access_denied, throttle
-from tests.test_embedded import wait_until
+from tests.support.browser import Browser
+from tests.support.proxy import Error, Fault, FaultyProxy, Request, access_denied, throttle
 
 if TYPE_CHECKING:
     from dynatomic.testing.embedded import Embedded

@@ -6,10 +6,10 @@ from functools import partial
 
 import pytest
 
+from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Load, Stack, lower, same
-from tests.proxy import Delay, Fault, FaultyProxy, Hold, Request
-from tests.test_embedded import wait_until
+from tests.support.proxy import Delay, Fault, FaultyProxy, Hold, Request
 
 PARTITIONS = 4
 

@@ -26,7 +26,7 @@ def demo() -> Iterator["subprocess.Popen[str]"]:
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "dynatomic", "demo", "--stay"],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT / "consumer")},
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -73,7 +73,7 @@ def test_the_demo_stays_for_a_look_around(demo: "subprocess.Popen[str]") -> None
     def dynatomic(*arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "dynatomic", *arguments],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "consumer"), **environment},
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,

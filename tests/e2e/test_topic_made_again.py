@@ -3,9 +3,9 @@
 import pytest
 
 from tests.conftest import Child
+from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Stack
-from tests.test_embedded import wait_until
 
 ONCE = ("--processing-guarantee", "exactly-once")
 

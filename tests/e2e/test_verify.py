@@ -12,14 +12,15 @@ from confluent_kafka.admin import AdminClient
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.testing.embedded import environment, free_port
-from dynatomic.verify.command import Options
+from dynatomic.verify.command import VerifyOptions
 from dynatomic.verify.command import verify as compare
 from dynatomic.verify.comparison import Comparison
-from dynatomic.verify.report import Verdict
+from dynatomic.verify.report import VerifyReport
 from tests.conftest import Child, unique
+from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
 from tests.e2e.stack import Event, Load, Log, Stack
-from tests.proxy import (
+from tests.support.proxy import (
     DropResponse,
     Fault,
     FaultyProxy,
@@ -30,7 +31,6 @@ from tests.proxy import (
     server_error,
     throttle,
 )
-from tests.test_embedded import wait_until
 
 EXACTLY_ONCE = ("--processing-guarantee", "exactly-once")
 WORDS = ["table", "item", "counter", "in", "topic", "in", "table", "difference", "partitions"]
@@ -222,7 +222,7 @@ def test_what_is_found_while_a_topic_is_made_again_is_not_believed(
     ids = iter(["1" * 32, "2" * 32])
     monkeypatch.setattr("dynatomic.verify.command.topic_id", lambda *_: next(ids))
 
-    def run(_: Comparison) -> Verdict:
+    def run(_: Comparison) -> VerifyReport:
         raise ConfigError("retention removed events: they were another topic's")
 
     monkeypatch.setattr(Comparison, "run", run)
@@ -230,7 +230,7 @@ def test_what_is_found_while_a_topic_is_made_again_is_not_believed(
         bootstrap_servers=stack.bootstrap_servers, topic=stack.topic(), tables=(table(),)
     )
     with pytest.raises(UnavailableError, match="was deleted and made again while it was read"):
-        compare(settings, stack.endpoint_url, Options())
+        compare(settings, stack.endpoint_url, VerifyOptions())
 
 
 @REAL

@@ -49,7 +49,7 @@ def init(  # noqa: PLR0913 -- one a flag
 ) -> int:
     """Make the topics and, when asked, the tables; what is there stays as it is."""
     if print_iam:
-        return say(iam.print_iam(policy, settings, iam.Place(region, account, msk_cluster)))
+        return say(iam.print_iam(policy, settings, iam.PolicyScope(region, account, msk_cluster)))
     from dynatomic.operations.init import initialise  # noqa: PLC0415 -- see `command`
 
     return say(initialise(settings, endpoint_url, wait, create_tables=create_tables))
@@ -160,13 +160,15 @@ def verify(  # noqa: PLR0913 - one a flag
     Exact while consumers run with exactly-once; with at-least-once the group
     must be idle. Takes about 150 MB of memory for a million counters.
     """
-    from dynatomic.verify.command import Options  # noqa: PLC0415 -- see `command`
+    from dynatomic.verify.command import VerifyOptions  # noqa: PLC0415 -- see `command`
     from dynatomic.verify.command import verify as compare  # noqa: PLC0415
 
     if sample is not None and snapshot is not None:
         raise CycloptsError(msg="--snapshot takes all counters: leave --sample out")
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
-    return compare(settings, endpoint_url, Options(baseline, snapshot, sample, seed, limit, output))
+    return compare(
+        settings, endpoint_url, VerifyOptions(baseline, snapshot, sample, seed, limit, output)
+    )
 
 
 @app.command

@@ -72,13 +72,13 @@ def offsets(  # noqa: PLR0913 -- one a flag
     offsets, and proposes the way out.
     """
     from dynatomic.operations.offset_plan import Target  # noqa: PLC0415 -- see `command`
-    from dynatomic.operations.reset_offsets import Options, reset_offsets  # noqa: PLC0415
+    from dynatomic.operations.reset_offsets import ResetOptions, reset_offsets  # noqa: PLC0415
 
     given = (to_earliest, to_latest, to_offset is not None, to_datetime is not None)
     if sum(given) > 1:
         raise CycloptsError(msg="give one target: --to-earliest, -latest, -offset or -datetime")
     target = Target(to_earliest, to_latest, to_offset, to_datetime) if any(given) else None
-    return reset_offsets(settings, Options(target, partition, execute))
+    return reset_offsets(settings, ResetOptions(target, partition, execute))
 
 
 @command(_dlq, *BROKERS, "topic", "dead_letter_topic", "writer_schema")
@@ -95,10 +95,10 @@ def show(
 
     Rows hold keys: mind who reads the output.
     """
-    from dynatomic.dead_letters.show import Options  # noqa: PLC0415 -- see `command`
+    from dynatomic.dead_letters.show import ShowOptions  # noqa: PLC0415 -- see `command`
     from dynatomic.dead_letters.show import show as show_letters  # noqa: PLC0415
 
-    return show_letters(settings, Options(_checked(reason), limit, output))
+    return show_letters(settings, ShowOptions(_checked(reason), limit, output))
 
 
 @command(_dlq, *KAFKA, *RULES, "dead_letter_topic")
@@ -114,10 +114,10 @@ def replay(
 
     Give it the consumers' settings: it says what they would do with each row.
     """
-    from dynatomic.dead_letters.replay import Options  # noqa: PLC0415 -- see `command`
+    from dynatomic.dead_letters.replay import ReplayOptions  # noqa: PLC0415 -- see `command`
     from dynatomic.dead_letters.replay import replay as put_back  # noqa: PLC0415
 
-    return put_back(settings, endpoint_url, Options(_checked(reason), execute, force))
+    return put_back(settings, endpoint_url, ReplayOptions(_checked(reason), execute, force))
 
 
 def _checked(reason: str | None) -> str | None:

@@ -10,8 +10,8 @@ Check = Callable[[Any], str | None]
 
 INT64 = 2**63
 HOUR_MS = 3_600_000
-MOST_PORT = 65_535
-_MOST_SHOWN = 80  # characters of a wrong value in a message
+MAX_PORT = 65_535
+_MAX_SHOWN = 80  # characters of a wrong value in a message
 _SERVER = re.compile(r"([A-Z_]+://)?(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+)(:\d{1,5})?", re.IGNORECASE)
 _LISTEN = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9a-fA-F:.%]+\]):(?P<port>\d{1,5})")
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
@@ -24,7 +24,7 @@ _PROPERTY = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
 def shown(value: object) -> str:
     """Return a wrong value as a message shows it."""
     text = repr(value)
-    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
 
 
 def between(low: int, high: int) -> Check:
@@ -102,7 +102,7 @@ def servers(value: object) -> str | None:
 def http(value: object) -> str | None:
     """Take an address to listen on, or ``off``."""
     found = _LISTEN.fullmatch(value) if isinstance(value, str) else None
-    if value == "off" or (found and int(found["port"]) <= MOST_PORT):
+    if value == "off" or (found and int(found["port"]) <= MAX_PORT):
         return None
     return f"{shown(value)} is not an address: give HOST:PORT, such as 127.0.0.1:9108, or off"
 

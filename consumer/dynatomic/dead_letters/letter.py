@@ -22,7 +22,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """A message that cannot be counted: where it stood, what it held, and why."""
 
     topic: str
@@ -50,14 +50,14 @@ class Letter:
         }
 
 
-def letter(message: Any, reason: str, detail: str) -> Letter:
+def dead_letter_of(message: Any, reason: str, detail: str) -> DeadLetter:
     """Return the letter of a consumed message."""
     try:
         headers: Headers = tuple(message.headers() or ())
     except (SystemError, UnicodeError):  # the client cannot give names that are not UTF-8
         headers = ()
         detail += "; the names of its headers are not UTF-8, they are left out"
-    return Letter(
+    return DeadLetter(
         message.topic(),
         message.partition(),
         message.offset(),

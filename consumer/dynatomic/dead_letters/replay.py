@@ -27,8 +27,8 @@ from dynatomic.dead_letters.sender import make_sender
 from dynatomic.dead_letters.show import printable
 from dynatomic.dead_letters.topic import (
     DeadLetterTopic,
-    Places,
-    Stored,
+    ReplayedOffsets,
+    StoredLetter,
     noted,
     opened,
     reader_config,
@@ -47,7 +47,7 @@ from dynatomic.kafka.client import (
     topic_partitions,
     wait_for_kafka,
 )
-from dynatomic.kafka.groups import Committed as Commit
+from dynatomic.kafka.groups import CommittedOffset as Commit
 from dynatomic.kafka.groups import committed_offsets
 from dynatomic.kafka.topics import check_not_compacted, is_foreign, topic_id
 
@@ -59,12 +59,12 @@ UNKNOWN = "not known"
 Judge = Callable[[bytes | None], str]
 """Takes a payload and returns the reason of its rejection now, empty if it would be counted."""
 
-Committed = Callable[[Stored], bool]
+Committed = Callable[[StoredLetter], bool]
 """Tells whether the group will not read a letter's event again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ReplayOptions:
     """Which letters to replay, and whether to do it or only to tell."""
 
     reason: str | None = None
@@ -73,7 +73,7 @@ class Options:
 
 
 @dataclass(slots=True)
-class Plan:
+class ReplayPlan:
     """How many letters there are, by what is done with them.
 
     ``verdicts`` are of those that wait, by why they became letters and what they would become now.
@@ -89,17 +89,17 @@ class Plan:
     to_replay: int = 0
 
 
-class Replay:
+class ReplayRun:
     """Goes through the letters once, and gives ``send`` those that are to be put back."""
 
     def __init__(  # noqa: PLR0913 - what it asks, each replaced in a test
         self,
         settings: Settings,
-        options: Options,
+        options: ReplayOptions,
         topic: DeadLetterTopic,
         judge: Judge,
         committed: Committed,
-        send: Callable[[Stored], None],
+        send: Callable[[StoredLetter], None],
     ) -> None:
         self._settings = settings
         self._options = options
@@ -108,9 +108,9 @@ class Replay:
         self._committed = committed
         self._send = send
 
-    def run(self) -> Plan:
+    def run(self) -> ReplayPlan:
         """Return what was found; raises what `DeadLetterTopic` and ``send`` do."""
-        plan, seen = Plan(), Places()
+        plan, seen = ReplayPlan(), ReplayedOffsets()
         replayed = replayed_in(self._topic.messages())
         for message in self._topic.messages():
             item = opened(message)
@@ -120,7 +120,9 @@ class Replay:
                 self._take(item, plan, replayed, seen)
         return plan
 
-    def _take(self, item: Stored, plan: Plan, replayed: Places, seen: Places) -> None:
+    def _take(
+        self, item: StoredLetter, plan: ReplayPlan, replayed: ReplayedOffsets, seen: ReplayedOffsets
+    ) -> None:
         if item.letter.topic != self._settings.topic:
             plan.topics[item.letter.topic] += 1
         elif replayed.has(item):
@@ -139,7 +141,7 @@ class Replay:
                 self._send(item)
 
 
-def replay(settings: Settings, endpoint_url: str | None, options: Options) -> int:
+def replay(settings: Settings, endpoint_url: str | None, options: ReplayOptions) -> int:
     """Print what there is to replay and, with ``execute``, replay it; return 0.
 
     Raises ConfigError for missing topics, tables or permissions, UnavailableError if a server does
@@ -160,7 +162,7 @@ def replay(settings: Settings, endpoint_url: str | None, options: Options) -> in
         # Not before the sender is made: then all notes of other replays are there.
         topic = DeadLetterTopic(consumer, settings.dead_letters)
         send = sender.add if sender else lambda _item: None
-        plan = Replay(settings, options, topic, judge, committed, send).run()
+        plan = ReplayRun(settings, options, topic, judge, committed, send).run()
         if sender:
             sender.flush()
     except KafkaException as error:
@@ -174,7 +176,7 @@ def replay(settings: Settings, endpoint_url: str | None, options: Options) -> in
 
 
 def _judge(
-    settings: Settings, endpoint_url: str | None, options: Options
+    settings: Settings, endpoint_url: str | None, options: ReplayOptions
 ) -> tuple[Judge, DynatomicError | None]:
     schema = load_writer_schema(settings.writer_schema)
     try:
@@ -201,7 +203,7 @@ def committed_of(commits: Mapping[int, Commit], found: str | None) -> Committed:
     """
     offsets = {n: c.offset for n, c in commits.items() if not is_foreign(c.metadata, found)}
 
-    def committed(item: Stored) -> bool:
+    def committed(item: StoredLetter) -> bool:
         if found and item.topic_id and item.topic_id != found:
             return True
         return item.letter.offset < offsets.get(item.letter.partition, 0)
@@ -209,7 +211,7 @@ def committed_of(commits: Mapping[int, Commit], found: str | None) -> Committed:
     return committed
 
 
-def told(plan: Plan, settings: Settings, options: Options) -> Iterator[str]:
+def told(plan: ReplayPlan, settings: Settings, options: ReplayOptions) -> Iterator[str]:
     """Yield the lines that say what was found, and what was done or would be done."""
     waiting = plan.verdicts.total()
     for why in sorted({why for why, _ in plan.verdicts}):

@@ -22,14 +22,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.letter import Headers
-from dynatomic.dead_letters.topic import MOST_IN_NOTE, Source, Stored, note
+from dynatomic.dead_letters.topic import MAX_OFFSETS_IN_NOTE, Source, StoredLetter, note
 from dynatomic.errors import ConfigError, DeliveryError, DynatomicError, UnavailableError
 from dynatomic.kafka.client import DENIED, PURGED, new_producer, producer_config, reason
 
 REPLAY = "dynatomic.replay"
 """The header of a row that was put back: partition and offset where it stood at first."""
 
-MOST_BYTES = 8 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 TRANSACTION_S = 30.0
 
 _MOCK = "mockCluster"
@@ -64,11 +64,13 @@ def make_sender(settings: Settings, consumer: Consumer, partitions: int) -> "Sen
     except KafkaException as error:
         raise UnavailableError(f"topic {settings.topic!r}: {reason(error)}; try again") from None
     if cluster.startswith(_MOCK):
-        return Sender(Plain(new_producer(producer_config(settings))), settings, partitions)
+        return Sender(
+            NonTransactionalProducer(new_producer(producer_config(settings))), settings, partitions
+        )
     return Sender(new_producer(sender_config(settings)), settings, partitions)
 
 
-class Plain:
+class NonTransactionalProducer:
     """A producer for brokers without transactions, with the methods of one that has them."""
 
     def __init__(self, producer: Any) -> None:
@@ -115,7 +117,7 @@ class Sender:
         self._partitions = partitions
         self._timeout_s = timeout_s
         self._clock = clock
-        self._batch: list[Stored] = []
+        self._batch: list[StoredLetter] = []
         self._bytes = 0
         self._failed: KafkaError | None = None
         try:
@@ -123,11 +125,11 @@ class Sender:
         except KafkaException as error:
             raise self._error(error.args[0]) from None
 
-    def add(self, item: Stored) -> None:
+    def add(self, item: StoredLetter) -> None:
         """Replay a letter, with some others, before `flush` returns."""
         self._batch.append(item)
         self._bytes += item.letter.size
-        if len(self._batch) >= MOST_IN_NOTE or self._bytes >= MOST_BYTES:
+        if len(self._batch) >= MAX_OFFSETS_IN_NOTE or self._bytes >= MAX_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -145,7 +147,7 @@ class Sender:
         self.sent += len(self._batch)
         self._batch, self._bytes = [], 0
 
-    def _transaction(self, batch: Sequence[Stored]) -> None:
+    def _transaction(self, batch: Sequence[StoredLetter]) -> None:
         self._failed = None
         self._producer.begin_transaction()
         for item in batch:
@@ -164,7 +166,7 @@ class Sender:
         self._again(self._producer.commit_transaction)
         self._check_delivered()
 
-    def _produce_row(self, item: Stored) -> None:
+    def _produce_row(self, item: StoredLetter) -> None:
         row = item.letter
         # The partition it was in, where the other rows of its item are; by its key if there is
         # no such partition any more.

@@ -18,14 +18,14 @@ from confluent_kafka import KafkaException
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.topic import (
     DeadLetterTopic,
-    Places,
-    Stored,
+    ReplayedOffsets,
+    StoredLetter,
     noted,
     opened,
     reader_config,
 )
 from dynatomic.errors import DynatomicError, RowError
-from dynatomic.events.payload import Reader
+from dynatomic.events.payload import PayloadReader
 from dynatomic.events.row import Row
 from dynatomic.events.schema import load_writer_schema
 from dynatomic.kafka.client import new_consumer, reason, wait_for_kafka
@@ -38,7 +38,7 @@ _HEX_BYTES, _LONGEST_ROW, _LONGEST_TEXT = 32, 160, 200
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ShowOptions:
     """What to show: letters of one reason, and only the newest ones, as with ``tail -n``."""
 
     reason: str | None = None
@@ -46,7 +46,7 @@ class Options:
     output: Literal["text", "json"] = "text"
 
 
-def show(settings: Settings, options: Options) -> int:
+def show(settings: Settings, options: ShowOptions) -> int:
     """Print the letters, the oldest first, to stdout, and how many there are to stderr; return 0.
 
     With ``output`` json each line has the whole letter: bytes in base64. Raises ConfigError if
@@ -57,7 +57,7 @@ def show(settings: Settings, options: Options) -> int:
     try:
         wait_for_kafka(settings, START_S)
         topic = DeadLetterTopic(consumer, settings.dead_letters)
-        shown = Shown(topic, options, Reader({}, writer_schema=schema))
+        shown = LetterReport(topic, options, PayloadReader({}, writer_schema=schema))
         for line in shown.lines():
             sys.stdout.write(f"{line}\n")
         sys.stdout.flush()  # before the summary
@@ -70,14 +70,14 @@ def show(settings: Settings, options: Options) -> int:
     return 0
 
 
-class Shown:
+class LetterReport:
     """The lines of the letters that ``options`` ask for, and then their summary.
 
     The topic is read twice: whether a letter was replayed, and which are the newest ones, is only
     known at its end, and it need not fit into memory.
     """
 
-    def __init__(self, topic: DeadLetterTopic, options: Options, reader: Reader) -> None:
+    def __init__(self, topic: DeadLetterTopic, options: ShowOptions, reader: PayloadReader) -> None:
         self._topic = topic
         self._options = options
         self._reader = reader
@@ -88,7 +88,7 @@ class Shown:
     def lines(self) -> Iterator[str]:
         """Yield a line a letter, in text under a line of headings."""
         replayed, newest = self._look()
-        line: Callable[[Stored, bool], str] = self._json
+        line: Callable[[StoredLetter, bool], str] = self._json
         if self._options.output == "text":
             yield _columns(*_HEADINGS)
             line = self._text
@@ -103,9 +103,13 @@ class Shown:
                     self._shown += 1
                     yield line(item, replayed.has(item))
 
-    def _look(self) -> tuple[Places, set[tuple[int, int, int]] | None]:
+    def _look(self) -> tuple[ReplayedOffsets, set[tuple[int, int, int]] | None]:
         """Return what was replayed, and the newest letters if only some are asked for."""
-        replayed, newest, limit = Places(), list[tuple[int, int, int]](), self._options.limit
+        replayed, newest, limit = (
+            ReplayedOffsets(),
+            list[tuple[int, int, int]](),
+            self._options.limit,
+        )
         for message in self._topic.messages():
             for source, offsets in noted(message):
                 for offset in offsets:
@@ -129,10 +133,10 @@ class Shown:
         if self._foreign:
             yield f"{self._foreign:,} messages are no letters of a dynatomic consumer, not shown"
 
-    def _row(self, item: Stored) -> Row | None:
+    def _row(self, item: StoredLetter) -> Row | None:
         return row_of(self._reader, item.letter.value)
 
-    def _text(self, item: Stored, replayed: bool) -> str:  # noqa: FBT001 - one of two lines
+    def _text(self, item: StoredLetter, replayed: bool) -> str:  # noqa: FBT001 - one of two lines
         letter, row = item.letter, self._row(item)
         if row is not None:
             content = _cut(json.dumps(_without_none(row)), _LONGEST_ROW)
@@ -148,7 +152,7 @@ class Shown:
             letter.detail,
         )
 
-    def _json(self, item: Stored, replayed: bool) -> str:  # noqa: FBT001 - one of two lines
+    def _json(self, item: StoredLetter, replayed: bool) -> str:  # noqa: FBT001 - one of two lines
         letter, row = item.letter, self._row(item)
         fields = {
             **letter.fields(),
@@ -166,7 +170,7 @@ class Shown:
         return json.dumps(fields)
 
 
-def row_of(reader: Reader, payload: bytes | None) -> Row | None:
+def row_of(reader: PayloadReader, payload: bytes | None) -> Row | None:
     """Return the row in a payload, whether or not it can be counted; None if there is none."""
     try:
         names, incr, _ = reader.read(payload)
@@ -180,7 +184,7 @@ def printable(text: str) -> str:
     return _cut("".join(c if c.isprintable() else "?" for c in text), _LONGEST_TEXT)
 
 
-def _age(item: Stored) -> tuple[int, int, int]:
+def _age(item: StoredLetter) -> tuple[int, int, int]:
     return item.time_ms, item.partition, item.offset
 
 

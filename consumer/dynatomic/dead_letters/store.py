@@ -13,20 +13,20 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException
 
-from dynatomic.dead_letters.letter import HEADERS, TOPIC_ID, Letter
+from dynatomic.dead_letters.letter import HEADERS, TOPIC_ID, DeadLetter
 from dynatomic.errors import DynatomicError
 from dynatomic.kafka.client import PURGED
-from dynatomic.kafka.replaceable import Renewed
+from dynatomic.kafka.replaceable import ReplaceableClient
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 PURGE_S = 1.0
 
-_NOBODY = KafkaError._MSG_TIMED_OUT  # noqa: SLF001 - no broker took it in delivery.timeout.ms
+_NOT_DELIVERED_IN_TIME = KafkaError._MSG_TIMED_OUT  # noqa: SLF001 - no broker took it in delivery.timeout.ms
 
-Stored = Callable[[], None]
-Wanted = Callable[[], bool]
+OnStored = Callable[[], None]
+IsWanted = Callable[[], bool]
 
 
 class Producer(Protocol):
@@ -57,7 +57,7 @@ class DeadLetters:
 
     def __init__(
         self,
-        producer: Renewed[Producer],
+        producer: ReplaceableClient[Producer],
         topic: str,
         group: str,
         clock: Callable[[], float] = time.monotonic,
@@ -69,19 +69,19 @@ class DeadLetters:
         self._group = group
         self._clock = clock
         self._topic_id = topic_id
-        self._again: deque[tuple[float, Letter, Stored, Wanted]] = deque()
-        self._unheard = False
-        self.held = 0
-        self.held_bytes = 0
-        self.trouble: str | None = None
+        self._retries: deque[tuple[float, DeadLetter, OnStored, IsWanted]] = deque()
+        self._no_broker_answers = False
+        self.pending = 0
+        self.pending_bytes = 0
+        self.last_error: str | None = None
 
-    def store(self, item: Letter, on_stored: Stored, wanted: Wanted = lambda: True) -> None:
+    def store(self, item: DeadLetter, on_stored: OnStored, wanted: IsWanted = lambda: True) -> None:
         """Send a letter; ``on_stored`` is called by `poll` once the topic has it.
 
         One that failed is not sent again once ``wanted`` says no: its partition has been lost.
         """
-        self.held += 1
-        self.held_bytes += item.size
+        self.pending += 1
+        self.pending_bytes += item.size
         self._send(item, on_stored, wanted)
 
     def poll(self, timeout_s: float = 0.0) -> None:
@@ -90,16 +90,16 @@ class DeadLetters:
         Raises DynatomicError when the producer has failed for good: nothing more is committed.
         """
         now = self._clock()
-        while self._again and self._again[0][0] <= now:
-            _, item, on_stored, wanted = self._again.popleft()
+        while self._retries and self._retries[0][0] <= now:
+            _, item, on_stored, wanted = self._retries.popleft()
             if wanted():
                 self._send(item, on_stored, wanted)
             else:
                 self._release(item)
         try:
-            if self._reported(timeout_s):
-                self._producer.give_up()
-                self._unheard = False
+            if self._serve_deliveries(timeout_s):
+                self._producer.discard()
+                self._no_broker_answers = False
         except (
             KafkaException,
             SystemError,
@@ -108,21 +108,21 @@ class DeadLetters:
                 f"the producer of topic {self._topic} failed for good ({error}); start it again"
             ) from None
 
-    def _reported(self, timeout_s: float) -> bool:
+    def _serve_deliveries(self, timeout_s: float) -> bool:
         """Serve deliveries; tell whether the producer is to go, and has reported all messages."""
         producer = self._producer.current
         if producer is None:
             return False
         producer.poll(timeout_s)
-        if self._unheard:
+        if self._no_broker_answers:
             producer.purge()
-        return self._unheard and not producer.flush(PURGE_S)
+        return self._no_broker_answers and not producer.flush(PURGE_S)
 
-    def _release(self, item: Letter) -> None:
-        self.held -= 1
-        self.held_bytes -= item.size
+    def _release(self, item: DeadLetter) -> None:
+        self.pending -= 1
+        self.pending_bytes -= item.size
 
-    def _send(self, item: Letter, on_stored: Stored, wanted: Wanted) -> None:
+    def _send(self, item: DeadLetter, on_stored: OnStored, wanted: IsWanted) -> None:
         where = (item.topic, str(item.partition), str(item.offset))
         values = (*where, item.reason, item.detail, self._group)
         own = [(name, text.encode()) for name, text in zip(HEADERS, values, strict=True)]
@@ -131,12 +131,14 @@ class DeadLetters:
 
         def delivered(error: KafkaError | None, _message: Any) -> None:
             if error is not None:
-                self._unheard = self._unheard or error.code() == _NOBODY
-                known = self.trouble if error.code() in PURGED else None
+                self._no_broker_answers = (
+                    self._no_broker_answers or error.code() == _NOT_DELIVERED_IN_TIME
+                )
+                known = self.last_error if error.code() in PURGED else None
                 self._failed(item, on_stored, wanted, known or error.name())
                 return
             self._release(item)
-            self.trouble = None
+            self.last_error = None
             on_stored()
 
         try:
@@ -154,14 +156,14 @@ class DeadLetters:
         except DynatomicError as error:  # a new producer could not be made
             self._failed(item, on_stored, wanted, str(error))
 
-    def _failed(self, item: Letter, on_stored: Stored, wanted: Wanted, cause: str) -> None:
-        if self.trouble is None:
+    def _failed(self, item: DeadLetter, on_stored: OnStored, wanted: IsWanted, cause: str) -> None:
+        if self.last_error is None:
             log.error(
                 "dead-letter topic refuses",
                 extra={"fields": {"topic": self._topic, "cause": cause, "hint": _hint(cause)}},
             )
-        self.trouble = cause
-        self._again.append((self._clock() + RETRY_S, item, on_stored, wanted))
+        self.last_error = cause
+        self._retries.append((self._clock() + RETRY_S, item, on_stored, wanted))
 
 
 def _hint(cause: str) -> str:
@@ -172,22 +174,22 @@ def _hint(cause: str) -> str:
     return "check the dead-letter topic and the brokers; nothing is committed until it takes rows"
 
 
-class Letters(Protocol):
+class LetterStore(Protocol):
     """What the worker uses of `DeadLetters`."""
 
     @property
-    def held(self) -> int:
+    def pending(self) -> int:
         """How many letters are not known to be in the topic."""
 
     @property
-    def held_bytes(self) -> int:
+    def pending_bytes(self) -> int:
         """Their bytes."""
 
     @property
-    def trouble(self) -> str | None:
+    def last_error(self) -> str | None:
         """Why the topic does not take them."""
 
-    def store(self, item: Letter, on_stored: Stored, wanted: Wanted, /) -> None:
+    def store(self, item: DeadLetter, on_stored: OnStored, wanted: IsWanted, /) -> None:
         """Send a letter."""
 
     def poll(self, timeout_s: float = 0.0, /) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from confluent_kafka import TopicPartition
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.letter import HEADERS, TOPIC_ID, Headers, Letter
+from dynatomic.dead_letters.letter import HEADERS, TOPIC_ID, DeadLetter, Headers
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.kafka.client import (
     DENIED,
@@ -30,7 +30,7 @@ from dynatomic.kafka.client import (
 )
 
 REPLAYED = "dynatomic.replayed"
-MOST_IN_NOTE = 1_000
+MAX_OFFSETS_IN_NOTE = 1_000
 PATIENCE_S = 60.0
 
 _NUMBER = re.compile(r"[0-9]{1,19}")
@@ -43,10 +43,10 @@ Source = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredLetter:
     """A letter as the dead-letter topic has it: what it holds, who stored it, when and where."""
 
-    letter: Letter
+    letter: DeadLetter
     group: str
     topic_id: str
     time_ms: int
@@ -59,7 +59,7 @@ class Stored:
         return self.letter.topic, self.topic_id, self.letter.partition
 
 
-def opened(message: Any) -> Stored | None:
+def opened(message: Any) -> StoredLetter | None:
     """Return the letter in a message of the dead-letter topic, None if it is none of ours."""
     headers = headers_of(message)
     size = len(HEADERS) + (headers[-1:] != () and headers[-1][0] == TOPIC_ID)
@@ -73,8 +73,8 @@ def opened(message: Any) -> Stored | None:
         return None
     place = (topic, int(partition), int(offset))
     content = (message.key(), message.value(), headers[:-size])
-    return Stored(
-        Letter(*place, *content, why, detail),
+    return StoredLetter(
+        DeadLetter(*place, *content, why, detail),
         group,
         topic_id[0] if topic_id else "",
         message.timestamp()[1],
@@ -125,13 +125,13 @@ def _read_note(value: bytes) -> tuple[Source, list[int]] | None:
     offsets: list[int] = []
     for span in text.split(","):
         ends = _SPAN.fullmatch(span)
-        if ends is None or int(ends[2] or ends[1]) - int(ends[1]) >= MOST_IN_NOTE:
+        if ends is None or int(ends[2] or ends[1]) - int(ends[1]) >= MAX_OFFSETS_IN_NOTE:
             return None
         offsets.extend(range(int(ends[1]), int(ends[2] or ends[1]) + 1))
     return (topic, topic_id or "", int(partition)), offsets
 
 
-class Places:
+class ReplayedOffsets:
     """A set of offsets by source partition.
 
     2 bytes an event where offsets follow each other, as where a consumer threw everything away,
@@ -148,7 +148,7 @@ class Places:
         words[offset // _WORD] = word | bit
         return not word & bit
 
-    def has(self, item: Stored) -> bool:
+    def has(self, item: StoredLetter) -> bool:
         """Tell whether the event of a letter is among them."""
         return _holds(self._words.get(item.source, {}), item.letter.offset)
 
@@ -232,9 +232,9 @@ class DeadLetterTopic:
         return reason(error)
 
 
-def replayed_in(messages: Iterable[Any]) -> Places:
+def replayed_in(messages: Iterable[Any]) -> ReplayedOffsets:
     """Return all events of which a note says that they were replayed."""
-    found = Places()
+    found = ReplayedOffsets()
     for message in messages:
         for source, offsets in noted(message):
             for offset in offsets:
@@ -249,7 +249,7 @@ def letters_of(
 
     Letters of other groups do not count: they say nothing of what this one has counted.
     """
-    found = Places()
+    found = ReplayedOffsets()
     for message in messages:
         item = opened(message)
         if item is None or (item.letter.topic, item.group) != (topic, group):

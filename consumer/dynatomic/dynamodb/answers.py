@@ -26,7 +26,7 @@ APPLIED = Applied()
 
 
 @dataclass(frozen=True, slots=True)
-class Next:
+class TryStep:
     """The change is not in the table; another step can add it."""
 
     step: Step
@@ -68,13 +68,13 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Partly:
+class PartiallyRejected:
     """The item can never take some of its counters; it may take the others."""
 
     rejected: Mapping[str, Rejected] = field(default_factory=dict)
 
 
-Answer = Applied | Next | Fenced | Retry | Refused | Rejected | Partly
+Answer = Applied | TryStep | Fenced | Retry | Refused | Rejected | PartiallyRejected
 
 # Of a request the codes end in this, of a statement they do not (or in "Error").
 _SUFFIX = "Exception"
@@ -88,7 +88,7 @@ _THROTTLED = {
     "ReplicatedWriteConflict",
 }
 _CONFLICTS = {"TransactionConflict", "ReplicatedWriteConflict"}
-_TELLING = {"AccessDenied", "ResourceNotFound"}
+_WITH_MESSAGE = {"AccessDenied", "ResourceNotFound"}
 _REFUSED = {
     "AccessDenied",
     "ResourceNotFound",
@@ -107,7 +107,7 @@ _REFUSED = {
 }
 
 
-def answer(  # noqa: PLR0911 - a table of answers
+def classify_answer(  # noqa: PLR0911 - a table of answers
     step: Step, change: Change, code: str | None, message: str, item: Item | None = None
 ) -> Answer:
     """Return what to do after one statement was answered with an error code, or with none.
@@ -118,27 +118,27 @@ def answer(  # noqa: PLR0911 - a table of answers
         return APPLIED
     code = code.removesuffix(_SUFFIX) or "Unknown"
     if code == "ConditionalCheckFailed":
-        return _condition(step, change, item)
+        return _classify_condition(step, change, item)
     if code == "DuplicateItem":
-        return Next(Step.UPDATE)
+        return TryStep(Step.UPDATE)
     if code in {"Validation", "ValidationError"}:
-        return _invalid(step, change, message)
+        return _classify_validation(step, change, message)
     if code == "ItemCollectionSizeLimitExceeded":
         return Rejected(Reason.REFUSED, code)
     if code in _THROTTLED:
         return Retry(code)
     if code in _REFUSED:
         # Of a bad signature AWS's message shows the request, with the session's token.
-        told = f": {' '.join(message.split())}" if code in _TELLING else ""
+        told = f": {' '.join(message.split())}" if code in _WITH_MESSAGE else ""
         return Refused(code + told)
     return Retry(code)
 
 
-def _condition(step: Step, change: Change, item: Item | None) -> Answer:
+def _classify_condition(step: Step, change: Change, item: Item | None) -> Answer:
     fence, again = change.fence, Retry("ConditionalCheckFailed")
     in_batches = step in {Step.UPDATE, Step.FIRST}
     if item is None or (fence is None and in_batches):
-        return Next(Step.INSERT) if in_batches else again
+        return TryStep(Step.INSERT) if in_batches else again
     if fence is not None and fence.name in item:
         stands = item[fence.name].get("N")
         if stands is None:
@@ -146,24 +146,24 @@ def _condition(step: Step, change: Change, item: Item | None) -> Answer:
         if int(Decimal(stands)) >= fence.first:
             return Fenced(int(Decimal(stands)))
     if step is Step.LOOK:
-        return Partly(_not_addable(change, item))
+        return PartiallyRejected(_rejected_counters(change, item))
     other = Step.UPDATE if fence is not None and fence.name in item else Step.FIRST
-    return Next(other) if in_batches and step is not other else again
+    return TryStep(other) if in_batches and step is not other else again
 
 
-def _not_addable(change: Change, item: Item) -> dict[str, Rejected]:
+def _rejected_counters(change: Change, item: Item) -> dict[str, Rejected]:
     """Return the counters that the item cannot take; if no other cause is seen, all of them."""
     found = {}
     for name, total in change.sums.items():
         value = item.get(name, {"N": "0"})
         if "N" not in value:
             found[name] = _NOT_A_NUMBER
-        elif _digits(_EXACT.add(Decimal(value["N"]), Decimal(total))) > _DIGITS:
+        elif _digit_count(_EXACT.add(Decimal(value["N"]), Decimal(total))) > _DIGITS:
             found[name] = Rejected(Reason.REFUSED, "the sum has more than 38 digits")
     return found or dict.fromkeys(change.sums, _INVALID)
 
 
-def _digits(number: Decimal) -> int:
+def _digit_count(number: Decimal) -> int:
     return len(number.normalize(_EXACT).as_tuple().digits)
 
 
@@ -171,11 +171,11 @@ _NOT_A_NUMBER = Rejected(Reason.COUNTER_NOT_A_NUMBER, "the counter's attribute i
 _INVALID = Rejected(Reason.REFUSED, "DynamoDB finds the update invalid")
 
 
-def _invalid(step: Step, change: Change, message: str) -> Answer:
+def _classify_validation(step: Step, change: Change, message: str) -> Answer:
     if not step.alone:
-        return Next(Step.UPDATE_ITEM)
+        return TryStep(Step.UPDATE_ITEM)
     if step is Step.UPDATE_ITEM and len(change.sums) > 1:
-        return Next(Step.LOOK)
+        return TryStep(Step.LOOK)
     if "data type" in message or "operand" in message.lower():
         return _NOT_A_NUMBER
     return _INVALID

@@ -42,7 +42,7 @@ class UnreadableAnswerError(BotoCoreError):
     fmt = "the answer is not DynamoDB's ({kind})"
 
 
-def ask(operation: Callable[..., Any], **request: Any) -> Any:
+def call_client(operation: Callable[..., Any], **request: Any) -> Any:
     """Call an operation of the client; raises botocore's errors only.
 
     botocore's parsers take for granted that an answer has the shape of the service's model, and
@@ -77,13 +77,13 @@ def make_client(
         session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
         client = session.client("dynamodb", endpoint_url=endpoint_url, config=config)
     except (*MISCONFIGURED, ValueError) as error:
-        raise ConfigError(aws_chain(error)) from None
+        raise ConfigError(credentials_message(error)) from None
     # botocore compares the checksum only where it may also send the request again.
-    client.meta.events.register("response-received.dynamodb", _received)
+    client.meta.events.register("response-received.dynamodb", _verify_checksum)
     return client
 
 
-def _received(response_dict: Mapping[str, Any] | None, **_: object) -> None:
+def _verify_checksum(response_dict: Mapping[str, Any] | None, **_: object) -> None:
     if response_dict:
         check_checksum(response_dict)
 
@@ -95,20 +95,20 @@ def check_checksum(response: Mapping[str, Any]) -> None:
         raise UnreadableAnswerError(kind="wrong checksum")
 
 
-def aws_chain(error: Exception) -> str:
+def credentials_message(error: Exception) -> str:
     """Return one line about a region, profile or credential that the AWS chain does not give."""
     return f"AWS: {error}".rstrip(".") + "; set AWS_REGION and credentials as for the AWS CLI"
 
 
-def unavailable(client: "DynamoDBClient", error: Exception) -> UnavailableError:
+def unavailable_error(client: "DynamoDBClient", error: Exception) -> UnavailableError:
     """Return the error of an endpoint that does not answer."""
-    what = code_of(error) if isinstance(error, ClientError) else type(error).__name__
+    what = error_code(error) if isinstance(error, ClientError) else type(error).__name__
     return UnavailableError(
         f"DynamoDB at {client.meta.endpoint_url} does not answer ({what}); "
         "check --endpoint-url, AWS_REGION and the network"
     )
 
 
-def code_of(error: ClientError) -> str:
+def error_code(error: ClientError) -> str:
     """Return the error code that the service gave."""
     return str(error.response.get("Error", {}).get("Code") or "Unknown")

@@ -16,11 +16,19 @@ from botocore.exceptions import (
     HTTPClientError,
 )
 
-from dynatomic.dynamodb.answers import APPLIED, Answer, Applied, Item, Refused, Retry, answer
-from dynatomic.dynamodb.client import MISCONFIGURED, ask, aws_chain, code_of
+from dynatomic.dynamodb.answers import (
+    APPLIED,
+    Answer,
+    Applied,
+    Item,
+    Refused,
+    Retry,
+    classify_answer,
+)
+from dynatomic.dynamodb.client import MISCONFIGURED, call_client, credentials_message, error_code
 from dynatomic.dynamodb.direct.transport import Transport
-from dynatomic.dynamodb.statements import Change, Step, body, update_item
-from dynatomic.dynamodb.tables import arn, refusal
+from dynatomic.dynamodb.statements import Change, Step, request_body, update_item
+from dynatomic.dynamodb.tables import arn, refusal_message
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.events.row import KeySchema
 
@@ -37,7 +45,7 @@ _FOR_CREDENTIALS = {
 }
 
 
-class Units:
+class WriteUnits:
     """The write units that DynamoDB reported, by table; safe from any thread.
 
     An answer names them only where the request asks (``ReturnConsumedCapacity``), which costs
@@ -48,7 +56,7 @@ class Units:
         self.by_table: Counter[str] = Counter()
         self._lock = Lock()
 
-    def add(self, reported: Any) -> None:
+    def record(self, reported: Any) -> None:
         """Take in what one answer says, which may be nothing."""
         for each in reported if isinstance(reported, list) else ():
             if isinstance(each, dict) and isinstance(
@@ -65,7 +73,7 @@ class Counters:
     client: "DynamoDBClient"
     keys: Mapping[str, KeySchema]
     transport: Transport = field(init=False)
-    units: Units = field(init=False, default_factory=Units)
+    units: WriteUnits = field(init=False, default_factory=WriteUnits)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "transport", Transport(self.client))
@@ -82,16 +90,16 @@ class Counters:
         range_ = value[keys.range_type or "S"] if keys.range_name else None
         change = Change(table, value[keys.hash_type], range_, {"dynatomic-access-check": 0})
         writes: list[tuple[str, Step, Callable[[], list[Answer]]]] = [
-            ("UpdateItem", Step.UPDATE_ITEM, lambda: self._existing(change))
+            ("UpdateItem", Step.UPDATE_ITEM, lambda: self._update_existing(change))
         ]
         if write_mode == "batch":
             batch = lambda: self._batch(Step.UPDATE, [change])  # noqa: E731 - beside its like
             writes.insert(0, ("PartiQLUpdate", Step.UPDATE, batch))
         for action, step, send in writes:
-            match self._answers(step, [change], send):
+            match self._with_errors_as_answers(step, [change], send):
                 case [Refused(cause)]:
                     resource = arn(self.client, table)
-                    raise ConfigError(refusal(cause, resource, f"dynamodb:{action}"))
+                    raise ConfigError(refusal_message(cause, resource, f"dynamodb:{action}"))
                 case [Retry(cause)]:
                     raise UnavailableError(
                         f"table {table} cannot be written yet: {cause}; try again"
@@ -103,39 +111,43 @@ class Counters:
         A batch holds up to 25 changes of different items; a step that goes alone takes one.
         """
         send = self._single if step.alone else self._batch
-        return self._answers(step, batch, lambda: send(step, batch))
+        return self._with_errors_as_answers(step, batch, lambda: send(step, batch))
 
     def _batch(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
-        answered = self.transport.send(body(step, self.keys, batch))
+        answered = self.transport.send(request_body(step, self.keys, batch))
         responses: Any = answered.get("Responses")
-        if _odd(answered) or not _fits(responses, len(batch)):
+        if _is_not_from_dynamodb(answered) or not _has_response_each(responses, len(batch)):
             return [Retry("IncompleteResponse")] * len(batch)
-        self.units.add(answered.get("ConsumedCapacity"))
+        self.units.record(answered.get("ConsumedCapacity"))
         return [
-            answer(step, change, *_error_of(response)) if "Error" in response else APPLIED
+            classify_answer(step, change, *_error_of(response)) if "Error" in response else APPLIED
             for change, response in zip(batch, responses, strict=True)
         ]
 
     def _single(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
         (change,) = batch
         request = update_item(self.keys[change.table], change, step)
-        response = ask(self.client.update_item, **request)
-        self.units.add([response.get("ConsumedCapacity")])
-        return [Retry("IncompleteResponse") if _odd(response) else answer(step, change, None, "")]
+        response = call_client(self.client.update_item, **request)
+        self.units.record([response.get("ConsumedCapacity")])
+        return [
+            Retry("IncompleteResponse")
+            if _is_not_from_dynamodb(response)
+            else classify_answer(step, change, None, "")
+        ]
 
-    def _existing(self, change: Change) -> list[Answer]:
+    def _update_existing(self, change: Change) -> list[Answer]:
         keys = self.keys[change.table]
         request = update_item(keys, change)
         request["ExpressionAttributeNames"]["#key"] = keys.hash_name
         try:
-            found = ask(
+            found = call_client(
                 self.client.update_item, **request, ConditionExpression="attribute_exists(#key)"
             )
         except self.client.exceptions.ConditionalCheckFailedException:
             return [Applied()]  # the usual answer: the item is not there, and we may write
-        return [Retry("IncompleteResponse") if _odd(found) else Applied()]
+        return [Retry("IncompleteResponse") if _is_not_from_dynamodb(found) else Applied()]
 
-    def _answers(
+    def _with_errors_as_answers(
         self, step: Step, batch: Sequence[Change], send: Callable[[], list[Answer]]
     ) -> list[Answer]:
         """Turn what a request raises into answers."""
@@ -143,20 +155,20 @@ class Counters:
             return send()
         except ClientError as error:
             message = str(error.response.get("Error", {}).get("Message", ""))
-            code = code_of(error)
+            code = error_code(error)
             if error.operation_name in _FOR_CREDENTIALS:
                 return [Refused(f"{code}: no credentials by {error.operation_name}")] * len(batch)
             if code.isdigit():  # an error page of something between us has no code of its own
                 return [Retry(f"HTTP {code}")] * len(batch)
             item = error.response.get("Item")
-            return [answer(step, change, code, message, item) for change in batch]  # type: ignore[arg-type]
+            return [classify_answer(step, change, code, message, item) for change in batch]  # type: ignore[arg-type]
         except MISCONFIGURED as error:
-            return [Refused(f"{type(error).__name__}: {aws_chain(error)}")] * len(batch)
+            return [Refused(f"{type(error).__name__}: {credentials_message(error)}")] * len(batch)
         except (BotoCoreError, HTTPClientError, RuntimeError, ValueError) as error:
             return [Retry(type(error).__name__)] * len(batch)
 
 
-def _fits(responses: object, count: int) -> bool:
+def _has_response_each(responses: object, count: int) -> bool:
     """Tell whether there is a response for each statement."""
     return (
         isinstance(responses, list)
@@ -165,7 +177,7 @@ def _fits(responses: object, count: int) -> bool:
     )
 
 
-def _odd(response: Mapping[str, Any]) -> bool:
+def _is_not_from_dynamodb(response: Mapping[str, Any]) -> bool:
     """Tell an answer that DynamoDB did not write, such as a proxy's page with status 200."""
     headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return "x-amzn-requestid" not in headers

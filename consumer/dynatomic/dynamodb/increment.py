@@ -11,16 +11,16 @@ from botocore.exceptions import (
     EndpointConnectionError,
 )
 
-from dynatomic.dynamodb.answers import Refused, answer
+from dynatomic.dynamodb.answers import Refused, classify_answer
 from dynatomic.dynamodb.client import (
     MISCONFIGURED,
-    ask,
-    code_of,
+    call_client,
+    error_code,
     make_client,
-    unavailable,
+    unavailable_error,
 )
 from dynatomic.dynamodb.statements import Change, Step, update_item
-from dynatomic.dynamodb.tables import arn, describe, refusal
+from dynatomic.dynamodb.tables import arn, describe, refusal_message
 from dynatomic.errors import IncrementError, RowError
 from dynatomic.events.row import KeySchema, Reason, Row, check, key_value
 
@@ -65,13 +65,13 @@ def increment(  # noqa: PLR0913 - the five parts of a row, and where to
     range_key = None if range is None else key_value(range, keys.range_type or "S")
     request = update_item(keys, Change(table, hash_key, range_key, {counter: by}))
     try:
-        response = ask(client.update_item, **request, ReturnValues="UPDATED_NEW")
+        response = call_client(client.update_item, **request, ReturnValues="UPDATED_NEW")
         return int(response["Attributes"][counter]["N"])
     except ClientError as error:
         raise _increment_error(client, table, counter, error) from None
     except (EndpointConnectionError, ConnectTimeoutError, *MISCONFIGURED) as error:
         raise IncrementError(
-            f"not sent, nothing was counted: {unavailable(client, error)}", applied=False
+            f"not sent, nothing was counted: {unavailable_error(client, error)}", applied=False
         ) from None
     except (BotoCoreError, KeyError, ValueError) as error:
         raise IncrementError(
@@ -84,7 +84,7 @@ def increment(  # noqa: PLR0913 - the five parts of a row, and where to
 def _increment_error(
     client: "DynamoDBClient", table: str, counter: str, error: ClientError
 ) -> IncrementError:
-    code, message = code_of(error), error.response.get("Error", {}).get("Message", "")
+    code, message = error_code(error), error.response.get("Error", {}).get("Message", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status >= 500:  # noqa: PLR2004 - HTTP's server errors
         return IncrementError(
@@ -92,10 +92,12 @@ def _increment_error(
             "been raised; read it before you try again",
             applied=None,
         )
-    verdict = answer(Step.UPDATE_ITEM, Change(table, "", None, {counter: 1}), code, message)
+    verdict = classify_answer(
+        Step.UPDATE_ITEM, Change(table, "", None, {counter: 1}), code, message
+    )
     what = f"{code}; try again later"
     if isinstance(verdict, Refused):
-        what = refusal(verdict.cause, arn(client, table), "dynamodb:UpdateItem")
+        what = refusal_message(verdict.cause, arn(client, table), "dynamodb:UpdateItem")
     elif code.startswith("Validation"):
         what = f"attribute {counter!r} of the item is no number, or the item cannot take it"
     return IncrementError(f"table {table}: nothing was counted: {what}", applied=False)

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dynatomic.dynamodb.answers import Item, Refused, Retry, answer
+from dynatomic.dynamodb.answers import Item, Refused, Retry, classify_answer
 from dynatomic.dynamodb.client import (
     MISCONFIGURED,
     UnreadableAnswerError,
-    ask,
-    aws_chain,
-    code_of,
-    unavailable,
+    call_client,
+    credentials_message,
+    error_code,
+    unavailable_error,
 )
 from dynatomic.dynamodb.statements import Change, Step, key_attributes
-from dynatomic.dynamodb.tables import arn, refusal
+from dynatomic.dynamodb.tables import arn, refusal_message
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.events.row import KeySchema, key_value
 
@@ -69,11 +69,13 @@ def read_items(  # noqa: PLR0913 - two are for tests
     """
     left = [key_attributes(keys, *key_of(item)) for item in wanted]
     found: dict[ItemKey, Item] = {}
-    asking = _Asking(client, table, "dynamodb:BatchGetItem", sleep, clock)
+    asking = _RetriedRead(client, table, "dynamodb:BatchGetItem", sleep, clock)
     while left:
-        answered = asking.ask(partial(_batch, client, table, left))
+        answered = asking.read(partial(_batch, client, table, left))
         if answered is not None:
-            found |= {identity(keys, item): item for item in answered["Responses"].get(table, ())}
+            found |= {
+                item_identity(keys, item): item for item in answered["Responses"].get(table, ())
+            }
             before, left = left, answered["UnprocessedKeys"].get(table, {}).get("Keys", [])
             if len(left) < len(before):
                 asking.progressed()
@@ -91,21 +93,21 @@ def scan_items(
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[ItemKey, Item]]:
     """Yield every item that was in a table when it began; raises as `read_items` does."""
-    asking = _Asking(client, table, "dynamodb:Scan", sleep, clock)
+    asking = _RetriedRead(client, table, "dynamodb:Scan", sleep, clock)
     start: dict[str, Any] = {}
     while True:
-        page = asking.ask(partial(_page, client, table, start))
+        page = asking.read(partial(_page, client, table, start))
         if page is None:
             asking.pause()
             continue
-        yield from ((identity(keys, item), item) for item in page["Items"])
+        yield from ((item_identity(keys, item), item) for item in page["Items"])
         asking.progressed()
         if not (last := page.get("LastEvaluatedKey")):
             return
         start = {"ExclusiveStartKey": last}
 
 
-def identity(keys: KeySchema, item: Item) -> ItemKey:
+def item_identity(keys: KeySchema, item: Item) -> ItemKey:
     """Return what names an item that DynamoDB gave."""
     key = key_value(item[keys.hash_name][keys.hash_type], keys.hash_type)
     if keys.range_name is None:
@@ -114,7 +116,7 @@ def identity(keys: KeySchema, item: Item) -> ItemKey:
     return key, key_value(item[keys.range_name][kind], kind)
 
 
-class _Asking:
+class _RetriedRead:
     """Asks again after pauses that grow, until `PATIENCE_S` seconds brought nothing more."""
 
     def __init__(
@@ -137,7 +139,7 @@ class _Asking:
         """Begin the patience anew."""
         self._attempts, self._deadline = 0, self._clock() + PATIENCE_S
 
-    def ask(self, send: Callable[[], Any]) -> Any:
+    def read(self, send: Callable[[], Any]) -> Any:
         """Return the answer, None if there is none for a reason that may pass."""
         self._trouble = None
         try:
@@ -146,7 +148,7 @@ class _Asking:
             self._check(error)
             self._trouble = error
         except MISCONFIGURED as error:
-            raise ConfigError(aws_chain(error)) from None
+            raise ConfigError(credentials_message(error)) from None
         except BotoCoreError as error:
             self._trouble = error
         return None
@@ -162,11 +164,13 @@ class _Asking:
 
     def _check(self, error: ClientError) -> None:
         """Raise what asking again cannot help."""
-        code, message = code_of(error), str(error.response.get("Error", {}).get("Message", ""))
-        verdict = answer(Step.UPDATE_ITEM, Change(self._table, "", None, {}), code, message)
+        code, message = error_code(error), str(error.response.get("Error", {}).get("Message", ""))
+        verdict = classify_answer(
+            Step.UPDATE_ITEM, Change(self._table, "", None, {}), code, message
+        )
         if isinstance(verdict, Refused):
             where = arn(self._client, self._table)
-            raise ConfigError(refusal(verdict.cause, where, self._action)) from None
+            raise ConfigError(refusal_message(verdict.cause, where, self._action)) from None
         if not isinstance(verdict, Retry):
             raise DynatomicError(
                 f"table {self._table}: DynamoDB refused {self._action} ({code})"
@@ -174,7 +178,7 @@ class _Asking:
 
     def _given_up(self) -> UnavailableError:
         if self._trouble is not None:
-            return unavailable(self._client, self._trouble)
+            return unavailable_error(self._client, self._trouble)
         return UnavailableError(
             f"table {self._table} gave no item for {PATIENCE_S:.0f} s: it is throttled; raise its "
             "read capacity, lower --max-requests, or try again later"
@@ -183,15 +187,17 @@ class _Asking:
 
 def _batch(client: "DynamoDBClient", table: str, keys: Sequence[Mapping[str, Any]]) -> Any:
     request = {table: {"Keys": keys, "ConsistentRead": True}}
-    answered = ask(client.batch_get_item, RequestItems=request)
-    return _whole(answered, Responses=dict, UnprocessedKeys=dict)
+    answered = call_client(client.batch_get_item, RequestItems=request)
+    return _complete_answer(answered, Responses=dict, UnprocessedKeys=dict)
 
 
 def _page(client: "DynamoDBClient", table: str, start: Mapping[str, Any]) -> Any:
-    return _whole(ask(client.scan, TableName=table, ConsistentRead=True, **start), Items=list)
+    return _complete_answer(
+        call_client(client.scan, TableName=table, ConsistentRead=True, **start), Items=list
+    )
 
 
-def _whole(answered: Any, **parts: type) -> Any:
+def _complete_answer(answered: Any, **parts: type) -> Any:
     """Return an answer of DynamoDB's.
 
     A page of something between us, with status 200, would read as "nothing is there".

@@ -79,7 +79,9 @@ class Change(NamedTuple):
         return Change(self.table, self.key, self.range, sums, fence)
 
 
-def changes(sums: Mapping[CounterRef, int], fence: Fence | None = None) -> dict[str, list[Change]]:
+def group_changes(
+    sums: Mapping[CounterRef, int], fence: Fence | None = None
+) -> dict[str, list[Change]]:
     """Group sums by item and table: an item may stand only once in a batch.
 
     A sum of zero is written too: it makes the counter visible.
@@ -136,7 +138,7 @@ def statement(step: Step, keys: KeySchema, change: Change) -> dict[str, Any]:
     }
 
 
-def body(step: Step, keys: Mapping[str, KeySchema], batch: Iterable[Change]) -> bytes:
+def request_body(step: Step, keys: Mapping[str, KeySchema], batch: Iterable[Change]) -> bytes:
     """Return the JSON body of a BatchExecuteStatement: the statements of up to 25 changes."""
     templates: dict[Any, _Template] = {}
     texts = []

@@ -9,8 +9,14 @@ from botocore.exceptions import (
     ClientError,
 )
 
-from dynatomic.dynamodb.answers import Refused, answer
-from dynatomic.dynamodb.client import MISCONFIGURED, ask, aws_chain, code_of, unavailable
+from dynatomic.dynamodb.answers import Refused, classify_answer
+from dynatomic.dynamodb.client import (
+    MISCONFIGURED,
+    call_client,
+    credentials_message,
+    error_code,
+    unavailable_error,
+)
 from dynatomic.dynamodb.statements import Change, Step
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.events.row import KeySchema
@@ -27,17 +33,17 @@ def arn(client: "DynamoDBClient", table: str) -> str:
     return f"arn:aws:dynamodb:{client.meta.region_name}:*:table/{table}"
 
 
-def check_answers(client: "DynamoDBClient") -> None:
+def check_endpoint(client: "DynamoDBClient") -> None:
     """Raise UnavailableError if DynamoDB does not answer; a refusal is an answer too."""
     try:
-        ask(client.list_tables, Limit=1)
+        call_client(client.list_tables, Limit=1)
     except ClientError as error:
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_ERROR:
-            raise unavailable(client, error) from None
+            raise unavailable_error(client, error) from None
     except MISCONFIGURED as error:
-        raise ConfigError(aws_chain(error)) from None
+        raise ConfigError(credentials_message(error)) from None
     except BotoCoreError as error:
-        raise unavailable(client, error) from None
+        raise unavailable_error(client, error) from None
 
 
 def describe(client: "DynamoDBClient", table: str) -> KeySchema:
@@ -47,13 +53,13 @@ def describe(client: "DynamoDBClient", table: str) -> KeySchema:
     DynamoDB does not answer or the table is still being made.
     """
     try:
-        found = ask(client.describe_table, TableName=table)["Table"]
+        found = call_client(client.describe_table, TableName=table)["Table"]
     except ClientError as error:
         raise _startup_error(client, table, "dynamodb:DescribeTable", error) from None
     except MISCONFIGURED as error:
-        raise ConfigError(aws_chain(error)) from None
+        raise ConfigError(credentials_message(error)) from None
     except (BotoCoreError, KeyError) as error:
-        raise unavailable(client, error) from None
+        raise unavailable_error(client, error) from None
     if found.get("TableStatus") in {"CREATING", "DELETING"}:
         raise UnavailableError(f"table {table} is {found['TableStatus']}; try again")
     types = {a["AttributeName"]: a["AttributeType"] for a in found["AttributeDefinitions"]}
@@ -80,19 +86,19 @@ def describe(client: "DynamoDBClient", table: str) -> KeySchema:
 def _startup_error(
     client: "DynamoDBClient", table: str, action: str, error: ClientError
 ) -> ConfigError | UnavailableError:
-    code, message = code_of(error), error.response.get("Error", {}).get("Message", "")
+    code, message = error_code(error), error.response.get("Error", {}).get("Message", "")
     if code.startswith("ResourceNotFound"):
         return ConfigError(
             f"table {arn(client, table)} does not exist at {client.meta.endpoint_url}: "
             "make it, or run `dynatomic init --create-tables`"
         )
-    verdict = answer(Step.UPDATE_ITEM, Change(table, "", None, {}), code, message)
+    verdict = classify_answer(Step.UPDATE_ITEM, Change(table, "", None, {}), code, message)
     if isinstance(verdict, Refused):
-        return ConfigError(refusal(verdict.cause, arn(client, table), action))
-    return unavailable(client, error)
+        return ConfigError(refusal_message(verdict.cause, arn(client, table), action))
+    return unavailable_error(client, error)
 
 
-def refusal(cause: str, resource: str, action: str) -> str:
+def refusal_message(cause: str, resource: str, action: str) -> str:
     """Return one line about a refused request: the action and the resource, not the caller."""
     if denied := _DENIED.search(cause):
         action, resource = denied[1], denied[2] or resource
@@ -116,7 +122,7 @@ def create_table(client: "DynamoDBClient", table: str, *, range_key: bool = Fals
     """
     names = {"HASH": "pk"} | ({"RANGE": "rk"} if range_key else {})
     try:
-        ask(
+        call_client(
             client.create_table,
             TableName=table,
             BillingMode="PAY_PER_REQUEST",
@@ -129,17 +135,17 @@ def create_table(client: "DynamoDBClient", table: str, *, range_key: bool = Fals
             TableName=table, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
         )
     except ClientError as error:
-        if code_of(error) == "ResourceInUseException":
+        if error_code(error) == "ResourceInUseException":
             return False
         raise _startup_error(client, table, "dynamodb:CreateTable", error) from None
     except MISCONFIGURED as error:
-        raise ConfigError(aws_chain(error)) from None
+        raise ConfigError(credentials_message(error)) from None
     except BotoCoreError as error:
-        raise unavailable(client, error) from None
+        raise unavailable_error(client, error) from None
     return True
 
 
-def call(
+def call_table(
     client: "DynamoDBClient", table: str, action: str, operation: Callable[..., Any], **request: Any
 ) -> Any:
     """Call an operation on a table that needs ``action``, once.
@@ -147,12 +153,12 @@ def call(
     Raises ConfigError or UnavailableError; a refused condition passes as it is.
     """
     try:
-        return ask(operation, TableName=table, **request)
+        return call_client(operation, TableName=table, **request)
     except client.exceptions.ConditionalCheckFailedException:
         raise
     except ClientError as error:
         raise _startup_error(client, table, action, error) from None
     except MISCONFIGURED as error:
-        raise ConfigError(aws_chain(error)) from None
+        raise ConfigError(credentials_message(error)) from None
     except BotoCoreError as error:
-        raise unavailable(client, error) from None
+        raise unavailable_error(client, error) from None

@@ -22,28 +22,28 @@ from dynatomic.dynamodb.answers import (
     APPLIED,
     Answer,
     Fenced,
-    Next,
-    Partly,
+    PartiallyRejected,
     Refused,
     Rejected,
     Retry,
+    TryStep,
 )
 from dynatomic.dynamodb.fence import Fence
-from dynatomic.dynamodb.statements import Change, Step, changes, next_batches
-from dynatomic.dynamodb.write import Rest, Write
+from dynatomic.dynamodb.statements import Change, Step, group_changes, next_batches
+from dynatomic.dynamodb.write import Remainder, WindowWrite
 from dynatomic.events.window import Window
-from dynatomic.telemetry.logs import Every
+from dynatomic.telemetry.logs import RateLimiter
 
 log = logging.getLogger(__name__)
 
-SAY_S = 10.0
+LOG_INTERVAL_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
 REFUSED_PAUSE_S = 5.0
 
-LATELY = 100
+RECENT_CHANGES = 100
 """About how many changes of a table tell what the next ones will find."""
 
-EVEN = 0.5
+INSERT_FIRST_ABOVE = 0.5
 """The share of missing items where UPDATE first takes as many statements as INSERT first."""
 
 
@@ -56,28 +56,30 @@ class Execute(Protocol):
 
 @dataclass(slots=True)
 class _Task:
-    write: Write
+    write: WindowWrite
     table: str
     step: Step
     batch: tuple[Change, ...]
     attempts: int = 0
-    opens: bool = False  # no other step was tried before
+    is_first_step: bool = False  # no other step was tried before
 
 
 @dataclass(slots=True)
 class _Table:
     limit: float
-    may_say: Every
+    should_log: RateLimiter
     running: int = 0
-    missing: float = 0.0  # the share of items, of late
+    missing_share: float = 0.0  # the share of items, of late
     ready: deque[_Task] = field(default_factory=deque)
 
-    def learn(self, opened: Step, known: int, follow: Mapping[Step, Sequence[Change]]) -> None:
+    def record_missing(
+        self, opened: Step, known: int, follow: Mapping[Step, Sequence[Change]]
+    ) -> None:
         """Take in how many items of a batch were missing, by what is to follow of it."""
         missing = len(follow.get(Step.INSERT, ()))
         if opened is Step.INSERT:
             missing = known - sum(map(len, follow.values()))
-        self.missing += (missing - known * self.missing) / LATELY
+        self.missing_share += (missing - known * self.missing_share) / RECENT_CHANGES
 
 
 class Writer:
@@ -97,11 +99,11 @@ class Writer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._execute = execute
-        self._max = max_requests
-        self._first = first_step
+        self._max_requests = max_requests
+        self._first_step = first_step
         self._clock = clock
         self._tables: dict[str, _Table] = {}
-        self._later: list[tuple[float, int, _Task]] = []
+        self._delayed: list[tuple[float, int, _Task]] = []
         self._sequence = 0
         self._changed = threading.Condition()
         self._closed = False
@@ -114,32 +116,32 @@ class Writer:
             thread.start()
 
     def submit(
-        self, window: Window, on_settled: Callable[[Write], None], fence: str | None = None
-    ) -> Write:
+        self, window: Window, on_settled: Callable[[WindowWrite], None], fence: str | None = None
+    ) -> WindowWrite:
         """Start to write the sums of a window that is full.
 
         ``fence`` is the attribute that makes each item take them only once.
         """
-        write = Write(window, on_settled)
+        write = WindowWrite(window, on_settled)
         condition = Fence(fence, window.first, window.last) if fence else None
-        grouped = changes(window.sums, condition)
+        grouped = group_changes(window.sums, condition)
         with self._changed:
             for table, items in grouped.items():
-                self._add(write, table, self._first, items, opens=True)
+                self._add_tasks(write, table, self._first_step, items, opens=True)
             self._wake()
         if not grouped:
             on_settled(write)
         return write
 
-    def proceed(self, write: Write) -> None:
+    def write_held_back(self, write: WindowWrite) -> None:
         """Write what a settled window held back until its rejected events were stored."""
         with self._changed:
-            held, write.held = write.held, []
+            held, write.held_back = write.held_back, []
             for change in held:
-                self._add(write, change.table, Step.UPDATE_ITEM, [change])
+                self._add_tasks(write, change.table, Step.UPDATE_ITEM, [change])
             self._wake()
 
-    def cancel(self, write: Write) -> None:
+    def cancel(self, write: WindowWrite) -> None:
         """Send nothing more of a window; a request already on its way cannot be called back."""
         with self._changed:
             write.cancelled = True
@@ -152,28 +154,36 @@ class Writer:
         for thread in self._threads:
             thread.join()
 
-    def _add(
-        self, write: Write, table: str, step: Step, items: Sequence[Change], *, opens: bool = False
+    def _add_tasks(
+        self,
+        write: WindowWrite,
+        table: str,
+        step: Step,
+        items: Sequence[Change],
+        *,
+        opens: bool = False,
     ) -> None:
         for batch in [(c,) for c in items] if step.alone else next_batches(items):
-            write.open += 1
-            self._table(table).ready.append(_Task(write, table, step, batch, opens=opens))
+            write.open_tasks += 1
+            self._table(table).ready.append(_Task(write, table, step, batch, is_first_step=opens))
 
     def _wake(self) -> None:
         """Wake as many threads as there are tasks, and one that waits until the next is due."""
         ready = sum(len(table.ready) for table in self._tables.values())
-        self._changed.notify(ready + bool(self._later))
+        self._changed.notify(ready + bool(self._delayed))
 
     def _table(self, name: str) -> _Table:
         if name not in self._tables:
-            self._tables[name] = _Table(float(self._max), Every(SAY_S, self._clock))
+            self._tables[name] = _Table(
+                float(self._max_requests), RateLimiter(LOG_INTERVAL_S, self._clock)
+            )
         return self._tables[name]
 
     def _run(self) -> None:
         try:
-            while (task := self._take()) is not None:
+            while (task := self._next_task()) is not None:
                 answers = [
-                    task.write.without_what_is_in(change, found.offset)
+                    task.write.remainder_above(change, found.offset)
                     if isinstance(found, Fenced)
                     else found
                     for change, found in zip(
@@ -181,40 +191,44 @@ class Writer:
                     )
                 ]
                 with self._changed:
-                    settled = self._answered(task, answers)
+                    settled = self._take_answers(task, answers)
                     self._wake()
                 if settled:
-                    task.write.on_settled(task.write)
+                    task.write.on_complete(task.write)
         except BaseException as error:  # noqa: BLE001 - the loop raises it
             self.failure = error
 
-    def _take(self) -> _Task | None:
+    def _next_task(self) -> _Task | None:
         with self._changed:
             while not self._closed:
                 now = self._clock()
-                while self._later and self._later[0][0] <= now:
-                    due = heapq.heappop(self._later)[2]
+                while self._delayed and self._delayed[0][0] <= now:
+                    due = heapq.heappop(self._delayed)[2]
                     self._table(due.table).ready.append(due)
-                if (task := self._pick()) is not None:
+                if (task := self._pick_task()) is not None:
                     return task
-                pause = self._later[0][0] - now if self._later else None
+                pause = self._delayed[0][0] - now if self._delayed else None
                 self._changed.wait(pause)
             return None
 
-    def _pick(self) -> _Task | None:
+    def _pick_task(self) -> _Task | None:
         for name, table in list(self._tables.items()):
             while table.ready and table.running < int(table.limit):
                 task = table.ready.popleft()
                 if task.write.cancelled:
                     continue
-                if task.opens and task.step is Step.UPDATE and table.missing > EVEN:
+                if (
+                    task.is_first_step
+                    and task.step is Step.UPDATE
+                    and table.missing_share > INSERT_FIRST_ABOVE
+                ):
                     task.step = Step.INSERT
                 table.running += 1
                 self._tables[name] = self._tables.pop(name)  # the next table has its turn
                 return task
         return None
 
-    def _answered(self, task: _Task, answers: Sequence[Answer | Rest]) -> bool:
+    def _take_answers(self, task: _Task, answers: Sequence[Answer | Remainder]) -> bool:
         """Take the answers in; return whether the window is settled by them."""
         write, table = task.write, self._table(task.table)
         table.running -= 1
@@ -226,26 +240,26 @@ class Writer:
             if answered is APPLIED:
                 continue
             match answered:
-                case Next(step):
+                case TryStep(step):
                     follow.setdefault(step, []).append(change)
-                case Rest(rest) if rest is not None:
-                    follow.setdefault(self._first, []).append(rest)
+                case Remainder(rest) if rest is not None:
+                    follow.setdefault(self._first_step, []).append(rest)
                 case Retry() | Refused():
                     again.append(change)
                     cause = answered
-                case Rejected() | Partly():
+                case Rejected() | PartiallyRejected():
                     write.reject(change, answered)
-        if task.opens:
-            table.learn(task.step, len(task.batch) - len(again), follow)
+        if task.is_first_step:
+            table.record_missing(task.step, len(task.batch) - len(again), follow)
         for step, items in follow.items():
-            self._add(write, task.table, step, items)
+            self._add_tasks(write, task.table, step, items)
         if again and cause:
             self._retry(task, tuple(again), cause)
         else:
-            write.trouble.pop(task.table, None)
-            table.limit = min(self._max, table.limit + 1 / table.limit)
-        write.open -= 1
-        return write.settled and not write.cancelled
+            write.waits_by_table.pop(task.table, None)
+            table.limit = min(self._max_requests, table.limit + 1 / table.limit)
+        write.open_tasks -= 1
+        return write.is_complete and not write.cancelled
 
     def _retry(self, task: _Task, again: tuple[Change, ...], cause: Retry | Refused) -> None:
         write, table = task.write, self._table(task.table)
@@ -256,31 +270,33 @@ class Writer:
             table.limit = max(1.0, table.limit / 2)
             ceiling = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**task.attempts)
             pause = random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter, not a secret
-        if table.may_say():
+        if table.should_log():
             log.warning(
                 "table waits",
                 extra={"fields": {"table": task.table, "cause": cause.cause, "refused": refused}},
             )
-        write.trouble[task.table] = cause
-        write.open += 1
+        write.waits_by_table[task.table] = cause
+        write.open_tasks += 1
         self._sequence += 1
         attempts = min(task.attempts + 1, 16)
-        later = _Task(write, task.table, task.step, again, attempts, opens=task.opens)
-        heapq.heappush(self._later, (self._clock() + pause, self._sequence, later))
+        later = _Task(
+            write, task.table, task.step, again, attempts, is_first_step=task.is_first_step
+        )
+        heapq.heappush(self._delayed, (self._clock() + pause, self._sequence, later))
 
 
-class Writes(Protocol):
+class WindowWriter(Protocol):
     """What the worker uses of `Writer`."""
 
     failure: BaseException | None
 
     def submit(
-        self, window: Window, on_settled: Callable[[Write], None], /, fence: str | None
-    ) -> Write:
+        self, window: Window, on_settled: Callable[[WindowWrite], None], /, fence: str | None
+    ) -> WindowWrite:
         """Start to write."""
 
-    def proceed(self, write: Write, /) -> None:
+    def write_held_back(self, write: WindowWrite, /) -> None:
         """Write what was held back."""
 
-    def cancel(self, write: Write, /) -> None:
+    def cancel(self, write: WindowWrite, /) -> None:
         """Send nothing more of it."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 from dynatomic.config.settings import Settings
 from dynatomic.errors import RowError
-from dynatomic.events.payload import CONTINUES, Names, Reader, zigzag
+from dynatomic.events.payload import CONTINUES, Names, PayloadReader, zigzag
 from dynatomic.events.row import INT64_MAX, INT64_MIN, CounterRef, KeySchema
 
 Increment = tuple[CounterRef, int]
@@ -36,7 +36,7 @@ _CUTS = {
 
 
 @dataclass(slots=True, eq=False)  # frozen, it takes twice as long to make one
-class Addend:
+class UnitIncrement:
     """Adds ``incr`` to a counter; one object for many events, equal to no other.
 
     So it is counted without a look at the names, whose hash would cost more than all the rest.
@@ -52,21 +52,25 @@ class Decoded(NamedTuple):
     ``rejected`` has, by index, the reason of each that adds nothing.
     """
 
-    addends: list[Addend]
-    times: list[int] | None
+    unit_increments: list[UnitIncrement]
+    multipliers: list[int] | None
     rejected: dict[int, RowError]
 
     @property
     def increments(self) -> list[Increment]:
         """What each adds to which counter."""
-        times = repeat(1, len(self.addends)) if self.times is None else self.times
-        return [(a.ref, a.incr * number) for a, number in zip(self.addends, times, strict=True)]
+        times = (
+            repeat(1, len(self.unit_increments)) if self.multipliers is None else self.multipliers
+        )
+        return [
+            (a.ref, a.incr * number) for a, number in zip(self.unit_increments, times, strict=True)
+        ]
 
 
-_NOTHING = Addend(CounterRef("", "", None, ""), 0)
+_NOTHING = UnitIncrement(CounterRef("", "", None, ""), 0)
 
 
-class Decoder(dict[bytes, Addend]):
+class Decoder(dict[bytes, UnitIncrement]):
     """Reads payloads for the given tables; itself the memo of equal payloads.
 
     A hit costs one dictionary look-up in C. Where increments vary there is the memo of equal
@@ -86,15 +90,15 @@ class Decoder(dict[bytes, Addend]):
         writer_schema: Any = None,
     ) -> None:
         super().__init__()
-        self._reader = Reader(
+        self._reader = PayloadReader(
             tables,
             default_counter=default_counter,
             min_incr=min_incr,
             max_incr=max_incr,
             writer_schema=writer_schema,
         )
-        self._prefixes: dict[bytes, Addend] = {}
-        self._named: dict[Names, Addend] = {}
+        self._prefixes: dict[bytes, UnitIncrement] = {}
+        self._named: dict[Names, UnitIncrement] = {}
         self._varints = _Varints(self._reader.in_bounds)
         self._lengths = [1]
         self._bytes = 0
@@ -118,7 +122,7 @@ class Decoder(dict[bytes, Addend]):
     def decode(self, payloads: Sequence[bytes | None]) -> Decoded:
         """Return what each payload adds, in order."""
         misses, decoded, self._errors = self._misses, self._decoded, []
-        addends: list[Addend]
+        addends: list[UnitIncrement]
         times: list[int] | None = None
         if self._plain:
             addends, times = self._plainly(payloads)
@@ -135,7 +139,7 @@ class Decoder(dict[bytes, Addend]):
         bad = [i for i, addend in enumerate(addends) if addend is _NOTHING]
         return Decoded(addends, times, dict(zip(bad, self._errors, strict=True)))
 
-    def _plainly(self, payloads: Sequence[bytes | None]) -> tuple[list[Addend], list[int]]:
+    def _plainly(self, payloads: Sequence[bytes | None]) -> tuple[list[UnitIncrement], list[int]]:
         """Read all payloads, and end that early if the names of a sample come again.
 
         Names that come again would take memory for each event, while they wait in windows.
@@ -155,7 +159,7 @@ class Decoder(dict[bytes, Addend]):
 
     def _each(
         self, payloads: Sequence[bytes | None], *, by_names: bool = False
-    ) -> tuple[list[Addend], list[int]]:
+    ) -> tuple[list[UnitIncrement], list[int]]:
         """Read payloads, and remember none that is of our own schema, or each by its names."""
         read, resolve = self._reader.read, self._reader.resolve
         addends, times = [], []
@@ -165,7 +169,7 @@ class Decoder(dict[bytes, Addend]):
                 if by_names or not tail:
                     addend = self._by_names(payload, names, incr, tail)
                 else:
-                    addend = Addend(resolve(names, incr), 1)
+                    addend = UnitIncrement(resolve(names, incr), 1)
             except RowError as error:
                 self._errors.append(error)
                 addend, incr = _NOTHING, 0
@@ -173,7 +177,7 @@ class Decoder(dict[bytes, Addend]):
             times.append(incr)
         return addends, times
 
-    def _in_parts(self, payloads: Sequence[Any]) -> tuple[list[Addend], list[int]]:
+    def _in_parts(self, payloads: Sequence[Any]) -> tuple[list[UnitIncrement], list[int]]:
         """Look up prefix and varint of all payloads in C, as if all varints were of one length.
 
         Where that gives no counter, or no number, other lengths are tried; what is left then is
@@ -227,16 +231,16 @@ class Decoder(dict[bytes, Addend]):
             self._named.clear()
             self._bytes = self._seen = self._decoded = 0
 
-    def __missing__(self, payload: bytes | None) -> Addend:
+    def __missing__(self, payload: bytes | None) -> UnitIncrement:
         self._misses += 1
         unit, incr = self._alone(payload)
         if unit is _NOTHING or payload is None:
             return _NOTHING
-        addend = self[payload] = unit if incr == 1 else Addend(unit.ref, incr)
+        addend = self[payload] = unit if incr == 1 else UnitIncrement(unit.ref, incr)
         self._bytes += len(payload)
         return addend
 
-    def _alone(self, payload: bytes | None) -> tuple[Addend, int]:
+    def _alone(self, payload: bytes | None) -> tuple[UnitIncrement, int]:
         """Return what one payload adds, and how often."""
         if payload:
             length = _tail_length(payload)
@@ -249,7 +253,7 @@ class Decoder(dict[bytes, Addend]):
             names, incr, tail = self._reader.read(payload)
             if not tail or payload is None:
                 return self._by_names(payload, names, incr, tail), incr
-            addend = Addend(self._reader.resolve(names, incr), 1)
+            addend = UnitIncrement(self._reader.resolve(names, incr), 1)
         except RowError as error:
             self._errors.append(error)
             return _NOTHING, 0
@@ -258,13 +262,15 @@ class Decoder(dict[bytes, Addend]):
         self._bytes += len(prefix)
         return addend, incr
 
-    def _by_names(self, payload: bytes | None, names: Names, incr: int, tail: bytes) -> Addend:
+    def _by_names(
+        self, payload: bytes | None, names: Names, incr: int, tail: bytes
+    ) -> UnitIncrement:
         """Return the addend of these names, remembered; of another schema there is no prefix."""
         known = self._named.get(names)
         if known is not None and self._reader.in_bounds(incr):
             self._again += bool(tail)
             return known
-        addend = Addend(self._reader.resolve(names, incr), 1)
+        addend = UnitIncrement(self._reader.resolve(names, incr), 1)
         self._named[names] = addend
         self._bytes += len(payload or b"")
         return addend

@@ -34,7 +34,7 @@ _UNDECODABLE = (EOFError, IndexError, ValueError, OverflowError, MemoryError)
 _names = itemgetter(*Row._fields[:-1])
 
 
-class Reader:
+class PayloadReader:
     """Reads rows for the given tables, of ``writer_schema`` if there is one, or of our own schema.
 
     A row of our own is cut short for a schema with more fields, so it is read on the second try;

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, repeat
 from typing import Any
 
-from dynatomic.events.decoder import Addend, Increment
+from dynatomic.events.decoder import Increment, UnitIncrement
 from dynatomic.events.row import CounterRef
 
-_LONG, _UNSUMMED = 256, 65_536
+_MIN_RANGE_EVENTS, _MAX_UNSUMMED_EVENTS = 256, 65_536
 
 
 class Window:
@@ -24,8 +24,8 @@ class Window:
     """
 
     __slots__ = (
-        *("_addends", "_events_of", "_numbers", "_offsets", "_once", "_sums", "_times"),
-        *("_unsummed", "first", "last", "rejected"),
+        *("_index", "_multipliers", "_offsets", "_pending_multipliers", "_sums"),
+        *("_unit_counts", "_unit_increments", "_unsummed", "first", "last", "rejected"),
     )
 
     def __init__(self) -> None:
@@ -33,17 +33,17 @@ class Window:
         self.last = -1
         self.rejected = 0
         self._offsets: list[range | array[int]] = []
-        self._addends: list[Addend] = []
-        self._times: list[int] | None = None
-        self._once: Counter[Addend] = Counter()
-        self._numbers: defaultdict[Addend, list[int]] = defaultdict(list)
+        self._unit_increments: list[UnitIncrement] = []
+        self._multipliers: list[int] | None = None
+        self._unit_counts: Counter[UnitIncrement] = Counter()
+        self._pending_multipliers: defaultdict[UnitIncrement, list[int]] = defaultdict(list)
         self._unsummed = 0
         self._sums: dict[CounterRef, int] = {}
-        self._events_of: dict[CounterRef, tuple[array[int], list[int]]] | None = None
+        self._index: dict[CounterRef, tuple[array[int], list[int]]] | None = None
 
     def __len__(self) -> int:
         """Return how many events it holds, rejected ones among them."""
-        return len(self._addends) + self.rejected
+        return len(self._unit_increments) + self.rejected
 
     @property
     def counters(self) -> int:
@@ -58,57 +58,75 @@ class Window:
 
     def _sum_up(self) -> None:
         sums = self._sums
-        for addend, times in self._once.items():
+        for addend, times in self._unit_counts.items():
             sums[addend.ref] += addend.incr * times
-        for addend, numbers in self._numbers.items():
+        for addend, numbers in self._pending_multipliers.items():
             sums[addend.ref] += addend.incr * sum(numbers)
-        self._once.clear()
-        self._numbers.clear()
+        self._unit_counts.clear()
+        self._pending_multipliers.clear()
         self._unsummed = 0
 
     def add(
         self,
         offsets: Sequence[int],
-        addends: Sequence[Addend],
-        times: Sequence[int] | None = None,
+        unit_increments: Sequence[UnitIncrement],
+        multipliers: Sequence[int] | None = None,
     ) -> None:
         """Add events; offsets ascend within a window, gaps are usual.
 
         Each adds its addend once, or as many times as ``times`` says.
         """
-        if not len(offsets) == len(addends) == len(addends if times is None else times):
+        if (
+            not len(offsets)
+            == len(unit_increments)
+            == len(unit_increments if multipliers is None else multipliers)
+        ):
             raise ValueError("an addend an offset, and a number of times or none")
         if not offsets:
             return
         self._cover(offsets[0], offsets[-1])
-        self._keep(offsets, addends, times)
-        found: dict[Addend, Any] = self._once if times is None else self._numbers
+        self._append(offsets, unit_increments, multipliers)
+        found: dict[UnitIncrement, Any] = (
+            self._unit_counts if multipliers is None else self._pending_multipliers
+        )
         known = len(found)
-        if times is None:
-            self._once.update(addends)
+        if multipliers is None:
+            self._unit_counts.update(unit_increments)
         else:  # all in C: a loop that adds each number would cost twice as much
-            deque(map(list.append, map(self._numbers.__getitem__, addends), times), maxlen=0)
+            deque(
+                map(
+                    list.append,
+                    map(self._pending_multipliers.__getitem__, unit_increments),
+                    multipliers,
+                ),
+                maxlen=0,
+            )
         new = list(islice(reversed(found), len(found) - known))
         for addend in reversed(new):
             self._sums.setdefault(addend.ref, 0)
-        self._unsummed += len(addends)
-        if self._unsummed >= _UNSUMMED:
+        self._unsummed += len(unit_increments)
+        if self._unsummed >= _MAX_UNSUMMED_EVENTS:
             self._sum_up()
 
-    def _keep(
-        self, offsets: Sequence[int], addends: Sequence[Addend], times: Sequence[int] | None
+    def _append(
+        self,
+        offsets: Sequence[int],
+        unit_increments: Sequence[UnitIncrement],
+        multipliers: Sequence[int] | None,
     ) -> None:
-        if isinstance(offsets, range) and len(offsets) >= _LONG:
+        if isinstance(offsets, range) and len(offsets) >= _MIN_RANGE_EVENTS:
             self._offsets.append(offsets)
         elif self._offsets and isinstance(self._offsets[-1], array):
             self._offsets[-1].extend(offsets)
         else:
             self._offsets.append(array("q", offsets))
-        if times is not None and self._times is None:
-            self._times = [1] * len(self._addends)
-        if self._times is not None:
-            self._times.extend(repeat(1, len(addends)) if times is None else times)
-        self._addends.extend(addends)
+        if multipliers is not None and self._multipliers is None:
+            self._multipliers = [1] * len(self._unit_increments)
+        if self._multipliers is not None:
+            self._multipliers.extend(
+                repeat(1, len(unit_increments)) if multipliers is None else multipliers
+            )
+        self._unit_increments.extend(unit_increments)
 
     def reject(self, offset: int) -> None:
         """Take an offset in whose event is a dead letter: it must not be committed before that."""
@@ -123,33 +141,39 @@ class Window:
     def events(self) -> Iterator[tuple[int, CounterRef, int]]:
         """Yield the offset, the counter and the increment of each event, in order."""
         offsets = chain.from_iterable(self._offsets)
-        times = repeat(1, len(self._addends)) if self._times is None else self._times
-        for offset, addend, number in zip(offsets, self._addends, times, strict=True):
+        times = (
+            repeat(1, len(self._unit_increments))
+            if self._multipliers is None
+            else self._multipliers
+        )
+        for offset, addend, number in zip(offsets, self._unit_increments, times, strict=True):
             yield offset, addend.ref, addend.incr * number
 
-    def offsets_of(self, wanted: Mapping[CounterRef, int]) -> dict[int, Increment]:
+    def increments_from(self, wanted: Mapping[CounterRef, int]) -> dict[int, Increment]:
         """Return, by offset, the increments of some counters, each from the given offset on."""
         never = self.last + 1
         return {o: (ref, incr) for o, ref, incr in self.events() if o >= wanted.get(ref, never)}
 
-    def above(self, refs: Iterable[CounterRef], offset: int) -> tuple[dict[CounterRef, int], int]:
+    def sums_above(
+        self, refs: Iterable[CounterRef], offset: int
+    ) -> tuple[dict[CounterRef, int], int]:
         """Return what the events of some counters above an offset add, and how many are not above.
 
         A counter without such an event is left out. For a full window: it must not grow any more.
         """
-        if self._events_of is None:
-            self._events_of = self._indexed()
+        if self._index is None:
+            self._index = self._build_index()
         sums, below = {}, 0
         for ref in refs:
-            if ref in self._events_of:
-                offsets, incrs = self._events_of[ref]
+            if ref in self._index:
+                offsets, incrs = self._index[ref]
                 start = bisect_right(offsets, offset)
                 below += start
                 if start < len(offsets):
                     sums[ref] = sum(incrs[start:])
         return sums, below
 
-    def _indexed(self) -> "dict[CounterRef, tuple[array[int], list[int]]]":
+    def _build_index(self) -> "dict[CounterRef, tuple[array[int], list[int]]]":
         # Most windows meet no fence, so this is made for the first that does. Request threads may
         # make it at the same time: they make the same.
         found: dict[CounterRef, tuple[array[int], list[int]]] = {}

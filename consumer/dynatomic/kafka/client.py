@@ -18,10 +18,10 @@ from dynatomic.config.properties import Kind, check_properties, for_kind
 from dynatomic.config.settings import ProcessingGuarantee, Settings
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.kafka import msk_iam as msk
-from dynatomic.kafka.log_filter import Sparse
+from dynatomic.kafka.log_filter import RateLimitFilter
 
 log = logging.getLogger(__name__)
-log.addFilter(Sparse())
+log.addFilter(RateLimitFilter())
 
 # Dead letters hold whole bad payloads, and a compressed batch of the 1 MiB that a topic takes by
 # default may unpack to more.

@@ -26,14 +26,14 @@ _UNKNOWN = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)  # 
 _REFUSED = (*DENIED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
-class Committed(NamedTuple):
+class CommittedOffset(NamedTuple):
     """A committed offset; the product's own commits have the topic's id as their metadata."""
 
     offset: int
     metadata: str
 
 
-class Member(NamedTuple):
+class GroupMember(NamedTuple):
     """A member of a group, with its partitions of the topic; ``idle`` if it has none of any."""
 
     consumer_id: str
@@ -44,11 +44,11 @@ class Member(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class GroupDescription:
     """A group's state, in Kafka's word, and its members."""
 
     state: str
-    members: tuple[Member, ...]
+    members: tuple[GroupMember, ...]
 
     @property
     def exists(self) -> bool:
@@ -62,7 +62,7 @@ class Description:
         return bool(self.members) or self.state not in at_rest
 
 
-def describe_group(admin: Any, settings: Settings) -> Description | None:
+def describe_group(admin: Any, settings: Settings) -> GroupDescription | None:
     """Return the group's state and members, None if the brokers tell nothing of groups.
 
     Raises ConfigError if the group may not be described, UnavailableError if no broker knew.
@@ -75,16 +75,16 @@ def describe_group(admin: Any, settings: Settings) -> Description | None:
         if code in _UNKNOWN:
             return None
         if code == KafkaError.GROUP_ID_NOT_FOUND:
-            return Description(ConsumerGroupState.DEAD.name, ())
+            return GroupDescription(ConsumerGroupState.DEAD.name, ())
         raise denied_or_unavailable(error, settings) from None
     members = (_member(each, settings.topic) for each in found.members)
-    return Description(found.state.name, tuple(sorted(members)))
+    return GroupDescription(found.state.name, tuple(sorted(members)))
 
 
-def _member(found: Any, topic: str) -> Member:
+def _member(found: Any, topic: str) -> GroupMember:
     places = found.assignment.topic_partitions
     mine = frozenset(place.partition for place in places if place.topic == topic)
-    return Member(found.member_id, found.host, found.client_id, mine, not places)
+    return GroupMember(found.member_id, found.host, found.client_id, mine, not places)
 
 
 def check_guarantee(admin: Any, settings: Settings) -> None:
@@ -110,7 +110,7 @@ def check_guarantee(admin: Any, settings: Settings) -> None:
 
 def committed_offsets(
     consumer: Any, settings: Settings, partitions: Iterable[int]
-) -> dict[int, Committed]:
+) -> dict[int, CommittedOffset]:
     """Return the group's committed offsets, of partitions that have one.
 
     ``consumer`` is one with the group's id that never subscribes. Raises ConfigError if they may
@@ -129,7 +129,9 @@ def committed_offsets(
         return found
 
     found = until(time.monotonic() + TIMEOUT_S, ask)
-    return {p.partition: Committed(p.offset, p.metadata or "") for p in found if p.offset >= 0}
+    return {
+        p.partition: CommittedOffset(p.offset, p.metadata or "") for p in found if p.offset >= 0
+    }
 
 
 def denied_or_unavailable(error: KafkaException, settings: Settings) -> DynatomicError:

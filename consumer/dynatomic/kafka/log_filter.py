@@ -10,7 +10,7 @@ _MILLISECONDS = re.compile(r"\d+(?=ms\b)")
 _KEPT = 1000  # different lines that are remembered
 
 
-class Sparse(logging.Filter):
+class RateLimitFilter(logging.Filter):
     """Lets a line through once in ``every_s`` seconds; lines for debugging always.
 
     An unreachable broker makes librdkafka say so four times a second.

@@ -46,7 +46,7 @@ def has_brokers(client: Any, topic: str, timeout_s: float = 5.0) -> bool:
     return True
 
 
-class Renewed(Generic[Client_co]):
+class ReplaceableClient(Generic[Client_co]):
     """Keeps one client at a time; one thread at a time may use it.
 
     ``make`` returns a client. One that is given up ends with the last reference to it, on a thread
@@ -77,7 +77,7 @@ class Renewed(Generic[Client_co]):
                 raise
         return self.current
 
-    def give_up(self) -> None:
+    def discard(self) -> None:
         """Let the client go; ``current`` is None until the next `get`."""
         old, self.current = [self.current], None
         if old[0] is not None:

@@ -14,17 +14,17 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from dynatomic.errors import DynatomicError
-from dynatomic.kafka.replaceable import Renewed, answered, code_of
+from dynatomic.kafka.replaceable import ReplaceableClient, answered, code_of
 from dynatomic.kafka.topics import hex_id
 
 TIMEOUT_S = 10.0
 RETRY_S = 0.5
 
-Ask = Callable[[], "Future[str | None]"]
+AskTopicId = Callable[[], "Future[str | None]"]
 """Asks the brokers for the topic's id now, without waiting for the answer."""
 
 
-def asker(admin: Renewed[AdminClient], topic: str) -> Ask:
+def topic_id_source(admin: ReplaceableClient[AdminClient], topic: str) -> AskTopicId:
     """Return what asks for a topic's id."""
 
     def ask() -> "Future[str | None]":
@@ -33,7 +33,7 @@ def asker(admin: Renewed[AdminClient], topic: str) -> Ask:
         def done(described: "Future[Any]") -> None:
             try:
                 if not answered(described.exception()):
-                    admin.give_up()
+                    admin.discard()
                 answer.set_result(hex_id(described.result()))
             except BaseException as error:  # noqa: BLE001 - `look` takes it in
                 answer.set_exception(error)
@@ -50,7 +50,7 @@ def asker(admin: Renewed[AdminClient], topic: str) -> Ask:
     return ask
 
 
-class Identity:
+class TopicIdCheck:
     """Confirms that a topic has the id that it had at the start, one question at a time.
 
     Without an id, of brokers before 2.8, all is taken for confirmed.
@@ -60,11 +60,11 @@ class Identity:
         self,
         topic: str,
         topic_id: str | None,
-        ask: Ask,
+        ask: AskTopicId,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.topic_id = topic_id
-        self.trouble: str | None = None
+        self.last_error: str | None = None
         self._topic = topic
         self._ask = ask
         self._clock = clock
@@ -72,7 +72,7 @@ class Identity:
         self._not_before = 0.0
         self._wanted = self._started = self._confirmed = 0
 
-    def ticket(self) -> int:
+    def check_number(self) -> int:
         """Return what `confirmed` takes: the number of the next question."""
         self._wanted = self._started + 1
         return self._wanted
@@ -82,11 +82,11 @@ class Identity:
         return self.topic_id is None or ticket <= self._confirmed
 
     @property
-    def asks(self) -> bool:
+    def pending(self) -> bool:
         """Whether an answer is on its way."""
         return self._asked is not None
 
-    def look(self, on_done: Callable[[object], None]) -> None:
+    def poll(self, on_done: Callable[[object], None]) -> None:
         """Take in an answer, and ask where one is wanted. Raises DynatomicError for another id."""
         self._take()
         wanted = self.topic_id is not None and self._confirmed < self._wanted
@@ -104,7 +104,7 @@ class Identity:
         error = asked.exception()
         if isinstance(error, KafkaException | DynatomicError):
             code = code_of(error)
-            self.trouble = code.name() if code is not None else str(error)
+            self.last_error = code.name() if code is not None else str(error)
             self._not_before = self._clock() + RETRY_S
             return
         if error is not None:
@@ -116,5 +116,5 @@ class Identity:
                 "read but not written of the old one is lost; start it again, and if a partition "
                 "stops then, `dynatomic offsets` has the way on"
             )
-        self.trouble = None
+        self.last_error = None
         self._confirmed = self._started

@@ -7,7 +7,7 @@ from dataclasses import replace
 from dynatomic.config import checks
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
-from dynatomic.operations.show_config import CROSS, TICK, Checked, check
+from dynatomic.operations.show_config import CROSS, TICK, CheckResult, check
 
 DIFFERENT = 1
 
@@ -33,7 +33,7 @@ def check_config(
     return code
 
 
-def _shown(results: Iterable[Checked]) -> int:
+def _shown(results: Iterable[CheckResult]) -> int:
     codes = set()
     for result in results:
         sys.stdout.write(f"{_writable(result.line())}\n")
@@ -54,7 +54,7 @@ def _writable(line: str) -> str:
     return line
 
 
-def _probed(settings: Settings, endpoint_url: str | None, table: str) -> Iterator[Checked]:
+def _probed(settings: Settings, endpoint_url: str | None, table: str) -> Iterator[CheckResult]:
     from dynatomic.dynamodb.client import make_client  # noqa: PLC0415
     from dynatomic.operations.probe import probe  # noqa: PLC0415 -- takes a while to load
 
@@ -64,6 +64,6 @@ def _probed(settings: Settings, endpoint_url: str | None, table: str) -> Iterato
         batches = settings.write_mode == "batch"
         for played in probe(make_client(endpoint_url), table, batches=batches):
             error = DynatomicError(played.difference) if played.difference else None
-            yield Checked(f"table {table}, {played.name}", error=error)
+            yield CheckResult(f"table {table}, {played.name}", error=error)
     except DynatomicError as error:
-        yield Checked(f"table {table}", error=error)
+        yield CheckResult(f"table {table}", error=error)

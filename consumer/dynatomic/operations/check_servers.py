@@ -27,7 +27,7 @@ from dynatomic.kafka.client import (
 )
 from dynatomic.kafka.groups import check_guarantee, committed_offsets, describe_group
 from dynatomic.kafka.topics import check_not_compacted, identity_of
-from dynatomic.operations.show_config import Checked, checked
+from dynatomic.operations.show_config import CheckResult, run_check
 
 START_S = 10.0
 
@@ -39,23 +39,23 @@ _SILENT = (KafkaException, KeyError)
 
 def connect(
     settings: Settings, endpoint_url: str | None, probed: str | None = None
-) -> Iterator[Checked]:
+) -> Iterator[CheckResult]:
     """Yield what came of each check of the brokers, the topics, the group and the tables.
 
     A table that is to be ``probed`` has its inserts checked there.
     """
-    brokers = checked("brokers", lambda: _brokers(settings))
+    brokers = run_check("brokers", lambda: _brokers(settings))
     yield brokers
     if brokers.error is None:
         with closing(new_consumer(consumer_config(settings))) as consumer:
             admin = new_admin(admin_config(settings))
             letters = settings.dead_letters
-            yield checked(f"topic {settings.topic}", lambda: _topic(settings, admin))
-            yield checked(f"dead-letter topic {letters}", lambda: _letters(settings, admin))
-            yield checked(f"group {settings.group_id}", lambda: _group(settings, admin, consumer))
+            yield run_check(f"topic {settings.topic}", lambda: _topic(settings, admin))
+            yield run_check(f"dead-letter topic {letters}", lambda: _letters(settings, admin))
+            yield run_check(f"group {settings.group_id}", lambda: _group(settings, admin, consumer))
     for table in settings.tables:
         unknown = "" if probed == table or settings.write_mode == "single" else INSERTS
-        yield checked(f"table {table}", lambda: _table(settings, endpoint_url, table) + unknown)  # noqa: B023 - called at once
+        yield run_check(f"table {table}", lambda: _table(settings, endpoint_url, table) + unknown)  # noqa: B023 - called at once
 
 
 def _brokers(settings: Settings) -> str:

@@ -44,7 +44,7 @@ sys.exit(main())
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class DemoResult:
     """What the consumers logged: requests, counters written, events kept out by a fence."""
 
     requests: int
@@ -91,7 +91,7 @@ def demo(*, stay: bool = False) -> int:
             _stop(consumers[1:])
         written = [line for each in consumers for line in each.lines("window written")]
         fenced = [line for each in consumers for line in each.lines("fence refused")]
-        result = Result(
+        result = DemoResult(
             requests=sum(line["requests"] for line in written),
             writes=sum(line["counters"] for line in written),
             suppressed=sum(line["events"] for line in fenced),

@@ -95,7 +95,7 @@ NEEDS: Mapping[Command, Needs] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PolicyScope:
     """Where the tables and the brokers are; ``*`` is any region or account.
 
     ``msk_cluster`` is the ARN of a cluster of Amazon MSK, None if the brokers are elsewhere or do
@@ -130,7 +130,7 @@ class Place:
         return f"{start}:{kind}/{cluster}/{plain}"
 
 
-def policy(command: Command, settings: Settings, place: Place) -> dict[str, object]:
+def policy(command: Command, settings: Settings, place: PolicyScope) -> dict[str, object]:
     """Return the policy of a command for the settings' tables, topics and group.
 
     Raises ConfigError if no table is listed, or if the command needs nothing of AWS.
@@ -171,6 +171,6 @@ def _statement(kind: str, actions: tuple[str, ...], names: list[str]) -> dict[st
     }
 
 
-def print_iam(command: Command, settings: Settings, place: Place) -> Iterator[str]:
+def print_iam(command: Command, settings: Settings, place: PolicyScope) -> Iterator[str]:
     """Yield the lines of the policy as JSON, as ``aws iam create-policy`` takes it."""
     yield from json.dumps(policy(command, settings, place), indent=2).splitlines()

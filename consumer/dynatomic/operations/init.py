@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from dynatomic.config.settings import Settings
 from dynatomic.dynamodb.client import make_client
-from dynatomic.dynamodb.tables import check_answers, create_table, describe
+from dynatomic.dynamodb.tables import check_endpoint, create_table, describe
 from dynatomic.kafka.client import wait_for_kafka
 from dynatomic.kafka.topics import check_not_compacted, create_topics
 from dynatomic.retry import until
@@ -30,7 +30,7 @@ def initialise(
     if client is None:
         return
     if wait_s is not None:
-        until(deadline, lambda: check_answers(client))
+        until(deadline, lambda: check_endpoint(client))
     for table in settings.tables:
         made = create_tables and until(deadline, lambda: create_table(client, table))  # noqa: B023
         keys = until(deadline, lambda: describe(client, table))  # noqa: B023 - called at once

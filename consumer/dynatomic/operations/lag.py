@@ -29,9 +29,9 @@ from dynatomic.kafka.client import (
     wait_for_kafka,
     watermarks,
 )
-from dynatomic.kafka.groups import Description, Member, committed_offsets, describe_group
+from dynatomic.kafka.groups import GroupDescription, GroupMember, committed_offsets, describe_group
 from dynatomic.kafka.topics import topic_id
-from dynatomic.operations.positions import READ_LITTLE, Place, Timestamps
+from dynatomic.operations.positions import READ_LITTLE, GroupPosition, Timestamps
 
 START_S = 10.0
 
@@ -55,7 +55,7 @@ class PartitionLag:
     log_end_offset: int | None = None
     lag: int | None = None
     age_s: float | None = None
-    member: Member | None = None
+    member: GroupMember | None = None
     note: str = ""
 
     def cells(self, settings: Settings) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ class PartitionLag:
 
 
 @dataclass(frozen=True, slots=True)
-class Lag:
+class GroupLag:
     """The rows of a group, and what is to be said of the whole group; ``at`` is when, monotonic."""
 
     rows: list[PartitionLag]
@@ -100,7 +100,7 @@ class Lag:
     at: float
 
 
-class Watch:
+class LagReader:
     """Looks at a group, as often as it is asked.
 
     ``consumer`` has the group's id, and what `Timestamps` needs; ``now`` gives seconds since 1970.
@@ -122,7 +122,7 @@ class Watch:
         self._now = now
         self._timestamps = Timestamps(consumer, settings, clock)
 
-    def look(self) -> Lag:
+    def read(self) -> GroupLag:
         """Ask the brokers. Raises ConfigError or UnavailableError."""
         settings = self._settings
         identity = topic_id(self._admin, settings.topic)
@@ -132,7 +132,7 @@ class Watch:
         # Afterwards: the end is never below an offset that was committed before.
         marks = watermarks(self._consumer, settings.topic)
         group = describe_group(self._admin, settings)
-        places = [Place(n, marks[n], found.get(n), identity) for n in sorted(marks)]
+        places = [GroupPosition(n, marks[n], found.get(n), identity) for n in sorted(marks)]
         policy = reset_policy(settings)
         begins = {place.partition: place.begin(policy) for place in places}
         made = self._timestamps.first({n: b for n, b in begins.items() if b < marks[n].high})
@@ -153,9 +153,9 @@ class Watch:
             for place in places
         ]
         rows += [PartitionLag(member=member) for member in members if member.idle]
-        return Lag(rows, list(self._remarks(group, found=bool(found))), at)
+        return GroupLag(rows, list(self._remarks(group, found=bool(found))), at)
 
-    def _remarks(self, group: Description | None, *, found: bool) -> Iterator[str]:
+    def _remarks(self, group: GroupDescription | None, *, found: bool) -> Iterator[str]:
         name = self._settings.group_id
         if group is None:
             yield f"group {name}: these brokers tell no members"
@@ -166,12 +166,12 @@ class Watch:
 
 
 @contextmanager
-def watching(settings: Settings) -> Iterator[Watch]:
+def lag_reader(settings: Settings) -> Iterator[LagReader]:
     """Give a `Watch` with clients of its own. Raises ConfigError or UnavailableError."""
     consumer = new_consumer(consumer_config(settings, eof=True) | READ_LITTLE)
     try:
         wait_for_kafka(settings, START_S)
-        yield Watch(settings, consumer, new_admin(admin_config(settings)))
+        yield LagReader(settings, consumer, new_admin(admin_config(settings)))
     except KafkaException as error:
         raise UnavailableError(f"Kafka: {reason(error)}; try again") from None
     finally:
@@ -180,8 +180,8 @@ def watching(settings: Settings) -> Iterator[Watch]:
 
 def lag(settings: Settings, output: Literal["text", "json"] = "text") -> int:
     """Print the group's lag; return 0. Raises ConfigError or UnavailableError."""
-    with watching(settings) as watch:
-        found = watch.look()
+    with lag_reader(settings) as watch:
+        found = watch.read()
     if output == "json":
         rows = [row.fields(settings) for row in found.rows]
         sys.stdout.write(f"{json.dumps(rows)}\n")

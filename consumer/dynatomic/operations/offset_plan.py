@@ -6,7 +6,7 @@ from datetime import datetime
 
 from dynatomic.console import UNKNOWN
 from dynatomic.kafka.client import ResetPolicy
-from dynatomic.operations.positions import Place
+from dynatomic.operations.positions import GroupPosition
 
 _CHOOSE = "choose with --to-earliest, --to-latest or --to-offset, and --partition"
 _AGAIN_ONCE = (
@@ -33,7 +33,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlannedOffset:
     """What is planned for one partition; ``new`` is None where a person has to choose."""
 
     partition: int
@@ -51,7 +51,7 @@ class Step:
         return str(self.partition), current, new if self.changes else current, self.effect, self.why
 
 
-def propose(place: Place, policy: ResetPolicy) -> tuple[int | None, str]:
+def propose(place: GroupPosition, policy: ResetPolicy) -> tuple[int | None, str]:
     """Return where a partition should go on, and why; its own offset if nothing is wrong."""
     low, high = place.marks
     found = place.committed
@@ -69,14 +69,16 @@ def propose(place: Place, policy: ResetPolicy) -> tuple[int | None, str]:
     return None, f"{place.trouble}: the log was cut, or the topic made again; {_CHOOSE}"
 
 
-def plan(place: Place, policy: ResetPolicy, chosen: tuple[int, str] | None = None) -> Step:
+def plan(
+    place: GroupPosition, policy: ResetPolicy, chosen: tuple[int, str] | None = None
+) -> PlannedOffset:
     """Return the step of one partition, to ``chosen`` (offset, why) or to what is proposed."""
     new, why = chosen or propose(place, policy)
     found = place.committed
     current = found.offset if found else None
     changes = new is not None and (new != current or place.foreign)
     if new is None or not changes:
-        return Step(place.partition, current, new, "", why, changes=False)
+        return PlannedOffset(place.partition, current, new, "", why, changes=False)
     reached = place.begin(policy)
     first = found is None or place.foreign
     if new > reached:
@@ -87,7 +89,7 @@ def plan(place: Place, policy: ResetPolicy, chosen: tuple[int, str] | None = Non
         effect = f"reads {_up_to(reached - new)} again"
     else:
         effect = "skips nothing that is left"
-    return Step(
+    return PlannedOffset(
         *(place.partition, current, new, effect, why),
         changes=True,
         # Without a commit nobody knows: the brokers forget those of a group that was long away.
@@ -101,7 +103,7 @@ def _up_to(count: int) -> str:
     return f"up to {count} event{'' if count == 1 else 's'}" if count else "no events"
 
 
-def notes(steps: list[Step], *, exactly_once: bool) -> Iterator[str]:
+def notes(steps: list[PlannedOffset], *, exactly_once: bool) -> Iterator[str]:
     """Yield what the plan means for the counters."""
     if any(step.again for step in steps):
         yield _AGAIN_ONCE if exactly_once else _AGAIN_TWICE
@@ -110,7 +112,7 @@ def notes(steps: list[Step], *, exactly_once: bool) -> Iterator[str]:
         yield _SKIPPED_ONCE if exactly_once else _SKIPPED
 
 
-def aim(target: Target, place: Place, by_time: Mapping[int, int]) -> tuple[int, str]:
+def aim(target: Target, place: GroupPosition, by_time: Mapping[int, int]) -> tuple[int, str]:
     """Return the offset that a target means in a partition, and the reason to show."""
     low, high = place.marks
     if target.earliest:

@@ -14,7 +14,7 @@ from dynatomic.kafka.client import (
     ResetPolicy,
     Watermarks,
 )
-from dynatomic.kafka.groups import Committed
+from dynatomic.kafka.groups import CommittedOffset
 from dynatomic.kafka.messages import check_error
 from dynatomic.kafka.topics import is_foreign
 
@@ -34,12 +34,12 @@ READ_LITTLE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class GroupPosition:
     """A group's committed offset between the watermarks of its partition."""
 
     partition: int
     marks: Watermarks
-    committed: Committed | None
+    committed: CommittedOffset | None
     topic_id: str | None
 
     @property

@@ -12,12 +12,21 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from dynatomic.dynamodb.answers import Answer, Fenced, Item, Next, Partly, Refused, Rejected, Retry
+from dynatomic.dynamodb.answers import (
+    Answer,
+    Fenced,
+    Item,
+    PartiallyRejected,
+    Refused,
+    Rejected,
+    Retry,
+    TryStep,
+)
 from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.fence import Fence, fence_name
 from dynatomic.dynamodb.increment import increment
 from dynatomic.dynamodb.statements import Change, Step, key_attributes, update_item
-from dynatomic.dynamodb.tables import arn, call, describe, refusal
+from dynatomic.dynamodb.tables import arn, call_table, describe, refusal_message
 from dynatomic.errors import ConfigError, IncrementError, UnavailableError
 from dynatomic.events.row import KeySchema, key_value
 
@@ -34,11 +43,11 @@ _ACTIONS = {
     Step.LOOK: "UpdateItem",
 }
 _FENCE, _OTHER = (fence_name("0" * 32, number) for number in (0, 1))
-_MOST = 10**38 - 1  # of a number's 38 digits
+_LARGEST_NUMBER = 10**38 - 1  # of a number's 38 digits
 
 
 @dataclass(frozen=True, slots=True)
-class Play:
+class ProbeCase:
     """One write, the answer that is expected, and what the item holds after it."""
 
     name: str
@@ -50,7 +59,7 @@ class Play:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProbeResult:
     """What was played, and how the answer differs; empty if it does not."""
 
     name: str
@@ -62,45 +71,53 @@ _WINDOW, _LATER = Fence(_FENCE, 10, 19), Fence(_FENCE, 30, 39)
 _TWO = {"text": 1, "a": 1}
 
 BATCHES = (
-    Play("an item that is missing", UPDATE, {"a": 1}, "next: insert", _WINDOW),
-    Play("the same, first of a partition", FIRST, {"a": 1}, "next: insert", _WINDOW),
-    Play(
+    ProbeCase("an item that is missing", UPDATE, {"a": 1}, "next: insert", _WINDOW),
+    ProbeCase("the same, first of a partition", FIRST, {"a": 1}, "next: insert", _WINDOW),
+    ProbeCase(
         *("INSERT", INSERT, {"a": 2, "b": 3}, "applied", Fence(_FENCE, 0, 9)),
         {"a": 2, "b": 3, _FENCE: 9},
     ),
-    Play("a duplicate INSERT", INSERT, {"a": 2}, "next: update", Fence(_FENCE, 0, 9), {"a": 2}),
-    Play(
+    ProbeCase(
+        "a duplicate INSERT", INSERT, {"a": 2}, "next: update", Fence(_FENCE, 0, 9), {"a": 2}
+    ),
+    ProbeCase(
         *("arithmetic, and two SET clauses", UPDATE, {"a": 5, "b": -4}, "applied", _WINDOW),
         {"a": 7, "b": -1, _FENCE: 19},
     ),
-    Play("a refused fence returns the old item", UPDATE, {"a": 5}, "fenced: 19", _WINDOW, {"a": 7}),
-    Play("a window that overlaps", UPDATE, {"a": 5}, "fenced: 19", Fence(_FENCE, 15, 25)),
-    Play("IS MISSING, where it is not", FIRST, {"a": 5}, "fenced: 19", _WINDOW, {"a": 7}),
-    Play("a fence that is missing", UPDATE, {"a": 1}, "next: first", Fence(_OTHER, 0, 4)),
-    Play(
+    ProbeCase(
+        "a refused fence returns the old item", UPDATE, {"a": 5}, "fenced: 19", _WINDOW, {"a": 7}
+    ),
+    ProbeCase("a window that overlaps", UPDATE, {"a": 5}, "fenced: 19", Fence(_FENCE, 15, 25)),
+    ProbeCase("IS MISSING, where it is not", FIRST, {"a": 5}, "fenced: 19", _WINDOW, {"a": 7}),
+    ProbeCase("a fence that is missing", UPDATE, {"a": 1}, "next: first", Fence(_OTHER, 0, 4)),
+    ProbeCase(
         *("IS MISSING", FIRST, {"a": 1}, "applied", Fence(_OTHER, 0, 4)),
         {"a": 8, _OTHER: 4, _FENCE: 19},
     ),
-    Play("without a fence", UPDATE, {"a": -3}, "applied", None, {"a": 5}),
-    Play("an attribute that does not exist", UPDATE, {"c": 4}, "next: update-item", _LATER),
+    ProbeCase("without a fence", UPDATE, {"a": -3}, "applied", None, {"a": 5}),
+    ProbeCase("an attribute that does not exist", UPDATE, {"c": 4}, "next: update-item", _LATER),
 )
 ALONE = (
-    Play(
+    ProbeCase(
         *("UpdateItem makes what is missing", UPDATE_ITEM, {"a": 0, "c": 4}, "applied", _LATER),
         {"c": 4, _FENCE: 39},
     ),
-    Play("UpdateItem is refused by the fence", UPDATE_ITEM, {"c": 4}, "fenced: 39", _LATER),
-    Play("UpdateItem without a fence", UPDATE_ITEM, {"c": 3}, "applied", None, {"c": 7}),
-    Play("38 digits", UPDATE_ITEM, {"d": _MOST}, "applied", None, {"d": _MOST}),
-    Play("more digits are refused", UPDATE_ITEM, {"d": 2}, "rejected", None, {"d": _MOST}),
+    ProbeCase("UpdateItem is refused by the fence", UPDATE_ITEM, {"c": 4}, "fenced: 39", _LATER),
+    ProbeCase("UpdateItem without a fence", UPDATE_ITEM, {"c": 3}, "applied", None, {"c": 7}),
+    ProbeCase(
+        "38 digits", UPDATE_ITEM, {"d": _LARGEST_NUMBER}, "applied", None, {"d": _LARGEST_NUMBER}
+    ),
+    ProbeCase(
+        "more digits are refused", UPDATE_ITEM, {"d": 2}, "rejected", None, {"d": _LARGEST_NUMBER}
+    ),
 )
 # From here on the item has a counter that is text.
 TEXT = (
-    Play("a counter that is text", UPDATE_ITEM, {"text": 1}, "rejected: counter-not-a-number"),
-    Play("the same, among others", UPDATE_ITEM, _TWO, "next: look"),
-    Play("which one it is", LOOK, _TWO, "partly: text counter-not-a-number"),
+    ProbeCase("a counter that is text", UPDATE_ITEM, {"text": 1}, "rejected: counter-not-a-number"),
+    ProbeCase("the same, among others", UPDATE_ITEM, _TWO, "next: look"),
+    ProbeCase("which one it is", LOOK, _TWO, "partly: text counter-not-a-number"),
 )
-TEXT_IN_BATCHES = (Play("text, in a batch", UPDATE, {"text": 1}, "next: update-item"),)
+TEXT_IN_BATCHES = (ProbeCase("text, in a batch", UPDATE, {"text": 1}, "next: update-item"),)
 
 
 class Probe:
@@ -124,7 +141,7 @@ class Probe:
         self._counters = Counters(client, {table: self._keys})
         self._key = scratch_key(self._keys)
 
-    def run(self) -> Iterator[Outcome]:
+    def run(self) -> Iterator[ProbeResult]:
         """Play everything, and remove the item whatever happens."""
         # A denied permission to remove it is told before there is anything to remove.
         self._asked("DeleteItem", self._client.delete_item, Key=self._attributes())
@@ -140,16 +157,18 @@ class Probe:
         finally:
             self._remove()
         if self._batches:
-            yield self._play(Play("the scratch item is removed", UPDATE, {"a": 1}, "next: insert"))
+            yield self._play(
+                ProbeCase("the scratch item is removed", UPDATE, {"a": 1}, "next: insert")
+            )
 
     def _change(self, sums: Mapping[str, int], fence: Fence | None = None) -> Change:
         return Change(self._table, *self._key, sums, fence)
 
-    def _play(self, play: Play) -> Outcome:
+    def _play(self, play: ProbeCase) -> ProbeResult:
         (found,) = self._answers(play.step, [self._change(play.sums, play.fence)])
         if not told(found).startswith(play.expected):
-            return Outcome(play.name, f"expected {play.expected!r}, answered {told(found)!r}")
-        return Outcome(play.name, self._differs(play.holds))
+            return ProbeResult(play.name, f"expected {play.expected!r}, answered {told(found)!r}")
+        return ProbeResult(play.name, self._differs(play.holds))
 
     def _differs(self, holds: Mapping[str, int]) -> str:
         item = self._item() if holds else {}
@@ -159,7 +178,7 @@ class Probe:
                 return f"{name!r} is {found or 'no number'} instead of {expected}"
         return ""
 
-    def _batch(self) -> Outcome:
+    def _batch(self) -> ProbeResult:
         """Play a batch: answers in the order of the statements, each on its own."""
         name = "a batch of a missing and an existing item"
         other = Change(self._table, *scratch_key(self._keys), {"a": 1})
@@ -167,17 +186,17 @@ class Probe:
         expected = "next: insert, applied"
         answered = ", ".join(map(told, found))
         if answered != expected:
-            return Outcome(name, f"expected {expected!r}, answered {answered!r}")
-        return Outcome(name, self._differs({"a": 6}))
+            return ProbeResult(name, f"expected {expected!r}, answered {answered!r}")
+        return ProbeResult(name, self._differs({"a": 6}))
 
-    def _increment(self) -> Outcome:
+    def _increment(self) -> ProbeResult:
         """Play `increment`, which returns the new value."""
         name = "an increment returns the new value"
         try:
             found = increment(self._table, *self._key, "c", 5, client=self._client)
         except IncrementError as error:
-            return Outcome(name, str(error))
-        return Outcome(name, "" if found == 12 else f"expected 12, answered {found}")  # noqa: PLR2004 - 7 and 5
+            return ProbeResult(name, str(error))
+        return ProbeResult(name, "" if found == 12 else f"expected 12, answered {found}")  # noqa: PLR2004 - 7 and 5
 
     def _make_text(self) -> None:
         self._update(
@@ -205,7 +224,9 @@ class Probe:
             for each in found:
                 if isinstance(each, Refused):
                     action = f"dynamodb:{_ACTIONS[step]}"
-                    raise ConfigError(refusal(each.cause, arn(self._client, self._table), action))
+                    raise ConfigError(
+                        refusal_message(each.cause, arn(self._client, self._table), action)
+                    )
             waits = [each for each in found if isinstance(each, Retry)]
             if not waits:
                 return found
@@ -223,7 +244,7 @@ class Probe:
         deadline = self._clock() + PATIENCE_S
         while True:
             try:
-                call(self._client, self._table, f"dynamodb:{action}", operation, **request)
+                call_table(self._client, self._table, f"dynamodb:{action}", operation, **request)
             except UnavailableError:
                 if self._clock() >= deadline:
                     raise
@@ -261,20 +282,20 @@ def scratch_key(keys: KeySchema) -> tuple[str, str | None]:
 def told(found: Answer) -> str:
     """Return an answer in words."""
     match found:
-        case Next(step):
+        case TryStep(step):
             return f"next: {step.value}"
         case Fenced(offset):
             return f"fenced: {offset}"
         case Rejected(reason):
             return f"rejected: {reason.value}"
-        case Partly(rejected):
+        case PartiallyRejected(rejected):
             return "partly: " + ", ".join(f"{n} {why.reason.value}" for n, why in rejected.items())
         case Retry(cause) | Refused(cause):
             return cause
     return "applied"
 
 
-def probe(client: "DynamoDBClient", table: str, *, batches: bool = True) -> Iterator[Outcome]:
+def probe(client: "DynamoDBClient", table: str, *, batches: bool = True) -> Iterator[ProbeResult]:
     """Yield what was played on a table, one by one; the scratch item is removed at the end.
 
     ``batches`` False leaves out PartiQL. Raises ConfigError if the table is missing or an action is

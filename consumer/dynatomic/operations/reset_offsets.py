@@ -33,15 +33,15 @@ from dynatomic.kafka.client import (
 )
 from dynatomic.kafka.groups import (
     TIMEOUT_S,
-    Committed,
+    CommittedOffset,
     committed_offsets,
     denied_or_unavailable,
     describe_group,
 )
 from dynatomic.kafka.topics import topic_id
 from dynatomic.operations.lag import START_S
-from dynatomic.operations.offset_plan import Step, Target, aim, notes, plan
-from dynatomic.operations.positions import Place
+from dynatomic.operations.offset_plan import PlannedOffset, Target, aim, notes, plan
+from dynatomic.operations.positions import GroupPosition
 
 # The mock cluster keeps members that left until their sessions end, Kafka's default being 45 s.
 JOIN_S = 50.0
@@ -56,7 +56,7 @@ _NOT_TOLD = (
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ResetOptions:
     """What one run of the command was asked for; no ``partitions`` are all."""
 
     target: Target | None = None
@@ -85,7 +85,7 @@ class Resetter:
         self._clock = clock
         self._topic_id = topic_id(admin, settings.topic)
 
-    def run(self, options: Options) -> Iterator[str]:
+    def run(self, options: ResetOptions) -> Iterator[str]:
         """Yield the lines of the plan, and with ``execute`` carry it out.
 
         Raises ConfigError, UnavailableError if the group is not stopped, and DynatomicError where
@@ -116,7 +116,7 @@ class Resetter:
             self._commit(changes, alone=group is None)
             yield from self._in_effect(changes)
 
-    def _steps(self, options: Options) -> list[Step]:
+    def _steps(self, options: ResetOptions) -> list[PlannedOffset]:
         settings = self._settings
         marks = watermarks(self._consumer, settings.topic)
         if wrong := sorted(set(options.partitions) - marks.keys()):
@@ -125,14 +125,14 @@ class Resetter:
             )
         numbers = sorted(set(options.partitions) or marks)
         found = committed_offsets(self._consumer, settings, numbers)
-        places = [Place(n, marks[n], found.get(n), self._topic_id) for n in numbers]
+        places = [GroupPosition(n, marks[n], found.get(n), self._topic_id) for n in numbers]
         policy, target = reset_policy(settings), options.target
         if target is None:
             return [plan(place, policy) for place in places]
         by_time = self._by_time(places, target.at) if target.at is not None else {}
         return [plan(place, policy, aim(target, place, by_time)) for place in places]
 
-    def _by_time(self, places: list[Place], at: datetime) -> dict[int, int]:
+    def _by_time(self, places: list[GroupPosition], at: datetime) -> dict[int, int]:
         """Return the first offsets at or after a time, negative where nothing is as new."""
         at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
         found = self._first_since(places, max(0, round(at.timestamp() * 1000)))
@@ -145,7 +145,7 @@ class Resetter:
             )
         return found
 
-    def _first_since(self, places: list[Place], milliseconds: int) -> dict[int, int]:
+    def _first_since(self, places: list[GroupPosition], milliseconds: int) -> dict[int, int]:
         asked = [TopicPartition(self._settings.topic, p.partition, milliseconds) for p in places]
         try:
             found = self._consumer.offsets_for_times(asked, timeout=TIMEOUT_S)
@@ -156,7 +156,7 @@ class Resetter:
                 raise denied_or_unavailable(KafkaException(place.error), self._settings)
         return {p.partition: -1 if p.offset == OFFSET_END else p.offset for p in found}
 
-    def _check(self, steps: list[Step]) -> None:
+    def _check(self, steps: list[PlannedOffset]) -> None:
         for step in steps:
             if step.new is None and step.current is not None:
                 raise DynatomicError(
@@ -164,7 +164,7 @@ class Resetter:
                     f"{step.why}; nothing was changed"
                 )
 
-    def _commit(self, steps: list[Step], *, alone: bool) -> None:
+    def _commit(self, steps: list[PlannedOffset], *, alone: bool) -> None:
         topic, about = self._settings.topic, self._topic_id or ""
         places = [TopicPartition(topic, s.partition, s.new or 0, about) for s in steps]
         try:
@@ -199,7 +199,7 @@ class Resetter:
             "sessions have ended, and try again; nothing was changed"
         )
 
-    def _in_effect(self, steps: list[Step]) -> Iterator[str]:
+    def _in_effect(self, steps: list[PlannedOffset]) -> Iterator[str]:
         wanted = {step.partition: step.new for step in steps}
         found = committed_offsets(self._consumer, self._settings, wanted)
         yield "committed, and read back:"
@@ -207,7 +207,7 @@ class Resetter:
         rows += [(str(n), str(found[n].offset) if n in found else UNKNOWN) for n in wanted]
         yield from aligned(rows, {0, 1})
         for number, offset in wanted.items():
-            expected = Committed(offset or 0, self._topic_id or "")
+            expected = CommittedOffset(offset or 0, self._topic_id or "")
             if found.get(number) != expected:
                 raise DynatomicError(
                     f"{self._settings.topic}:{number}: {offset} was committed, and another offset "
@@ -221,7 +221,7 @@ def _commit(consumer: Any, places: list[TopicPartition]) -> None:
             raise KafkaException(place.error)
 
 
-def reset_offsets(settings: Settings, options: Options) -> int:
+def reset_offsets(settings: Settings, options: ResetOptions) -> int:
     """Print the plan, carry it out if asked, and return 0. Raises as `Resetter.run` does."""
     config = consumer_config(settings)
     member = config | (_SHORT_SESSION if settings.group_protocol == "classic" else {})

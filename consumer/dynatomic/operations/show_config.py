@@ -67,7 +67,7 @@ def _one_line(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckResult:
     """What was checked, what was found, and the error if it cannot work."""
 
     name: str
@@ -80,20 +80,20 @@ class Checked:
         return f"{CROSS if self.error else TICK} {self.name}" + (f": {text}" if text else "")
 
 
-def checked(name: str, run: Callable[[], str | None]) -> Checked:
+def run_check(name: str, run: Callable[[], str | None]) -> CheckResult:
     """Return what came of one check; ``run`` returns what it found."""
     try:
-        return Checked(name, run() or "")
+        return CheckResult(name, run() or "")
     except DynatomicError as error:
-        return Checked(name, error=error)
+        return CheckResult(name, error=error)
 
 
-def check(settings: Settings) -> Iterator[Checked]:
+def check(settings: Settings) -> Iterator[CheckResult]:
     """Yield what came of each check. Nothing is asked of a server."""
-    yield Checked("settings")  # they were checked as they were made
-    yield checked("tables", lambda: ", ".join(settings.require_tables()))
-    yield checked("writer schema", lambda: _writer_schema(settings))
-    yield checked("librdkafka", lambda: _librdkafka(settings))
+    yield CheckResult("settings")  # they were checked as they were made
+    yield run_check("tables", lambda: ", ".join(settings.require_tables()))
+    yield run_check("writer schema", lambda: _writer_schema(settings))
+    yield run_check("librdkafka", lambda: _librdkafka(settings))
 
 
 def _writer_schema(settings: Settings) -> None:

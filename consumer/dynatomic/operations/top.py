@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dynatomic.config.settings import Settings
 from dynatomic.console import UNKNOWN, aligned, display, duration
 from dynatomic.errors import UnavailableError
-from dynatomic.operations.lag import Lag, PartitionLag, watching
+from dynatomic.operations.lag import GroupLag, PartitionLag, lag_reader
 
 RATE_S = 10.0
 _HEADINGS = (
@@ -45,7 +45,7 @@ class History:
 
     _seen: deque[_Offsets] = field(default_factory=deque)
 
-    def add(self, lag: Lag) -> None:
+    def add(self, lag: GroupLag) -> None:
         """Take in a look; at least one older one stays."""
         places = (row for row in lag.rows if row.partition is not None)
         offsets = {row.partition: (row.current_offset, row.log_end_offset) for row in places}
@@ -71,7 +71,7 @@ def _rate(seen: list[tuple[float, int]]) -> float | None:
     return (last - first) / (ended - began) if ended > began and last >= first else None
 
 
-def lines(settings: Settings, lag: Lag, history: History, clock: str) -> Iterator[str]:
+def lines(settings: Settings, lag: GroupLag, history: History, clock: str) -> Iterator[str]:
     """Yield what one look shows; ``clock`` is the time of day."""
     owners = {row.member for row in lag.rows if row.member is not None}
     told = [f"{len(owners)} members"] if owners else lag.remarks
@@ -144,11 +144,11 @@ def top(
     are not there at the start.
     """
     history, shown, rounds = History(), [""], 0
-    with watching(settings) as watch, display() as show:
+    with lag_reader(settings) as watch, display() as show:
         while True:
             begun = clock()
             try:
-                found = watch.look()
+                found = watch.read()
             except UnavailableError as error:
                 if shown == [""]:
                     raise

@@ -4,13 +4,13 @@ import json
 import sys
 from collections.abc import Callable
 
-from dynatomic.dead_letters.letter import Letter
-from dynatomic.dead_letters.store import Stored, Wanted
-from dynatomic.dynamodb.write import Write
+from dynatomic.dead_letters.letter import DeadLetter
+from dynatomic.dead_letters.store import IsWanted, OnStored
+from dynatomic.dynamodb.write import WindowWrite
 from dynatomic.events.window import Window
 
 
-class Printer:
+class SumPrinter:
     """Prints a window's sums as JSON lines that `produce` can read."""
 
     failure: BaseException | None = None
@@ -18,33 +18,33 @@ class Printer:
     def submit(
         self,
         window: Window,
-        on_settled: Callable[[Write], None],
+        on_settled: Callable[[WindowWrite], None],
         fence: str | None = None,  # noqa: ARG002 - nothing is written
-    ) -> Write:
+    ) -> WindowWrite:
         """Print the sums."""
         for ref, total in window.sums.items():
             fields = {"table": ref.table, "key": ref.key, "range": ref.range}
             sys.stdout.write(json.dumps(fields | {"counter": ref.name, "incr": total}) + "\n")
         sys.stdout.flush()
-        write = Write(window, on_settled)
+        write = WindowWrite(window, on_settled)
         on_settled(write)
         return write
 
-    def proceed(self, write: Write) -> None:
+    def write_held_back(self, write: WindowWrite) -> None:
         """Do nothing: nothing was held back."""
 
-    def cancel(self, write: Write) -> None:
+    def cancel(self, write: WindowWrite) -> None:
         """Do nothing: it is printed already."""
 
 
-class NoLetters:
+class DiscardedLetters:
     """Takes every dead letter for stored: the worker logs them, and that is all."""
 
-    held: int = 0
-    held_bytes: int = 0
-    trouble: str | None = None
+    pending: int = 0
+    pending_bytes: int = 0
+    last_error: str | None = None
 
-    def store(self, _item: Letter, on_stored: Stored, _wanted: Wanted) -> None:
+    def store(self, _item: DeadLetter, on_stored: OnStored, _wanted: IsWanted) -> None:
         """Take it for stored."""
         on_stored()
 

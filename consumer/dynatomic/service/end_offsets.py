@@ -12,18 +12,18 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from dynatomic.kafka.replaceable import Renewed, answered, code_of
-from dynatomic.worker.health import Brokers
+from dynatomic.kafka.replaceable import ReplaceableClient, answered, code_of
+from dynatomic.worker.health import BrokerView
 
 ASK_S, TIMEOUT_S = 5.0, 5.0
 
 # librdkafka may say so of what it knows from before, though every broker is gone.
 _FROM_CACHE = (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)  # noqa: SLF001
 
-AskEnds = Callable[[Collection[int]], "dict[int, Future[int]]"]
+AskEndOffsets = Callable[[Collection[int]], "dict[int, Future[int]]"]
 
 
-def ends_asker(reader: Renewed[Any], topic: str) -> AskEnds:
+def end_offset_source(reader: ReplaceableClient[Any], topic: str) -> AskEndOffsets:
     """Return what asks for the last stable offset of some partitions, on a thread of its own.
 
     ``reader`` has a consumer that nobody else uses. No admin request is sent while the loop runs
@@ -40,7 +40,7 @@ def ends_asker(reader: Renewed[Any], topic: str) -> AskEnds:
     return ask
 
 
-def _answer(reader: Renewed[Any], topic: str, answers: "dict[int, Future[int]]") -> None:
+def _answer(reader: ReplaceableClient[Any], topic: str, answers: "dict[int, Future[int]]") -> None:
     deadline = time.monotonic() + TIMEOUT_S
     found: dict[int, int | BaseException] = {}
     for number in answers:
@@ -52,7 +52,7 @@ def _answer(reader: Renewed[Any], topic: str, answers: "dict[int, Future[int]]")
             found[number] = error.with_traceback(None)
     try:
         if not any(isinstance(each, int) or answered(each) for each in found.values()):
-            reader.give_up()
+            reader.discard()
     finally:
         for number, answer in answers.items():
             each = found[number]
@@ -76,7 +76,7 @@ def _end(reader: Any, topic: str, number: int, timeout_s: float) -> int:
     return end
 
 
-class Ends:
+class EndOffsetPoller:
     """Keeps `Brokers` up to date: one question at a time, every `ASK_S` seconds.
 
     With ``tells_spares`` False the group protocol tells a member without a partition nothing, so
@@ -85,8 +85,8 @@ class Ends:
 
     def __init__(
         self,
-        brokers: Brokers,
-        ask_ends: AskEnds,
+        brokers: BrokerView,
+        ask_ends: AskEndOffsets,
         clock: Callable[[], float] = time.monotonic,
         *,
         tells_spares: bool = True,
@@ -97,9 +97,9 @@ class Ends:
         self._clock = clock
         self._asked: dict[int, Future[int]] = {}
         self._next = clock()
-        brokers.heard = clock()
+        brokers.answered_at = clock()
 
-    def look(self, numbers: Collection[int]) -> None:
+    def poll(self, numbers: Collection[int]) -> None:
         """Take the answers in, and ask again if it is time to. Raises nothing."""
         self._take()
         now = self._clock()
@@ -112,8 +112,8 @@ class Ends:
         if not self._asked or not all(each.done() for each in self._asked.values()):
             return
         answers, self._asked = self._asked, {}
-        known = dict(self._brokers.ends)
-        self._brokers.ends = {
+        known = dict(self._brokers.end_offsets)
+        self._brokers.end_offsets = {
             number: found.result() if self._heard(found.exception()) else known.get(number, -1)
             for number, found in answers.items()
         }
@@ -122,9 +122,9 @@ class Ends:
         """Take note that a broker answered, or did not; return whether it said what was asked."""
         heard, code = answered(error), code_of(error)
         if heard:
-            self._brokers.heard, self._brokers.trouble = self._clock(), None
+            self._brokers.answered_at, self._brokers.last_error = self._clock(), None
         else:
-            self._brokers.trouble = code.name() if code is not None else type(error).__name__
+            self._brokers.last_error = code.name() if code is not None else type(error).__name__
         if not self._tells_spares:
-            self._brokers.joined = heard
+            self._brokers.has_joined = heard
         return error is None

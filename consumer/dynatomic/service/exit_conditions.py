@@ -7,21 +7,21 @@ from typing import Any
 from confluent_kafka import KafkaException, TopicPartition
 
 from dynatomic.config.settings import Settings
-from dynatomic.dynamodb.tables import refusal
+from dynatomic.dynamodb.tables import refusal_message
 from dynatomic.errors import DynatomicError
 from dynatomic.kafka.client import Watermarks
 from dynatomic.kafka.replaceable import has_brokers
 from dynatomic.kafka.topics import is_foreign
-from dynatomic.worker.causes import Stuck
-from dynatomic.worker.health import GIVE_UP_S
+from dynatomic.worker.causes import Stall
+from dynatomic.worker.health import RESTART_AFTER_S
 from dynatomic.worker.loop import Worker
 
-LOOK_S = 1.0
-UNHEARD = 2
+CHECK_INTERVAL_S = 1.0
+MAX_UNANSWERED = 2
 """How often in a row no broker must have answered the group's client, half a minute apart."""
 
 
-class GiveUp:
+class RestartDecision:
     """Judges whether another process would get on where this one does not.
 
     It would where brokers answer others but not the group's own client, asked twice, which has
@@ -35,11 +35,11 @@ class GiveUp:
         self._consumer = consumer
         self._topic = topic
         self._clock = clock
-        self._judged: Stuck | None = None
+        self._judged: Stall | None = None
         self._since = 0.0
         self._unheard = 0
 
-    def because_of(self, stuck: Stuck | None) -> DynatomicError | None:
+    def error_for(self, stuck: Stall | None) -> DynatomicError | None:
         """Return the error to end with, None to go on. Asks the brokers about what is new."""
         if stuck is None:
             self._judged, self._unheard = None, 0
@@ -52,7 +52,7 @@ class GiveUp:
         self._judged = stuck
         lost = not has_brokers(self._consumer, self._topic)
         self._unheard = self._unheard + 1 if lost else 0
-        if self._unheard < UNHEARD and now - self._since < GIVE_UP_S:
+        if self._unheard < MAX_UNANSWERED and now - self._since < RESTART_AFTER_S:
             return None
         return DynatomicError(
             f"no progress for {stuck.seconds:.0f} s ({stuck.cause.word}: {stuck.detail}), which a "
@@ -60,7 +60,7 @@ class GiveUp:
         )
 
 
-class Drain:
+class DrainCondition:
     """Tells when a group has counted a topic up to the end offsets found at the start.
 
     Partitions of other members count as well: they are asked for by their committed offsets.
@@ -87,20 +87,20 @@ class Drain:
             if partition is None:
                 others.append(TopicPartition(self._settings.topic, number))
                 continue
-            if partition.stopped:
-                raise DynatomicError(partition.stopped)
+            if partition.stop_reason:
+                raise DynatomicError(partition.stop_reason)
             write = partition.closing.write if partition.closing else None
-            if write is not None and write.refused:
-                table, cause = next(iter(write.refused.items()))
-                what = refusal(cause, f"table {table}", "the write")
+            if write is not None and write.refused_tables:
+                table, cause = next(iter(write.refused_tables.items()))
+                what = refusal_message(cause, f"table {table}", "the write")
                 raise DynatomicError(f"table {table} refuses to be written: {what}")
-            counted = partition.known and partition.idle and partition.position >= end
-            if not counted or partition.committed < partition.settled:
+            counted = partition.start_confirmed and partition.is_empty and partition.position >= end
+            if not counted or partition.committed_offset < partition.committable_offset:
                 return False
         return not others or self._others_done(others)
 
     def _others_done(self, others: list[TopicPartition]) -> bool:
-        if self._clock() - self._looked < LOOK_S:
+        if self._clock() - self._looked < CHECK_INTERVAL_S:
             return False
         self._looked = self._clock()
         try:

@@ -63,18 +63,18 @@ def _events(status: Status) -> Iterator[Family]:
     yield _family(t.WINDOWS, tally.windows)
     yield _family(t.WINDOW_EVENTS, tally.events)
     yield _family(t.WINDOW_COUNTERS, tally.counters)
-    yield _family(t.HELD_EVENTS, sum(p.held() for p in list(worker.partitions.values())))
+    yield _family(t.HELD_EVENTS, sum(p.held_events() for p in list(worker.partitions.values())))
     yield _family(t.PAYLOADS_DECODED, parts.decoder.decodes)
     yield _family(t.SUPPRESSED, worker.settlement.tally.suppressed)
     yield _letters(tally.letters)
-    yield _family(t.LETTERS_HELD, parts.letters.held)
+    yield _family(t.LETTERS_HELD, parts.letters.pending)
     yield _histogram(
         t.PHASE,
         {
-            "poll": worker.polled,
-            "decode": worker.decoded,
-            "write": tally.written,
-            "commit": parts.offsets.durations,
+            "poll": worker.poll_durations,
+            "decode": worker.decode_durations,
+            "write": tally.write_durations,
+            "commit": parts.offsets.commit_durations,
         },
     )
 
@@ -109,9 +109,9 @@ def _progress(status: Status) -> Iterator[Family]:
     yield _family(t.LAG_EVENTS, known)
     aged = {(n,): lag.seconds for n, lag in lags.items() if lag.seconds is not None}
     yield _family(t.LAG_SECONDS, aged)
-    causes = {each.cause for each in status.stuck()}
+    causes = {each.cause for each in status.stalls()}
     yield _family(t.STUCK, {(each.word,): int(each in causes) for each in Cause})
-    beat = status.parts.worker.watch.beat
+    beat = status.parts.worker.progress.beat
     yield _family(t.LOOP_AGE, 0.0 if beat is None else max(0.0, status.parts.clock() - beat))
 
 

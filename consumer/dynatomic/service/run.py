@@ -36,17 +36,17 @@ from dynatomic.kafka.client import (
     watermarks,
 )
 from dynatomic.kafka.groups import check_guarantee
-from dynatomic.kafka.replaceable import Renewed
-from dynatomic.kafka.topic_identity import Identity, asker
+from dynatomic.kafka.replaceable import ReplaceableClient
+from dynatomic.kafka.topic_identity import TopicIdCheck, topic_id_source
 from dynatomic.kafka.topics import check_not_compacted, identity_of
 from dynatomic.retry import until
-from dynatomic.service.dry_run import NoLetters, Printer
-from dynatomic.service.end_offsets import Ends, ends_asker
-from dynatomic.service.exit_conditions import Drain, GiveUp
+from dynatomic.service.dry_run import DiscardedLetters, SumPrinter
+from dynatomic.service.end_offsets import EndOffsetPoller, end_offset_source
+from dynatomic.service.exit_conditions import DrainCondition, RestartDecision
 from dynatomic.service.server import serving
 from dynatomic.service.signals import Signals
-from dynatomic.service.status import Parts, Status
-from dynatomic.telemetry.logs import LastTrouble
+from dynatomic.service.status import ServiceParts, Status
+from dynatomic.telemetry.logs import LastProblem
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
 from dynatomic.worker.refused import ReadAgain, read_again
@@ -68,12 +68,12 @@ def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bo
     """
     with (
         Signals(settings.shutdown_timeout_ms / 1000) as signals,
-        LastTrouble() as trouble,
+        LastProblem() as trouble,
         serving(settings) as view,
     ):
         parts, writer = _assembled(settings, endpoint_url, dry_run=dry_run)
         worker, status = parts.worker, Status(parts, trouble)
-        view.watch(status)
+        view.attach(status)
         # Windows hold millions of small tuples and no cycles: to look for cycles in them was the
         # largest cost found (CPU an event 2.5 us instead of 2.1, 4.5 instead of 2.8 where
         # increments vary).
@@ -93,7 +93,7 @@ def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bo
 
 def _assembled(
     settings: Settings, endpoint_url: str | None, *, dry_run: bool
-) -> tuple[Parts, Writer | None]:
+) -> tuple[ServiceParts, Writer | None]:
     """Make the parts, once both servers answer; of a dry run there is no writer."""
     settings.require_tables()
     schema = load_writer_schema(settings.writer_schema)
@@ -102,10 +102,10 @@ def _assembled(
     counters = _open_tables(settings, endpoint_url, probe=not dry_run)
     wait_for_kafka(settings, START_S)
     check_not_compacted(settings)
-    identity = _identity(settings, Renewed(lambda: new_admin(admin_config(settings))))
+    identity = _identity(settings, ReplaceableClient(lambda: new_admin(admin_config(settings))))
     decoder = Decoder.of(settings, counters.keys, schema)
     meter = Meter(counters.execute)
-    letters = NoLetters() if dry_run else _dead_letters(settings, identity.topic_id)
+    letters = DiscardedLetters() if dry_run else _dead_letters(settings, identity.topic_id)
     offsets = Offsets(
         settings.topic,
         settings.group_id,
@@ -123,18 +123,18 @@ def _assembled(
         new_consumer,
         config,
         decoder,
-        writer or Printer(),
+        writer or SumPrinter(),
         letters,
         _reader(settings, config),
         offsets,
         identity,
     )
-    ends = Ends(
-        worker.watch.brokers,
-        ends_asker(Renewed(lambda: new_consumer(dict(config))), settings.topic),
+    ends = EndOffsetPoller(
+        worker.progress.brokers,
+        end_offset_source(ReplaceableClient(lambda: new_consumer(dict(config))), settings.topic),
         tells_spares=settings.group_protocol == "classic",
     )
-    return Parts(settings, worker, decoder, letters, offsets, ends, counters, meter), writer
+    return ServiceParts(settings, worker, decoder, letters, offsets, ends, counters, meter), writer
 
 
 def _loop(  # noqa: PLR0913 - what the flags say
@@ -148,7 +148,7 @@ def _loop(  # noqa: PLR0913 - what the flags say
 ) -> int:
     topic_partitions(worker.consumer, settings.topic)
     ends = watermarks(worker.consumer, settings.topic) if once or dry_run else {}
-    drain = Drain(worker, settings, ends) if once else None
+    drain = DrainCondition(worker, settings, ends) if once else None
     if dry_run:
         worker.assign(_group_offsets(worker.consumer, settings, ends))
     else:
@@ -159,12 +159,12 @@ def _loop(  # noqa: PLR0913 - what the flags say
         "started",
         extra={"fields": {"topic": settings.topic, "group": settings.group_id, "dry_run": dry_run}},
     )
-    give_up, lost = GiveUp(worker.consumer, settings.topic), None
+    give_up, lost = RestartDecision(worker.consumer, settings.topic), None
     while not signals.stop.is_set():
         worker.tick()
         if status is not None:
-            status.ticked()
-        lost = give_up.because_of(worker.watch.clients_own)
+            status.after_tick()
+        lost = give_up.error_for(worker.progress.client_stall)
         if lost is not None or (drain is not None and drain.done()):
             break
     if status is not None:
@@ -204,14 +204,14 @@ def _counts(worker: Worker) -> dict[str, int]:
     )
 
 
-def _identity(settings: Settings, admin: Renewed[AdminClient]) -> Identity:
+def _identity(settings: Settings, admin: ReplaceableClient[AdminClient]) -> TopicIdCheck:
     found = identity_of(admin.get(), settings)
     check_guarantee(admin.get(), settings)
-    return Identity(settings.topic, found, asker(admin, settings.topic))
+    return TopicIdCheck(settings.topic, found, topic_id_source(admin, settings.topic))
 
 
 def _dead_letters(settings: Settings, topic_id: str | None) -> DeadLetters:
-    producer = Renewed(lambda: new_producer(producer_config(settings)))
+    producer = ReplaceableClient(lambda: new_producer(producer_config(settings)))
     return DeadLetters(producer, settings.dead_letters, settings.group_id, topic_id=topic_id)
 
 

@@ -24,11 +24,11 @@ from typing import Any
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError
 from dynatomic.service.prometheus import Metrics
-from dynatomic.service.status import Status, told
+from dynatomic.service.status import Status, stall_fields
 
 log = logging.getLogger(__name__)
 
-MOST_CONNECTIONS = 16
+MAX_CONNECTIONS = 16
 HEAD_BYTES, HEAD_S, ANSWER_S = 16 * 1024, 5.0, 5.0
 DEFAULT_HOST, DEFAULT_PORT, PORTS_TRIED = "127.0.0.1", 9108, 10
 
@@ -36,7 +36,7 @@ Answer = tuple[HTTPStatus, str, bytes]
 _JSON = "application/json"
 
 
-class View:
+class StatusPages:
     """What the paths answer; ``status`` is None while the consumer starts."""
 
     def __init__(self, settings: Settings) -> None:
@@ -53,7 +53,7 @@ class View:
             "/status": self._report,
         }
 
-    def watch(self, status: Status) -> None:
+    def attach(self, status: Status) -> None:
         """Answer from this one from now on."""
         self.status = self._metrics.status = status
 
@@ -62,13 +62,13 @@ class View:
         return HTTPStatus.OK, content_type, body
 
     def _live(self, _accept: str) -> Answer:
-        stuck = self.status.stuck() if self.status else []
-        return _judged(live=not stuck, stuck=[told(each) for each in stuck])
+        stuck = self.status.stalls() if self.status else []
+        return _judged(live=not stuck, stuck=[stall_fields(each) for each in stuck])
 
     def _restart(self, _accept: str) -> Answer:
         """Answer as /livez, for those causes alone that a restart of this process mends."""
-        stuck = self.status.stuck() if self.status else []
-        mended = [told(each) for each in stuck if each.cause.restart]
+        stuck = self.status.stalls() if self.status else []
+        mended = [stall_fields(each) for each in stuck if each.cause.restart]
         return _judged(live=not mended, stuck=mended)
 
     def _ready(self, _accept: str) -> Answer:
@@ -172,7 +172,7 @@ def _head(connection: socket.socket) -> bytes:
 class _Server(HTTPServer):
     request_queue_size = 64
 
-    def __init__(self, address: tuple[str, int], view: View) -> None:
+    def __init__(self, address: tuple[str, int], view: StatusPages) -> None:
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         self.view = view
@@ -207,7 +207,7 @@ class _Server(HTTPServer):
 
     def _make_room(self) -> None:
         with self._lock:
-            if len(self._open) < MOST_CONNECTIONS:
+            if len(self._open) < MAX_CONNECTIONS:
                 return
             oldest, thread = next(iter(self._open.items()))
         _cut(oldest)
@@ -241,13 +241,13 @@ def _cut(request: socket.socket) -> None:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[View]:
+def serving(settings: Settings) -> Iterator[StatusPages]:
     """Serve, where the settings say, while the block lasts.
 
     Raises ConfigError if the address of the settings cannot be had. Of the default, the next free
     port is taken; where none is free, it says so and goes on without.
     """
-    view = View(settings)
+    view = StatusPages(settings)
     server = None if settings.http == "off" else _listening(settings, view)
     if server is None:
         yield view
@@ -265,7 +265,7 @@ def serving(settings: Settings) -> Iterator[View]:
         thread.join()
 
 
-def _listening(settings: Settings, view: View) -> _Server | None:
+def _listening(settings: Settings, view: StatusPages) -> _Server | None:
     if settings.http is not None:
         host, _, number = settings.http.rpartition(":")
         try:

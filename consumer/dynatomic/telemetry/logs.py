@@ -37,7 +37,7 @@ def setup(level: str = "info", stream: TextIO | None = None) -> None:
     logging.captureWarnings(capture=True)
 
 
-class Every:
+class RateLimiter:
     """True when called for the first time, and then once in ``seconds``: for repeated lines."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,7 +54,7 @@ class Every:
         return True
 
 
-class LastTrouble(logging.Handler):
+class LastProblem(logging.Handler):
     """Keeps the last warning or error of this package: ``last`` has time, level, event, fields."""
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ from dynatomic.kafka.client import Watermarks
 FORMAT, VERSION = "dynatomic baseline", 2
 
 
-class Held(NamedTuple):
+class BaselineItem(NamedTuple):
     """What the tables held of one item."""
 
     table: str
@@ -67,7 +67,7 @@ class Baseline:
             raise _damaged(path, 1) from None
         return cls(path, topic, topic_id, offsets, tables)
 
-    def items(self) -> Iterator[Held]:
+    def items(self) -> Iterator[BaselineItem]:
         """Yield all items; raises ConfigError if the file is damaged or cut off."""
         count, ended = 0, False
         lines = enumerate(_lines(self.path), start=1)
@@ -83,7 +83,7 @@ class Baseline:
                 item = item_key(_text(line["key"]), range_ if range_ is None else _text(range_))
                 counters, others = _numbers(line["counters"]), _numbers(line["others"])
                 fences = _by_partition(line["fences"])
-                held = Held(_text(line["table"]), item, counters, others, fences)
+                held = BaselineItem(_text(line["table"]), item, counters, others, fences)
             except (LookupError, TypeError, ValueError, AttributeError):
                 raise _damaged(self.path, number) from None
             count += 1
@@ -201,7 +201,7 @@ class Snapshot:
         fields = {"format": FORMAT, "version": VERSION, "topic": topic, "topic_id": topic_id}
         self._write(fields | {"offsets": offsets, "tables": tables})
 
-    def add(self, held: Held) -> None:
+    def add(self, held: BaselineItem) -> None:
         """Write an item."""
         key, range_ = key_of(held.item)
         numbers = {"counters": held.counters, "others": held.others, "fences": held.fences}
@@ -236,7 +236,7 @@ class Snapshot:
         self._temporary.unlink(missing_ok=True)
 
 
-def unlisted(items: Iterable[Held], tables: Iterable[str]) -> Iterator[Held]:
+def unlisted(items: Iterable[BaselineItem], tables: Iterable[str]) -> Iterator[BaselineItem]:
     """Pass the items on; raises ConfigError for one of a table that is not listed."""
     listed = set(tables)
     for held in items:

@@ -29,16 +29,16 @@ from dynatomic.kafka.client import (
 from dynatomic.kafka.topics import check_not_compacted, identity_of, topic_id
 from dynatomic.verify.baseline import Baseline, Snapshot
 from dynatomic.verify.comparison import Comparison, Counted
-from dynatomic.verify.group_state import Group
+from dynatomic.verify.group_state import GroupState
 from dynatomic.verify.recount import Recount
-from dynatomic.verify.report import Verdict
-from dynatomic.verify.sample import Sample
+from dynatomic.verify.report import VerifyReport
+from dynatomic.verify.sample import CounterSample
 
 START_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class VerifyOptions:
     """What one run of the command was asked for."""
 
     baseline: Path | None = None
@@ -49,7 +49,7 @@ class Options:
     output: Literal["text", "json"] = "text"
 
 
-def verify(settings: Settings, endpoint_url: str | None, options: Options) -> int:
+def verify(settings: Settings, endpoint_url: str | None, options: VerifyOptions) -> int:
     """Recount, compare and print; return 0, or 1 if a counter differs.
 
     Raises ConfigError where the topic or the baseline cannot answer the question, UnavailableError
@@ -74,10 +74,10 @@ def verify(settings: Settings, endpoint_url: str | None, options: Options) -> in
 def _compare(
     settings: Settings,
     endpoint_url: str | None,
-    options: Options,
+    options: VerifyOptions,
     snapshot: Snapshot | None,
     stack: ExitStack,
-) -> Verdict:
+) -> VerifyReport:
     tables = settings.require_tables()
     schema = load_writer_schema(settings.writer_schema)
     consumer = new_consumer(consumer_config(settings, eof=True))
@@ -93,12 +93,12 @@ def _compare(
         baseline.check(settings.topic, identity)
     decoder = Decoder.of(settings, keys, schema)
     counted, trouble = _counted(settings, identity)
-    sample = Sample(options.sample, options.seed) if options.sample is not None else None
+    sample = CounterSample(options.sample, options.seed) if options.sample is not None else None
     gc.set_threshold(100_000, 50, 50)  # millions of counters, and no cycles in them
     comparison = Comparison(
         settings,
         consumer,
-        Group(consumer, admin, settings, identity),
+        GroupState(consumer, admin, settings, identity),
         lambda table, wanted, sleep: read_items(client, table, keys[table], wanted, sleep=sleep),
         lambda table: scan_items(client, table, keys[table]),
         Recount(decoder, sample),

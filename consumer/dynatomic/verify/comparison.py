@@ -29,10 +29,10 @@ from dynatomic.dynamodb.fence import fences_of
 from dynatomic.dynamodb.items import BATCH_GET, ItemKey, Sleep, item_key
 from dynatomic.events.row import CounterRef
 from dynatomic.kafka.client import Watermarks, watermarks
-from dynatomic.verify.baseline import Baseline, Held, Snapshot, check_begins, unlisted
-from dynatomic.verify.group_state import Group
+from dynatomic.verify.baseline import Baseline, BaselineItem, Snapshot, check_begins, unlisted
+from dynatomic.verify.group_state import GroupState
 from dynatomic.verify.recount import Recount, Span, read
-from dynatomic.verify.report import Difference, Value, Verdict
+from dynatomic.verify.report import Difference, TableValue, VerifyReport
 
 NOT_TOLD = (
     "the brokers do not tell whether the group has members; its committed offsets did not move"
@@ -50,10 +50,10 @@ Counted = Callable[[int, list[Any]], list[Any]]
 _NOTHING = Watermarks(0, 0)
 
 
-class Moving(NamedTuple):
+class ChangingItem(NamedTuple):
     """An item that holds events from after the cut: settled by a second look at those."""
 
-    values: tuple[tuple[str, Value], ...]
+    values: tuple[tuple[str, TableValue], ...]
     fences: tuple[tuple[int, int], ...]
 
 
@@ -64,7 +64,7 @@ class Comparison:
         self,
         settings: Settings,
         consumer: Any,
-        group: Group,
+        group: GroupState,
         read_batch: Read,
         scan: Scan,
         recount: Recount,
@@ -85,10 +85,10 @@ class Comparison:
         self._counted = counted
         self._letters = 0
         self._unnamed = 0
-        self._moving: dict[str, dict[ItemKey, Moving]] = {}
-        self._verdict = Verdict(compared=snapshot is None or baseline is not None)
+        self._moving: dict[str, dict[ItemKey, ChangingItem]] = {}
+        self._verdict = VerifyReport(compared=snapshot is None or baseline is not None)
 
-    def run(self) -> Verdict:
+    def run(self) -> VerifyReport:
         """Return what was found."""
         topic, verdict, recount = self._settings.topic, self._verdict, self._recount
         rests_on_idle = not self._settings.exactly_once
@@ -167,12 +167,12 @@ class Comparison:
         places = self._recount.places(table)
         for item, found in self._items(table):
             sums = self._recount.sums_of(table, item, places)
-            values = {name: Value.of(found, name) for name in sums}
+            values = {name: TableValue.of(found, name) for name in sums}
             fences = self._fences_ahead(found, spans)
             if self._snapshot is not None:
                 self._snapshot.add(_held(table, item, found or {}, values, fences))
             if fences and self._verdict.compared:
-                moving = Moving(tuple(values.items()), tuple(fences.items()))
+                moving = ChangingItem(tuple(values.items()), tuple(fences.items()))
                 self._moving.setdefault(table, {})[item] = moving
             else:
                 self._settle(table, item, sums, values)
@@ -184,7 +184,7 @@ class Comparison:
                     self._unnamed += 1
                 advance(1)
 
-    def _rest(self, table: str, spans: Mapping[int, Span]) -> Iterator[Held]:
+    def _rest(self, table: str, spans: Mapping[int, Span]) -> Iterator[BaselineItem]:
         """Yield the items that no event and no counter of the baseline names."""
         if self._baseline is not None and table in self._baseline.tables:
             yield from self._recount.unnamed(table)
@@ -224,7 +224,7 @@ class Comparison:
         table: str,
         item: ItemKey,
         sums: Mapping[str, Mapping[int, int]],
-        values: Mapping[str, Value],
+        values: Mapping[str, TableValue],
         note: str = "",
     ) -> None:
         verdict = self._verdict
@@ -270,17 +270,17 @@ def _held(
     table: str,
     item: ItemKey,
     found: Item,
-    values: Mapping[str, Value],
+    values: Mapping[str, TableValue],
     fences: Mapping[int, int],
-) -> Held:
+) -> BaselineItem:
     """Return what a baseline keeps of an item, whose fences may be ahead of what was recounted."""
     numbers = {name: value.number for name, value in values.items() if value.is_number}
     names = (name for name in found if name not in values and COUNTER_NAME.fullmatch(name))
-    more = {name: value for name in names if (value := Value.of(found, name)).is_number}
-    return Held(table, item, numbers, {name: v.number for name, v in more.items()}, fences)
+    more = {name: value for name in names if (value := TableValue.of(found, name)).is_number}
+    return BaselineItem(table, item, numbers, {name: v.number for name, v in more.items()}, fences)
 
 
-def _beyond(moving: Moving, after: Mapping[int, Watermarks]) -> str:
+def _beyond(moving: ChangingItem, after: Mapping[int, Watermarks]) -> str:
     """Say which fence no event can have set."""
     for number, offset in moving.fences:
         end = after[number].high if number in after else 0

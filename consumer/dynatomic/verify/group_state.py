@@ -10,7 +10,7 @@ from dynatomic.kafka.groups import committed_offsets, describe_group
 from dynatomic.kafka.topics import is_foreign
 
 
-class Group:
+class GroupState:
     """Asks about the group of the settings, and is no member of it.
 
     ``consumer`` is one with the group's id that never subscribes; ``admin`` an AdminClient.

@@ -22,8 +22,8 @@ from dynatomic.events.decoder import Decoder
 from dynatomic.events.row import CounterRef
 from dynatomic.kafka.client import AUTO_OFFSET_RESET, PARTITION_EOF
 from dynatomic.kafka.messages import check_error, error_of, offset_of, partition_of, value_of
-from dynatomic.verify.baseline import Held
-from dynatomic.verify.sample import Sample
+from dynatomic.verify.baseline import BaselineItem
+from dynatomic.verify.sample import CounterSample
 
 BATCH, POLL_S = 10_000, 0.2
 CHUNK, CHUNK_BYTES = 100_000, 16 * 1024 * 1024
@@ -140,7 +140,7 @@ class Recount:
     """
 
     decoder: Decoder
-    sample: Sample | None = None
+    sample: CounterSample | None = None
     sums: dict[int, Counts] = field(default_factory=dict)
     others: Counts = field(default_factory=dict)
     fences: dict[tuple[str, ItemKey], Mapping[int, int]] = field(default_factory=dict)
@@ -151,7 +151,7 @@ class Recount:
     _held_count: int = 0
     _held_bytes: int = 0
 
-    def begin(self, held: Held) -> None:
+    def begin(self, held: BaselineItem) -> None:
         """Begin the counters of an item with what a baseline holds."""
         key, range_ = key_of(held.item)
         groups = self.sums.setdefault(BASE, {})
@@ -287,14 +287,14 @@ class Recount:
         """Yield every item of a table that an event or the baseline names, once."""
         return _each_once(items for _, _, items in self.places(table))
 
-    def unnamed(self, table: str) -> Iterator[Held]:
+    def unnamed(self, table: str) -> Iterator[BaselineItem]:
         """Yield the other items of a table that a baseline has."""
         others = {name: items for (found, name), items in self.others.items() if found == table}
         named = [items for _, _, items in self.places(table)]
         for item in _each_once(others.values()):
             if not any(item in items for items in named):
                 held = {name: items[item] for name, items in others.items() if item in items}
-                yield Held(table, item, {}, held, {})  # no event that a fence could hide
+                yield BaselineItem(table, item, {}, held, {})  # no event that a fence could hide
 
 
 def _each_once(groups: Iterable[Mapping[ItemKey, int]]) -> Iterator[ItemKey]:

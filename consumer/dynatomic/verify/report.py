@@ -16,7 +16,7 @@ _HEADINGS = ("table", "item", "counter", "in topic", "in table", "difference", "
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class TableValue:
     """What a table holds of a counter; ``note`` says why there is no number."""
 
     number: int = 0
@@ -28,7 +28,7 @@ class Value:
         return not self.note or self.note.startswith("missing")
 
     @classmethod
-    def of(cls, item: Item | None, name: str) -> "Value":
+    def of(cls, item: Item | None, name: str) -> "TableValue":
         """Return a counter of an item as DynamoDB gave it."""
         if item is None:
             return cls(note="missing item")
@@ -55,7 +55,7 @@ class Difference:
     item: ItemKey
     counter: str
     sums: Mapping[int, int]
-    value: Value
+    value: TableValue
     note: str = ""
 
     @property
@@ -110,7 +110,7 @@ def _short(text: str) -> str:
 
 
 @dataclass(slots=True)
-class Verdict:
+class VerifyReport:
     """The outcome of one comparison: numbers of counters and events, and sums over all counters.
 
     ``compared`` is False where values were only written to a snapshot.

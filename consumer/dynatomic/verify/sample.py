@@ -7,7 +7,7 @@ from hashlib import blake2b
 from dynatomic.events.row import CounterRef
 
 
-class Sample:
+class CounterSample:
     """A random choice of ``size`` counters: those whose keyed hashes are the smallest.
 
     A counter that is in the end among them has been so since its first event, so one pass and

@@ -71,14 +71,14 @@ class Cause(Enum):
     PARTITION_STOPPED = "partition-stopped", "the cause ends with the command that resolves it"
     UNKNOWN = "unknown", "something is on its way for too long: look at the log"
 
-    def __init__(self, word: str, hint: str, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - a row of the table above
+    def __init__(self, word: str, action: str, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - a row of the table above
         self.word = word
-        self.hint = hint
+        self.hint = action
         self.restart = restart
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
+class Stall:
     """One thing that makes no progress: a partition, or the whole consumer (None)."""
 
     cause: Cause
@@ -88,61 +88,63 @@ class Stuck:
 
 
 @dataclass(frozen=True, slots=True)
-class Troubles:
+class SharedErrors:
     """What went wrong last with what all partitions share; None while it works."""
 
     letters: str | None = None
     commits: str | None = None
-    identity: str | None = None
+    topic_id: str | None = None
 
 
-NO_TROUBLES = Troubles()
+NO_ERRORS = SharedErrors()
 
 
-def cause(partition: Partition, troubles: Troubles) -> tuple[Cause, str]:
+def cause_of(partition: Partition, troubles: SharedErrors) -> tuple[Cause, str]:
     """Return what a partition waits for that has something on its way, or was never read."""
-    if partition.stopped:
-        return Cause.PARTITION_STOPPED, partition.stopped
-    asked = partition.start is None and not partition.known
+    if partition.stop_reason:
+        return Cause.PARTITION_STOPPED, partition.stop_reason
+    asked = partition.start_offset is None and not partition.start_confirmed
     if partition.position < 0 and not asked:
         said = "nothing was read, not even its end: no leader, or no offset to begin at"
         return Cause.NEVER_FETCHED, said
-    if not partition.known:
+    if not partition.start_confirmed:
         said = "its committed offset is not known yet: no answer from the group's coordinator"
         return Cause.OFFSET_UNKNOWN, said
     return (
-        _writing(partition, troubles)
-        or _crowded(partition, troubles)
-        or _committing(partition, troubles)
+        _write_cause(partition, troubles)
+        or _letters_waiting_cause(partition, troubles)
+        or _commit_cause(partition, troubles)
         or (Cause.TABLE_FAILING, "no answer from DynamoDB yet")
     )
 
 
-def _writing(partition: Partition, troubles: Troubles) -> tuple[Cause, str] | None:
+def _write_cause(partition: Partition, troubles: SharedErrors) -> tuple[Cause, str] | None:
     closing = partition.closing
     if closing is None:
         return None
-    if closing.unwritten:
-        return Cause.TOPIC_UNKNOWN, f"the topic's id: {troubles.identity or 'no answer yet'}"
+    if closing.is_unwritten:
+        return Cause.TOPIC_UNKNOWN, f"the topic's id: {troubles.topic_id or 'no answer yet'}"
     write = closing.write
-    if write is not None and (waits := dict(write.trouble)):
-        return _table(waits)
-    if closing.letters:
-        return _letters_down(troubles)
+    if write is not None and (waits := dict(write.waits_by_table)):
+        return _table_cause(waits)
+    if closing.letters_pending:
+        return _dead_letter_cause(troubles)
     if write is not None and write.rejected:
         return Cause.UNKNOWN, "refused events are read from the topic again"
     return None
 
 
-def _crowded(partition: Partition, troubles: Troubles) -> tuple[Cause, str] | None:
-    return _letters_down(troubles) if partition.crowded else None
+def _letters_waiting_cause(
+    partition: Partition, troubles: SharedErrors
+) -> tuple[Cause, str] | None:
+    return _dead_letter_cause(troubles) if partition.waits_for_letters else None
 
 
-def _letters_down(troubles: Troubles) -> tuple[Cause, str]:
+def _dead_letter_cause(troubles: SharedErrors) -> tuple[Cause, str]:
     return Cause.DEAD_LETTERS_DOWN, f"dead-letter topic: {troubles.letters or 'no answer yet'}"
 
 
-def _table(waits: Mapping[str, Retry | Refused]) -> tuple[Cause, str]:
+def _table_cause(waits: Mapping[str, Retry | Refused]) -> tuple[Cause, str]:
     said = "; ".join(f"table {table}: {trouble.cause}" for table, trouble in waits.items())
     if any(isinstance(each, Refused) for each in waits.values()):
         return Cause.TABLE_REFUSED, said
@@ -150,14 +152,14 @@ def _table(waits: Mapping[str, Retry | Refused]) -> tuple[Cause, str]:
     return Cause.TABLE_THROTTLED if throttled else Cause.TABLE_FAILING, said
 
 
-def _committing(partition: Partition, troubles: Troubles) -> tuple[Cause, str] | None:
-    if partition.committed < partition.settled:
+def _commit_cause(partition: Partition, troubles: SharedErrors) -> tuple[Cause, str] | None:
+    if partition.committed_offset < partition.committable_offset:
         return Cause.COMMITS_FAILING, f"commit: {troubles.commits or 'no answer yet'}"
     return None
 
 
 # What a client meets that has lost its brokers, or is otherwise the only one to meet it.
-CLIENTS = {
+CLIENT_CAUSES = {
     Cause.NEVER_ASSIGNED,
     Cause.NEVER_FETCHED,
     Cause.FETCH_STOPPED,
@@ -167,7 +169,7 @@ CLIENTS = {
 
 
 # These are not the brokers' doing, whether they answer or not.
-OWN = {
+NOT_BROKER_CAUSES = {
     Cause.TABLE_THROTTLED,
     Cause.TABLE_REFUSED,
     Cause.TABLE_FAILING,

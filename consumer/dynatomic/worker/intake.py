@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from confluent_kafka import KafkaError
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.letter import Letter, letter
+from dynatomic.dead_letters.letter import DeadLetter, dead_letter_of
 from dynatomic.events.decoder import Decoder
 from dynatomic.kafka.client import AUTO_OFFSET_RESET, PARTITION_EOF
 from dynatomic.kafka.messages import check_error, offset_of, partition_of, value_of
-from dynatomic.worker.partition import Partition, Pending
+from dynatomic.worker.partition import InFlightWindow, Partition
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def take_in(
     messages: Sequence[Any],
     partitions: Mapping[int, Partition],
     decoder: Decoder,
-    store: Callable[[Pending, Letter], None],
+    store: Callable[[InFlightWindow, DeadLetter], None],
     now: float,
 ) -> int:
     """Add messages to the filling windows and return how many; bad ones go to ``store``.
@@ -35,21 +35,21 @@ def take_in(
     for number, run in groupby(map(partition_of, messages)):
         start, end = end, end + len(list(run))
         partition = partitions.get(number)
-        if partition is None or partition.stopped is not None:
+        if partition is None or partition.stop_reason is not None:
             continue
         filling = partition.filling
         if not len(filling.window):
             filling.since = now
-            filling.born = messages[start].timestamp()[1]
+            filling.first_timestamp_ms = messages[start].timestamp()[1]
         offsets = _offsets(messages[start:end])
-        partition.read_to(offsets[0], offsets[-1] + 1)
+        partition.record_read(offsets[0], offsets[-1] + 1)
         adds, numbers = addends[start:end], None if times is None else times[start:end]
         if rejected:
             good = [place not in rejected for place in range(start, end)]
             for place in sorted(rejected.keys() & set(range(start, end))):
                 filling.window.reject(offsets[place - start])
                 error = rejected[place]
-                store(filling, letter(messages[place], error.reason, error.detail))
+                store(filling, dead_letter_of(messages[place], error.reason, error.detail))
             offsets, adds = list(compress(offsets, good)), list(compress(adds, good))
             numbers = None if numbers is None else list(compress(numbers, good))
         filling.window.add(offsets, adds, numbers)
@@ -79,12 +79,12 @@ def take_error(
     code, partition = error.code(), partitions.get(message.partition())
     if code == PARTITION_EOF:
         if partition is not None:
-            partition.read_to(message.offset(), message.offset())
+            partition.record_read(message.offset(), message.offset())
     elif code == AUTO_OFFSET_RESET:
         # Without an offset it says that none is committed, which the worker finds out by itself:
         # it may come after the partition was begun.
         offset = message.offset()
         if partition is not None and offset is not None and offset >= 0:
-            partition.reset = True
+            partition.out_of_range = True
     else:
         check_error(message, settings, should_log)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from dynatomic.config.settings import Settings
-from dynatomic.worker.partition import Pending
+from dynatomic.worker.partition import InFlightWindow
 
-BATCH = 10_000
+MAX_POLL_MESSAGES = 10_000
 """Most messages that one poll brings."""
 
 
@@ -20,17 +20,17 @@ class Limits:
     settings: Settings
     owned: int
 
-    def poll(self) -> int:
+    def poll_messages(self) -> int:
         """Return how many messages one poll may bring."""
         most = self.settings
         return min(map(self._free, (most.window_max_events, most.window_max_counters)))
 
-    def due(self, filling: Pending, now: float) -> bool:
+    def is_due(self, filling: InFlightWindow, now: float) -> bool:
         """Tell whether a window has reached its age or its share."""
         aged = now - filling.since >= self.settings.window_ms / 1000
-        return bool(len(filling.window)) and (aged or self.full(filling))
+        return bool(len(filling.window)) and (aged or self.is_full(filling))
 
-    def full(self, filling: Pending) -> bool:
+    def is_full(self, filling: InFlightWindow) -> bool:
         """Tell whether a window has reached its share of events or counters."""
         window, most = filling.window, self.settings
         full = len(window) >= self._share(most.window_max_events)
@@ -40,7 +40,7 @@ class Limits:
         return max(1, most // (2 * max(1, self.owned)))
 
     def _free(self, most: int) -> int:
-        return max(1, min(BATCH, self._half(most) // 2))
+        return max(1, min(MAX_POLL_MESSAGES, self._half(most) // 2))
 
     def _share(self, most: int) -> int:
         return max(1, self._half(most) - self._free(most))

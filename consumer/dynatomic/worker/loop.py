@@ -9,32 +9,34 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError, TopicPartition
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.store import Letters
-from dynatomic.dynamodb.writer import Writes
+from dynatomic.dead_letters.store import LetterStore
+from dynatomic.dynamodb.writer import WindowWriter
 from dynatomic.events.decoder import Decoder
 from dynatomic.kafka.messages import error_of
-from dynatomic.kafka.topic_identity import Identity
+from dynatomic.kafka.topic_identity import TopicIdCheck
 from dynatomic.telemetry.durations import Durations
-from dynatomic.telemetry.logs import Every
-from dynatomic.worker.causes import Troubles
-from dynatomic.worker.health import Watch
+from dynatomic.telemetry.logs import RateLimiter
+from dynatomic.worker.causes import SharedErrors
+from dynatomic.worker.health import ProgressMonitor
 from dynatomic.worker.intake import take_error, take_in
 from dynatomic.worker.limits import Limits
 from dynatomic.worker.offsets import Offsets
-from dynatomic.worker.partition import Partition, Pending
+from dynatomic.worker.partition import InFlightWindow, Partition
 from dynatomic.worker.ratio import DeadLetterRatio
-from dynatomic.worker.refused import ReadAgain, Refused
+from dynatomic.worker.refused import ReadAgain, RejectedEvents
 from dynatomic.worker.settlement import Settlement
 
 if TYPE_CHECKING:
-    from dynatomic.dead_letters.letter import Letter
+    from dynatomic.dead_letters.letter import DeadLetter
 
 log = logging.getLogger(__name__)
 
-POLL_S, SOON_S = 0.1, 0.005
+POLL_S, SHORT_POLL_S = 0.1, 0.005
 LEAVE_S = 6.0
-KEY_THEM = "an item gets a fence for each partition that names it: key events by table and item"
-LETTERS_HELD, LETTER_BYTES_HELD = 10_000, 16 * 1024 * 1024
+UNKEYED_ACTION = (
+    "an item gets a fence for each partition that names it: key events by table and item"
+)
+MAX_LETTERS_PENDING, MAX_LETTER_BYTES_PENDING = 10_000, 16 * 1024 * 1024
 
 
 class Worker:
@@ -50,11 +52,11 @@ class Worker:
         make_consumer: Callable[[dict[str, Any]], Any],
         config: Mapping[str, Any],
         decoder: Decoder,
-        writer: Writes,
-        letters: Letters,
+        writer: WindowWriter,
+        letters: LetterStore,
         read_again: ReadAgain,
         offsets: Offsets,
-        identity: Identity,
+        identity: TopicIdCheck,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -62,8 +64,8 @@ class Worker:
         self.partitions: dict[int, Partition] = {}
         self.events = 0
         self.rebalances = {"assigned": 0, "revoked": 0, "lost": 0}
-        self.polled, self.decoded = Durations(), Durations()
-        self.watch = Watch()
+        self.poll_durations, self.decode_durations = Durations(), Durations()
+        self.progress = ProgressMonitor()
         self._decoder = decoder
         self._writer = writer
         self._letters = letters
@@ -72,15 +74,15 @@ class Worker:
         self._clock = clock
         self._ratio = DeadLetterRatio(settings.dead_letter_max_ratio)
         self._wake = Event()
-        self._may_say = Every(1.0, clock)
-        refused = Refused(settings.topic, read_again, self._woken, clock)
+        self._may_say = RateLimiter(1.0, clock)
+        refused = RejectedEvents(settings.topic, read_again, self._wake_up, clock)
         topic_id = identity.topic_id if settings.exactly_once else None
         self.settlement = Settlement(
-            *(writer, letters, refused, identity, self._ratio, self._woken, topic_id, clock)
+            *(writer, letters, refused, identity, self._ratio, self._wake_up, topic_id, clock)
         )
-        self._raised: BaseException | None = None
+        self._callback_error: BaseException | None = None
         self._closing = False
-        self._keyed = not settings.exactly_once
+        self._key_checked = not settings.exactly_once
         self.consumer = make_consumer({**config, "on_commit": self._guard(self._on_commit)})
 
     @property
@@ -102,22 +104,24 @@ class Worker:
         self.consumer.assign(places)
         self._on_assign(self.consumer, places)
         for partition in self.partitions.values():
-            partition.known = True
+            partition.start_confirmed = True
 
     def tick(self, timeout_s: float = POLL_S) -> None:
         """Read once, and move every partition on. After an exception only `close` is allowed."""
-        if self._identity.asks:
-            timeout_s = min(timeout_s, SOON_S)
+        if self._identity.pending:
+            timeout_s = min(timeout_s, SHORT_POLL_S)
         began = self._clock()
-        messages = self.consumer.consume(self._limits.poll(), timeout_s)
+        messages = self.consumer.consume(self._limits.poll_messages(), timeout_s)
         self._raise_from_callbacks()
         read = self._clock()
-        self.polled.add(read - began)
+        self.poll_durations.add(read - began)
         if messages:
             self._take_in(messages)
-            self.decoded.add(self._clock() - read)
+            self.decode_durations.add(self._clock() - read)
         # What is on its way to a table is settled and committed first, or it would count twice.
-        if self._ratio.exceeded and all(list(map(Partition.finish, self.partitions.values()))):
+        if self._ratio.exceeded and all(
+            list(map(Partition.keep_only_closing, self.partitions.values()))
+        ):
             raise self._ratio.exceeded
         self._advance()
         self._hold_back()
@@ -133,9 +137,9 @@ class Worker:
         try:
             mine = list(self.partitions.values())
             self._pause(mine, paused=True)
-            finished = self._finish(mine, deadline)
+            finished = self._write_out(mine, deadline)
             self._offsets.commit(self.consumer, self.partitions.values(), now=True)
-            while any(p.settled > p.committed for p in self.partitions.values()):
+            while any(p.committable_offset > p.committed_offset for p in self.partitions.values()):
                 if self._clock() >= deadline:
                     return False
                 self.consumer.consume(1, POLL_S)  # serves the commit's answer; all is paused
@@ -148,7 +152,7 @@ class Worker:
     def close(self) -> None:
         """Leave the group at once; what is not settled is dropped and will be read again."""
         self._closing = True
-        self._drop(list(self.partitions))
+        self._abandon(list(self.partitions))
         self.consumer.close()
 
     def _take_in(self, messages: list[Any]) -> None:
@@ -156,14 +160,14 @@ class Worker:
         if any(map(error_of, messages)):
             errors = [m for m in messages if m.error() is not None]
             messages = [m for m in messages if m.error() is None]
-        if not self._keyed and messages and messages[0].key() is None:
-            self._keyed = True
-            log.warning("events without a key", extra={"fields": {"do": KEY_THEM}})
-        bad: list[tuple[Pending, Letter]] = []
+        if not self._key_checked and messages and messages[0].key() is None:
+            self._key_checked = True
+            log.warning("events without a key", extra={"fields": {"do": UNKEYED_ACTION}})
+        bad: list[tuple[InFlightWindow, DeadLetter]] = []
         mine, keep = self.partitions, lambda *found: bad.append(found)
         taken = take_in(messages, mine, self._decoder, keep, self._clock())
         self.events += taken
-        self.settlement.judge(taken, bad)
+        self.settlement.store_rejected(taken, bad)
         # An end of partition stands behind the events of the same batch, so these go first.
         for message in errors:
             take_error(message, self.partitions, self.settings, self._may_say)
@@ -174,29 +178,33 @@ class Worker:
             raise self._writer.failure
         self._letters.poll(0.0)
         now, limits = self._clock(), self._limits
-        self._offsets.know(self.consumer, self.partitions.values(), may_begin=not finish)
+        self._offsets.ensure_start(self.consumer, self.partitions.values(), may_begin=not finish)
         for partition in list(self.partitions.values()):
-            self.settlement.settle(partition, now)
-            if partition.idle:
+            self.settlement.advance(partition, now)
+            if partition.is_empty:
                 # Nothing is held: all below the position is settled, markers of transactions too.
-                if partition.known:
-                    partition.settled = max(partition.settled, partition.position)
+                if partition.start_confirmed:
+                    partition.committable_offset = max(
+                        partition.committable_offset, partition.position
+                    )
             elif partition.closing is None and (
-                partition in finish or limits.due(partition.filling, now)
+                partition in finish or limits.is_due(partition.filling, now)
             ):
-                partition.close_window(now).ticket = self._identity.ticket()
-            if partition.reset and partition.stopped is None and not finish:
-                self._offsets.begin(self.consumer, partition)
-        self._identity.look(self._woken)
+                partition.close_window(now).topic_check_number = self._identity.check_number()
+            if partition.out_of_range and partition.stop_reason is None and not finish:
+                self._offsets.handle_out_of_range(self.consumer, partition)
+        self._identity.poll(self._wake_up)
         for partition in self.partitions.values():
-            self.settlement.settle(partition, now)
-            if not partition.waits:
-                partition.progress = now
+            self.settlement.advance(partition, now)
+            if not partition.is_waiting:
+                partition.progress_at = now
         self._offsets.commit(self.consumer, self.partitions.values(), now=False)
-        troubles = Troubles(self._letters.trouble, self._offsets.trouble, self._identity.trouble)
-        self.watch.look(tuple(self.partitions.values()), now, troubles)
+        troubles = SharedErrors(
+            self._letters.last_error, self._offsets.last_error, self._identity.last_error
+        )
+        self.progress.check(tuple(self.partitions.values()), now, troubles)
 
-    def _woken(self, _done: object) -> None:
+    def _wake_up(self, _done: object) -> None:
         self._wake.set()
 
     @property
@@ -206,13 +214,15 @@ class Worker:
     def _hold_back(self) -> None:
         """Pause what cannot take more; the loop goes on polling for all others."""
         held, limits = self._letters, self._limits
-        crowded = held.held >= LETTERS_HELD or held.held_bytes >= LETTER_BYTES_HELD
+        crowded = (
+            held.pending >= MAX_LETTERS_PENDING or held.pending_bytes >= MAX_LETTER_BYTES_PENDING
+        )
         waits: dict[bool, list[Partition]] = {True: [], False: []}
         for p in self.partitions.values():
-            full = p.closing is not None and limits.full(p.filling)
-            ends = p.stopped is not None or self._ratio.exceeded is not None
-            wait = full or ends or (crowded and p.filling.letters > 0)
-            if wait != p.paused:
+            full = p.closing is not None and limits.is_full(p.filling)
+            ends = p.stop_reason is not None or self._ratio.exceeded is not None
+            wait = full or ends or (crowded and p.filling.letters_pending > 0)
+            if wait != p.is_paused:
                 waits[wait].append(p)
         for paused, partitions in waits.items():
             self._pause(partitions, paused=paused)
@@ -220,27 +230,27 @@ class Worker:
     def _pause(self, partitions: list[Partition], *, paused: bool) -> None:
         if not partitions:
             return
-        places = [TopicPartition(self.settings.topic, p.number) for p in partitions]
+        places = [TopicPartition(self.settings.topic, p.id) for p in partitions]
         (self.consumer.pause if paused else self.consumer.resume)(places)
         for partition in partitions:
-            partition.paused = paused
+            partition.is_paused = paused
 
-    def _finish(self, mine: list[Partition], deadline: float) -> bool:
+    def _write_out(self, mine: list[Partition], deadline: float) -> bool:
         """Write the windows of partitions that are given up; False if time ran out first."""
         while True:
             self._wake.clear()
             self._advance(finish=mine)
-            if all(p.idle for p in mine):
+            if all(p.is_empty for p in mine):
                 return True
             left = deadline - self._clock()
             if left <= 0:
                 return False
-            self._wake.wait(min(left, 0.02 if self._letters.held else POLL_S))
+            self._wake.wait(min(left, 0.02 if self._letters.pending else POLL_S))
 
-    def _drop(self, numbers: Iterable[int]) -> None:
+    def _abandon(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             partition = self.partitions.pop(number, None)
-            for pending in partition.drop() if partition else ():
+            for pending in partition.abandon() if partition else ():
                 if pending.write is not None:
                     self._writer.cancel(pending.write)
 
@@ -252,44 +262,44 @@ class Worker:
             try:
                 callback(*args)
             except BaseException as error:  # noqa: BLE001 - raised by _raise_from_callbacks
-                self._raised = self._raised or error
+                self._callback_error = self._callback_error or error
 
         return guarded
 
     def _raise_from_callbacks(self) -> None:
-        if self._raised is not None:
-            raise self._raised
+        if self._callback_error is not None:
+            raise self._callback_error
 
     def _on_assign(self, _consumer: Any, places: list[TopicPartition]) -> None:
         for place in places:
             # librdkafka keeps a pause over assignments: taken for paused, so that it is resumed.
-            partition = Partition(place.partition, paused=True, progress=self._clock())
+            partition = Partition(place.partition, is_paused=True, progress_at=self._clock())
             self.partitions[place.partition] = partition
-        self.watch.brokers.joined = True
-        self._tell("assigned", places)
+        self.progress.brokers.has_joined = True
+        self._log_rebalance("assigned", places)
 
     def _on_revoke(self, _consumer: Any, places: list[TopicPartition]) -> None:
         numbers = [place.partition for place in places]
-        if not self._closing and self._raised is None:
+        if not self._closing and self._callback_error is None:
             mine = [p for n in numbers if (p := self.partitions.get(n)) is not None]
             deadline = self._clock() + self.settings.shutdown_timeout_ms / 1000
-            if not self._finish(mine, deadline):
+            if not self._write_out(mine, deadline):
                 log.warning("revoked before it was written; the next owner reads it again")
             self._offsets.commit(self.consumer, mine, now=True)
-        self._drop(numbers)
+        self._abandon(numbers)
         # The group tells a member that stays what it has next, be it nothing.
-        self.watch.brokers.joined = bool(self.partitions)
-        self._tell("revoked", places)
+        self.progress.brokers.has_joined = bool(self.partitions)
+        self._log_rebalance("revoked", places)
 
     def _on_lost(self, _consumer: Any, places: list[TopicPartition]) -> None:
-        self._drop(place.partition for place in places)
-        self.watch.brokers.joined = False
-        self._tell("lost", places)
+        self._abandon(place.partition for place in places)
+        self.progress.brokers.has_joined = False
+        self._log_rebalance("lost", places)
 
     def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
-        self._offsets.answered(error, places, self.partitions)
+        self._offsets.on_commit_result(error, places, self.partitions)
 
-    def _tell(self, what: str, places: list[TopicPartition]) -> None:
+    def _log_rebalance(self, what: str, places: list[TopicPartition]) -> None:
         self.rebalances[what] += 1
         numbers = sorted(place.partition for place in places)
         fields = {

@@ -4,18 +4,18 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dynatomic.dynamodb.write import Write
+from dynatomic.dynamodb.write import WindowWrite
 from dynatomic.events.window import Window
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-MOST_UNCOMMITTED = 100
+MAX_UNCOMMITTED = 100
 """How many settled windows are told apart by their age; the last stands for what comes later."""
 
 
 @dataclass(slots=True, eq=False)
-class Pending:
+class InFlightWindow:
     """A window, and what must end before its offsets may be committed.
 
     ``letters`` are dead letters not yet known to be stored; ``reread`` reads the events again
@@ -26,38 +26,42 @@ class Pending:
 
     window: Window = field(default_factory=Window)
     since: float = 0.0
-    born: int = 0
-    ticket: int = 0
-    write: Write | None = None
-    letters: int = 0
+    first_timestamp_ms: int = 0
+    topic_check_number: int = 0
+    write: WindowWrite | None = None
+    letters_pending: int = 0
     reread: "Future[dict[int, Any]] | None" = None
-    refused: list[str] = field(default_factory=list)
-    dropped: bool = False
+    rejected_reasons: list[str] = field(default_factory=list)
+    abandoned: bool = False
 
     @property
-    def settled(self) -> bool:
+    def is_done(self) -> bool:
         """Whether every event of it is in its counter or in the dead-letter topic."""
-        return not self.unwritten and not self.halfway and not (self.write and self.write.held)
+        return (
+            not self.is_unwritten
+            and not self.has_work_pending
+            and not (self.write and self.write.held_back)
+        )
 
     @property
-    def unwritten(self) -> bool:
+    def is_unwritten(self) -> bool:
         """Whether it has sums that nobody writes yet."""
         return self.write is None and self.window.counters > 0
 
     @property
-    def halfway(self) -> bool:
+    def has_work_pending(self) -> bool:
         """Whether a write, a dead letter or what becomes one is on its way."""
         write = self.write
-        writing = write is not None and (not write.settled or bool(write.rejected))
-        return writing or self.letters > 0 or self.reread is not None
+        writing = write is not None and (not write.is_complete or bool(write.rejected))
+        return writing or self.letters_pending > 0 or self.reread is not None
 
-    def wanted(self) -> bool:
+    def is_current(self) -> bool:
         """Return whether it is still ours to finish."""
-        return not self.dropped
+        return not self.abandoned
 
-    def stored(self) -> None:
+    def letter_stored(self) -> None:
         """Take note that one dead letter is in its topic."""
-        self.letters -= 1
+        self.letters_pending -= 1
 
 
 @dataclass(slots=True, eq=False)
@@ -73,105 +77,109 @@ class Partition:
     its way.
     """
 
-    number: int
-    filling: Pending = field(default_factory=Pending)
-    closing: Pending | None = None
-    paused: bool = False
-    stopped: str | None = None
-    reset: bool = False
-    known: bool = False
-    start: int | None = None
-    began: int = -1
+    id: int
+    filling: InFlightWindow = field(default_factory=InFlightWindow)
+    closing: InFlightWindow | None = None
+    is_paused: bool = False
+    stop_reason: str | None = None
+    out_of_range: bool = False
+    start_confirmed: bool = False
+    start_offset: int | None = None
+    first_read_offset: int = -1
     position: int = -1
-    settled: int = -1
-    sent: int = -1
-    committed: int = -1
+    committable_offset: int = -1
+    sent_offset: int = -1
+    committed_offset: int = -1
     uncommitted: deque[tuple[int, int]] = field(default_factory=deque)
-    progress: float = 0.0
+    progress_at: float = 0.0
 
     @property
-    def idle(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether it holds no event."""
         return self.closing is None and not len(self.filling.window)
 
     @property
-    def waits(self) -> bool:
+    def is_waiting(self) -> bool:
         """Whether something is on its way, or nothing was read yet.
 
         A partition that can be read gives an event or its end before long.
         """
-        unsettled = self.closing is not None or self.committed < self.settled or self.crowded
+        unsettled = (
+            self.closing is not None
+            or self.committed_offset < self.committable_offset
+            or self.waits_for_letters
+        )
         return unsettled or self.position < 0
 
     @property
-    def crowded(self) -> bool:
+    def waits_for_letters(self) -> bool:
         """Whether it is not read on because too many dead letters are not stored yet."""
-        return self.paused and self.filling.letters > 0
+        return self.is_paused and self.filling.letters_pending > 0
 
-    def held(self) -> int:
+    def held_events(self) -> int:
         """Return how many events it holds."""
         closing = self.closing
         return len(self.filling.window) + (len(closing.window) if closing is not None else 0)
 
-    def born(self) -> int:
+    def oldest_timestamp_ms(self) -> int:
         """Return the timestamp of the oldest event that was read and is not committed.
 
         In milliseconds of Unix time; 0 if there is none, or it has none. From any thread.
         """
         for end, born in list(self.uncommitted):
-            if end > self.committed:
+            if end > self.committed_offset:
                 return born
         oldest = self.closing or self.filling
-        return oldest.born if oldest is self.closing or len(oldest.window) else 0
+        return oldest.first_timestamp_ms if oldest is self.closing or len(oldest.window) else 0
 
-    def close_window(self, now: float) -> Pending:
+    def close_window(self, now: float) -> InFlightWindow:
         """Begin a new window and return the full one; one at a time is on its way out."""
         if self.closing is not None:
-            raise RuntimeError(f"partition {self.number} has a window in flight")
-        self.closing, self.filling = self.filling, Pending()
+            raise RuntimeError(f"partition {self.id} has a window in flight")
+        self.closing, self.filling = self.filling, InFlightWindow()
         self.closing.since = now
         return self.closing
 
-    def settle(self) -> Window:
+    def complete_window(self) -> Window:
         """Take the settled window out; its offsets may be committed now."""
         closing = self.closing
-        if closing is None or not closing.settled:
-            raise RuntimeError(f"partition {self.number} has no settled window")
-        self.settled = max(self.settled, closing.window.last + 1)
+        if closing is None or not closing.is_done:
+            raise RuntimeError(f"partition {self.id} has no settled window")
+        self.committable_offset = max(self.committable_offset, closing.window.last + 1)
         waits = self.uncommitted
-        while waits and waits[0][0] <= self.committed:
+        while waits and waits[0][0] <= self.committed_offset:
             waits.popleft()
-        born = waits.pop()[1] if len(waits) == MOST_UNCOMMITTED else closing.born
-        waits.append((self.settled, born))
+        born = waits.pop()[1] if len(waits) == MAX_UNCOMMITTED else closing.first_timestamp_ms
+        waits.append((self.committable_offset, born))
         self.closing = None
         return closing.window
 
-    def drop(self) -> list[Pending]:
+    def abandon(self) -> list[InFlightWindow]:
         """Mark its windows as not ours any more, and return them."""
         held = [self.filling] if self.closing is None else [self.closing, self.filling]
         for pending in held:
-            pending.dropped = True
+            pending.abandoned = True
         return held
 
-    def forget(self) -> None:
+    def reset_position(self) -> None:
         """Drop what was read, none of which is on its way to a table yet."""
-        self.drop()
-        self.filling, self.closing = Pending(), None
-        self.position = self.began = -1
+        self.abandon()
+        self.filling, self.closing = InFlightWindow(), None
+        self.position = self.first_read_offset = -1
 
-    def finish(self) -> bool:
+    def keep_only_closing(self) -> bool:
         """Drop all but a closed window; return whether that is settled, and the commit answered.
 
         Nothing of what is dropped is on its way to a table, and its offsets are never settled.
         """
-        closing = self.closing if self.known else None
+        closing = self.closing if self.start_confirmed else None
         self.closing = None if closing else self.closing
-        self.forget()
+        self.reset_position()
         self.closing = closing
-        return closing is None and self.settled <= self.committed
+        return closing is None and self.committable_offset <= self.committed_offset
 
-    def read_to(self, first: int, position: int) -> None:
+    def record_read(self, first: int, position: int) -> None:
         """Take note that offsets from ``first`` up to ``position`` were read."""
-        if self.began < 0:
-            self.began = first
+        if self.first_read_offset < 0:
+            self.first_read_offset = first
         self.position = max(self.position, position)

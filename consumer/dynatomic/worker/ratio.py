@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 from dynatomic.errors import ConfigError
 
-LEAST, SPAN = 100, 10_000
+MIN_EVENTS, RECENT_EVENTS = 100, 10_000
 
 
-class _Recent:
+class _RecentEvents:
     """The last events and the reasons of the dead letters among them.
 
     They are at least ``span`` events, where there were so many, and as a rule at most twice that.
@@ -43,14 +43,14 @@ class DeadLetterRatio:
     A ``most`` of 1 allows everything. ``exceeded`` is the error to stop with.
     """
 
-    def __init__(self, most: float, *, least: int = LEAST, span: int = SPAN) -> None:
+    def __init__(self, most: float, *, least: int = MIN_EVENTS, span: int = RECENT_EVENTS) -> None:
         self.exceeded: ConfigError | None = None
         self._most = most
         self._least = least
-        self._read = _Recent(span)
-        self._written = _Recent(span)
+        self._read = _RecentEvents(span)
+        self._written = _RecentEvents(span)
 
-    def read(self, events: int, reasons: Iterable[str]) -> None:
+    def count_read(self, events: int, reasons: Iterable[str]) -> None:
         """Judge events that were decoded; ``reasons`` are those of the dead letters among them.
 
         Each start reads the same events again, so it cannot help; the message says what can.
@@ -64,7 +64,7 @@ class DeadLetterRatio:
                 "`dynatomic run --once --dry-run`"
             )
 
-    def settled(self, events: int, reasons: Iterable[str]) -> None:
+    def count_written(self, events: int, reasons: Iterable[str]) -> None:
         """Judge the events of a settled window, of which the tables refused some, or none."""
         if found := self._judged(self._written, events, reasons):
             letters, last, why = found
@@ -76,7 +76,7 @@ class DeadLetterRatio:
             )
 
     def _judged(
-        self, recent: _Recent, events: int, reasons: Iterable[str]
+        self, recent: _RecentEvents, events: int, reasons: Iterable[str]
     ) -> tuple[int, int, str] | None:
         """Return dead letters, events and reasons if there are too many."""
         recent.add(events, reasons)

@@ -13,14 +13,14 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from dynatomic.dead_letters.letter import Letter, letter
+from dynatomic.dead_letters.letter import DeadLetter, dead_letter_of
 from dynatomic.dynamodb.answers import Rejected
 from dynatomic.errors import DynatomicError, UnavailableError
 from dynatomic.events.row import CounterRef, Row
 from dynatomic.events.schema import encode
 from dynatomic.events.window import Window
 from dynatomic.kafka.client import PARTITION_EOF
-from dynatomic.worker.partition import Pending
+from dynatomic.worker.partition import InFlightWindow
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ ReadAgain = Callable[[int, Iterable[int]], dict[int, Any]]
 """Takes a partition and offsets, and returns the messages there by offset."""
 
 
-class Refused:
+class RejectedEvents:
     """Reads refused events again on a thread of its own, and turns them into letters."""
 
     def __init__(
@@ -46,18 +46,18 @@ class Refused:
         self._clock = clock
         self._not_before = 0.0
 
-    def letters(self, number: int, closing: Pending) -> list[Letter]:
+    def letters(self, number: int, closing: InFlightWindow) -> list[DeadLetter]:
         """Return the letters of a written window once its refused events are read, else none.
 
         Until they are returned the window is not settled, whatever goes wrong on the way.
         """
         write = closing.write
-        if write is None or not write.settled or not write.rejected:
+        if write is None or not write.is_complete or not write.rejected:
             return []
         if closing.reread is None:
             if self._clock() < self._not_before:
                 return []
-            offsets = closing.window.offsets_of(_from(write.rejected))
+            offsets = closing.window.increments_from(_from(write.rejected))
             closing.reread = self._start(number, offsets)
             return []
         if not closing.reread.done():
@@ -72,7 +72,7 @@ class Refused:
             raise error
         found, rejected = reread.result(), dict(write.rejected)
         write.rejected.clear()
-        return list(refused_letters(self._topic, number, closing.window, rejected, found))
+        return list(rejected_letters(self._topic, number, closing.window, rejected, found))
 
     def _start(self, number: int, offsets: Iterable[int]) -> "Future[dict[int, Any]]":
         # A thread of its own, that does not outlive the process: an executor's would.
@@ -89,33 +89,33 @@ class Refused:
         return future
 
 
-def refused_letters(
+def rejected_letters(
     topic: str,
     partition: int,
     window: Window,
     rejected: Mapping[CounterRef, Rejected],
     messages: Mapping[int, Any],
-) -> Iterator[Letter]:
+) -> Iterator[DeadLetter]:
     """Yield the letters of a window's events whose counters the table refused.
 
     ``messages`` are those read again, by offset. Where the topic no longer has one, the letter
     holds the row written anew, without the key and the headers that the message had.
     """
-    for offset, (ref, incr) in window.offsets_of(_from(rejected)).items():
+    for offset, (ref, incr) in window.increments_from(_from(rejected)).items():
         why = rejected[ref]
         if (message := messages.get(offset)) is not None:
-            yield letter(message, why.reason, why.detail)
+            yield dead_letter_of(message, why.reason, why.detail)
         else:
             value = encode(Row(ref.table, ref.key, ref.range, ref.name, incr))
             detail = f"{why.detail}; the topic no longer has the message, this is the row anew"
-            yield Letter(topic, partition, offset, None, value, (), why.reason, detail)
+            yield DeadLetter(topic, partition, offset, None, value, (), why.reason, detail)
 
 
 def _from(rejected: Mapping[CounterRef, Rejected]) -> dict[CounterRef, int]:
     return {ref: why.first for ref, why in rejected.items()}
 
 
-class Reader(Protocol):
+class MessageReader(Protocol):
     """What is used of ``confluent_kafka.Consumer`` to read again."""
 
     def assign(self, partitions: list[TopicPartition]) -> None:
@@ -132,7 +132,7 @@ class Reader(Protocol):
 
 
 def read_again(  # noqa: PLR0913 - two are for tests
-    make_reader: Callable[[], Reader],
+    make_reader: Callable[[], MessageReader],
     topic: str,
     partition: int,
     offsets: Iterable[int],

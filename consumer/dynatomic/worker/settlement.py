@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from dynatomic.dead_letters.letter import Letter
-from dynatomic.dead_letters.store import Letters
+from dynatomic.dead_letters.letter import DeadLetter
+from dynatomic.dead_letters.store import LetterStore
 from dynatomic.dynamodb.fence import fence_name
-from dynatomic.dynamodb.writer import Writes
-from dynatomic.kafka.topic_identity import Identity
+from dynatomic.dynamodb.writer import WindowWriter
+from dynatomic.kafka.topic_identity import TopicIdCheck
 from dynatomic.telemetry.durations import Durations
-from dynatomic.telemetry.logs import Every
-from dynatomic.worker.partition import Partition, Pending
+from dynatomic.telemetry.logs import RateLimiter
+from dynatomic.worker.partition import InFlightWindow, Partition
 from dynatomic.worker.ratio import DeadLetterRatio
-from dynatomic.worker.refused import Refused
+from dynatomic.worker.refused import RejectedEvents
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Tally:
     counters: int = 0
     suppressed: int = 0
     letters: Counter[str] = field(default_factory=Counter)
-    written: Durations = field(default_factory=Durations)
+    write_durations: Durations = field(default_factory=Durations)
 
 
 class Settlement:
@@ -46,10 +46,10 @@ class Settlement:
 
     def __init__(  # noqa: PLR0913 - its parts
         self,
-        writer: Writes,
-        letters: Letters,
-        refused: Refused,
-        identity: Identity,
+        writer: WindowWriter,
+        letters: LetterStore,
+        refused: RejectedEvents,
+        identity: TopicIdCheck,
         ratio: DeadLetterRatio,
         on_done: Callable[[object], None],
         topic_id: str | None,
@@ -63,56 +63,66 @@ class Settlement:
         self._ratio = ratio
         self._on_done = on_done
         self._topic_id = topic_id
-        self._may_say = Every(1.0, clock)
-        self._may_say_fenced = Every(1.0, clock)
+        self._may_say = RateLimiter(1.0, clock)
+        self._may_say_fenced = RateLimiter(1.0, clock)
         self._unsaid = 0
 
-    def store(self, pending: Pending, item: Letter) -> None:
+    def store_letter(self, pending: InFlightWindow, item: DeadLetter) -> None:
         """Store a dead letter of a window, which is not settled before that."""
-        pending.letters += 1
+        pending.letters_pending += 1
         self.tally.letters[str(item.reason)] += 1
-        self._letters.store(item, pending.stored, pending.wanted)
+        self._letters.store(item, pending.letter_stored, pending.is_current)
         self._unsaid += 1
         if self._may_say():
             log.warning("dead letter", extra={"fields": {**item.fields(), "letters": self._unsaid}})
             self._unsaid = 0
 
-    def judge(self, events: int, bad: Collection[tuple[Pending, Letter]]) -> None:
+    def store_rejected(
+        self, events: int, bad: Collection[tuple[InFlightWindow, DeadLetter]]
+    ) -> None:
         """Store the dead letters among events that were read, unless there are too many."""
-        self._ratio.read(events, [item.reason for _, item in bad])
+        self._ratio.count_read(events, [item.reason for _, item in bad])
         if self._ratio.exceeded is None:
             for pending, item in bad:
-                self.store(pending, item)
+                self.store_letter(pending, item)
 
-    def settle(self, partition: Partition, now: float) -> None:
+    def advance(self, partition: Partition, now: float) -> None:
         """Do for the closed window of a partition what can be done now."""
         closing = partition.closing
-        if closing is None or not partition.known or not self._identity.confirmed(closing.ticket):
+        if (
+            closing is None
+            or not partition.start_confirmed
+            or not self._identity.confirmed(closing.topic_check_number)
+        ):
             return
-        if closing.unwritten:
-            fence = fence_name(self._topic_id, partition.number) if self._topic_id else None
+        if closing.is_unwritten:
+            fence = fence_name(self._topic_id, partition.id) if self._topic_id else None
             closing.write = self._writer.submit(closing.window, self._on_done, fence)
-        for item in self._refused.letters(partition.number, closing):
-            self.store(closing, item)
-            closing.refused.append(item.reason)
-        if closing.write is not None and closing.write.held and not closing.halfway:
-            self._writer.proceed(closing.write)
-        if closing.settled:
-            partition.settle()
-            self._tell(partition.number, closing, now)
+        for item in self._refused.letters(partition.id, closing):
+            self.store_letter(closing, item)
+            closing.rejected_reasons.append(item.reason)
+        if closing.write is not None and closing.write.held_back and not closing.has_work_pending:
+            self._writer.write_held_back(closing.write)
+        if closing.is_done:
+            partition.complete_window()
+            self._tell(partition.id, closing, now)
 
-    def _tell(self, number: int, closed: Pending, now: float) -> None:
+    def _tell(self, number: int, closed: InFlightWindow, now: float) -> None:
         window, write = closed.window, closed.write
-        self._ratio.settled(len(window) - window.rejected, closed.refused)
-        if write is not None and write.fenced:
-            self.tally.suppressed += write.suppressed
-            fields = {"partition": number, "items": write.fenced, "events": write.suppressed}
+        self._ratio.count_written(len(window) - window.rejected, closed.rejected_reasons)
+        if write is not None and write.fenced_items:
+            self.tally.suppressed += write.suppressed_events
+            fields = {
+                "partition": number,
+                "items": write.fenced_items,
+                "events": write.suppressed_events,
+            }
             level = logging.INFO if self._may_say_fenced() else logging.DEBUG
             log.log(level, "fence refused", extra={"fields": fields})
         self.tally.windows += 1
         self.tally.events += len(window)
         self.tally.counters += window.counters
-        self.tally.written.add(now - closed.since)
+        self.tally.write_durations.add(now - closed.since)
         fields = {
             "partition": number,
             "first": window.first,

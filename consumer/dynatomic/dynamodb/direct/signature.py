@@ -31,7 +31,7 @@ class _Second:
     key: bytes
 
 
-class Heads:
+class RequestSigner:
     """Makes the heads that a signer with this secret would make. Safe from any thread."""
 
     def __init__(self, example: bytes, secret_key: str) -> None:
@@ -62,7 +62,7 @@ class Heads:
         self._canonical = "\n".join([method, path.replace("%", "%%"), "", *signed, "", names, ""])
         self._second = self._of_second(timegm(time.strptime(stamp, _STAMP)))
 
-    def head(self, body: bytes, at: float) -> bytes:
+    def signed_head(self, body: bytes, at: float) -> bytes:
         """Return the head of a request with this body, at a time in seconds since the epoch."""
         second = self._second
         if second.number != int(at):
@@ -77,7 +77,7 @@ class Heads:
         _, _, headers = _parsed(example)
         at = timegm(time.strptime(headers["x-amz-date"], _STAMP))
         body = example.partition(_END)[2]
-        return self.head(body, at) + body == example
+        return self.signed_head(body, at) + body == example
 
     def _of_second(self, number: int) -> _Second:
         stamp = time.strftime(_STAMP, time.gmtime(number))

@@ -22,9 +22,9 @@ from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
 
-from dynatomic.dynamodb.client import ask, check_checksum
+from dynatomic.dynamodb.client import call_client, check_checksum
 from dynatomic.dynamodb.direct.connections import Connections
-from dynatomic.dynamodb.direct.signature import Heads
+from dynatomic.dynamodb.direct.signature import RequestSigner
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -43,15 +43,15 @@ _EXAMPLE = local()
 """Where a thread that makes an example waits for its ``event``."""
 
 
-class _NoWayError(Exception):
+class FastPathUnavailableError(Exception):
     """Says why boto3 must send the requests itself."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # it would show the keys
-class _Way:
+class FastPath:
     """The short way of requests, for as long as ``credentials`` returns the ``known`` ones."""
 
-    heads: Heads
+    heads: RequestSigner
     connections: Connections
     credentials: Callable[[], Any]
     known: Any
@@ -74,9 +74,9 @@ class Transport:
         events: Any = getattr(getattr(client, "meta", None), "events", None)
         self._direct = direct and events is not None
         self._clock = clock
-        self._way: _Way | None = None
+        self._fast_path: FastPath | None = None
         self._until = 0.0
-        self._learning = Lock()
+        self._probing = Lock()
         self._cause: str | None = None
         if self._direct:
             # For good: botocore keeps the handlers that it once found for an event, so one that
@@ -87,9 +87,11 @@ class Transport:
         """Send one request and return its answer; raises what boto3 raises."""
         way = self._now() if self._direct else None
         if way is None:
-            answered: dict[str, Any] = ask(self._client.batch_execute_statement, **json.loads(body))
+            answered: dict[str, Any] = call_client(
+                self._client.batch_execute_statement, **json.loads(body)
+            )
             return answered
-        response = way.connections.exchange(way.heads.head(body, self._clock()) + body)
+        response = way.connections.exchange(way.heads.signed_head(body, self._clock()) + body)
         found = {
             "status_code": response.status,
             "headers": response.headers,
@@ -97,29 +99,29 @@ class Transport:
         }
         check_checksum(found)
         if response.status != _OK:
-            raise ask(self._error, found=found)
-        parsed: dict[str, Any] = ask(_parsed, found=found)
+            raise call_client(self._error, found=found)
+        parsed: dict[str, Any] = call_client(_parsed, found=found)
         return parsed
 
-    def _now(self) -> _Way | None:
+    def _now(self) -> FastPath | None:
         if self._stale():
-            with self._learning:
+            with self._probing:
                 if self._stale():
-                    self._way = self._learned()
+                    self._fast_path = self._probe()
                     self._until = time.monotonic() + KEPT_S
-        return self._way
+        return self._fast_path
 
     def _stale(self) -> bool:
-        way = self._way
+        way = self._fast_path
         if time.monotonic() >= self._until:
             return True
         return way is not None and way.credentials() != way.known
 
-    def _learned(self) -> _Way | None:
+    def _probe(self) -> FastPath | None:
         """Learn from examples, of which none is sent; None where there is no short way."""
         try:
             return self._found()
-        except _NoWayError as error:
+        except FastPathUnavailableError as error:
             cause = str(error)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             cause = f"other parts of boto3 or urllib3 ({type(error).__name__})"
@@ -128,24 +130,24 @@ class Transport:
             log.warning("requests are sent by boto3", extra={"fields": {"cause": cause}})
         return None
 
-    def _found(self) -> _Way:
+    def _found(self) -> FastPath:
         http = self._client._endpoint.http_session  # noqa: SLF001 - no public name
         event = self._caught()
         url = event["params"]["url"]
         if http._proxy_config.proxy_url_for(url):  # noqa: SLF001 - no public name
-            raise _NoWayError("a proxy")
+            raise FastPathUnavailableError("a proxy")
         if event["params"]["headers"]["Content-Type"] != _TYPE:
-            raise _NoWayError("another content type")
+            raise FastPathUnavailableError("another content type")
         pool = http._get_connection_manager(url).connection_from_url(url)  # noqa: SLF001 - no public name
         http._setup_ssl_cert(pool, url, http._verify)  # noqa: SLF001 - no public name
         connections = Connections(pool, url, urlsplit(url).path or "/")
         credentials = event["request_signer"]._credentials.get_frozen_credentials  # noqa: SLF001 - no public name
         known = credentials()
         first, second = (connections.written(_signed(event, body)) for body in _EXAMPLES)
-        heads = Heads(first, known.secret_key)
+        heads = RequestSigner(first, known.secret_key)
         if not heads.explain(second):
-            raise _NoWayError("another signature")
-        return _Way(heads, connections, credentials, known)
+            raise FastPathUnavailableError("another signature")
+        return FastPath(heads, connections, credentials, known)
 
     def _caught(self) -> dict[str, Any]:
         """Return what the client tells of a request before it is signed and sent.
@@ -162,7 +164,7 @@ class Transport:
         finally:
             _EXAMPLE.event = None
         if not event:
-            raise _NoWayError("no event before a call")
+            raise FastPathUnavailableError("no event before a call")
         return event
 
     def _error(self, found: Mapping[str, Any]) -> Exception:

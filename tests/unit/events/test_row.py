@@ -1,0 +1,408 @@
+"""The row event: what is one, what is refused and why, and which counter it names."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynatomic.errors import ConfigError, RowError
+from dynatomic.events.row import (
+    INT64_MAX,
+    INT64_MIN,
+    Reason,
+    Row,
+    check,
+    check_counter_name,
+    check_table_name,
+    key_value,
+)
+from dynatomic.events.schema import encode, load_writer_schema, schema
+
+ARN = "arn:aws:dynamodb:us-east-1:1:table/tab"
+AVSC = Path(__file__).parents[3] / "schemas" / "row.avsc"
+
+
+def refused(reason: Reason, row: Row) -> str:
+    """Check that a row is refused for this reason, and return the detail."""
+    with pytest.raises(RowError) as caught:
+        check(row)
+    assert caught.value.reason == reason
+    return caught.value.detail
+
+
+# --- Avro ------------------------------------------------------------------------------------
+
+
+def test_a_payload_is_the_plain_datum_byte_for_byte() -> None:
+    row = Row("tab", "kůň", "r", "hits", -3)
+    assert encode(row) == b"\x06tab" + b"\x0ak\xc5\xaf\xc5\x88" + b"\x02\x02r" + b"\x02\x08hits\x05"
+    assert encode(Row("tab", "k")) == b"\x06tab\x02k\x00\x00\x02"
+
+
+@pytest.mark.parametrize("incr", [INT64_MIN, INT64_MIN + 1, -1, 0, 1, INT64_MAX - 1, INT64_MAX])
+def test_every_int64_survives_the_way_through_a_payload(incr: int, tmp_path: Path) -> None:
+    path = tmp_path / "payload"
+    path.write_bytes(encode(Row("tab", "k", incr=incr)))
+    with path.open("rb") as payload:
+        found: Any = fastavro.schemaless_reader(payload, json.loads(AVSC.read_text()), None)
+    assert found == {"table": "tab", "key": "k", "range": None, "counter": None, "incr": incr}
+
+
+def test_incr_is_the_last_field_which_the_decoder_relies_on() -> None:
+    assert [field["name"] for field in schema()["fields"]] == list(Row._fields)
+    assert Row._fields[-1] == "incr"
+
+
+def test_encode_refuses_what_could_not_be_counted() -> None:
+    with pytest.raises(RowError, match="key-empty"):
+        encode(Row("tab", ""))
+    with pytest.raises(RowError, match="incr-out-of-bounds"):
+        encode(Row("tab", "k", incr=INT64_MAX + 1))
+
+
+# --- limits ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("incr", [INT64_MIN - 1, INT64_MAX + 1, 10**40])
+def test_an_increment_beyond_int64_is_refused(incr: int) -> None:
+    refused(Reason.INCR_OUT_OF_BOUNDS, Row("tab", "k", incr=incr))
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["", "ab", "a" * 256, "tab le", "tab\n", 'tab"', "tab'", "täb", "tab#", ARN],
+)
+def test_a_table_that_is_no_table_name_is_refused(table: str) -> None:
+    refused(Reason.TABLE, Row(table, "k"))
+    with pytest.raises(ConfigError) as caught:
+        check_table_name(table)
+    assert ("ARN" in str(caught.value)) == table.startswith("arn:")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("table", ["abc", "a" * 255, "A-b_c.9"])
+def test_table_names_as_dynamodb_has_them_pass(table: str) -> None:
+    assert check_table_name(table) == table
+    assert check(Row(table, "k")).table == table
+
+
+def test_keys_are_measured_in_bytes_not_in_characters() -> None:
+    check(Row("tab", "é" * 1024, "é" * 512))
+    refused(Reason.KEY_TOO_LARGE, Row("tab", "é" * 1024 + "x"))
+    refused(Reason.KEY_TOO_LARGE, Row("tab", "k", "é" * 512 + "x"))
+
+
+def test_empty_keys_are_refused_and_the_detail_says_which() -> None:
+    assert "key" in refused(Reason.KEY_EMPTY, Row("tab", ""))
+    assert "range" in refused(Reason.KEY_EMPTY, Row("tab", "k", ""))
+
+
+def test_a_key_that_is_no_unicode_text_is_refused() -> None:
+    refused(Reason.UNDECODABLE, Row("tab", "\ud800"))
+    refused(Reason.UNDECODABLE, Row("tab", "k", "\udfff"))
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "a" * 255, "A-b_c.9", "fence", "fence_0123abcd", "fence_x_1"]
+)
+def test_counter_names_that_can_stand_in_a_statement_pass(name: str) -> None:
+    assert check_counter_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a" * 256, "a b", "a\n", 'a"b', "a'b", "a?b", "a#b", "é", "fence_0123abcd_7"]
+)
+def test_counter_names_that_cannot_are_refused(name: str) -> None:
+    refused(Reason.COUNTER_NAME, Row("tab", "k", counter=name))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("table", 1), ("key", None), ("key", b"k"), ("range", 1), ("counter", 1)]
+    + [("incr", value) for value in (None, "1", 1.0, True)],
+)
+def test_a_field_of_another_type_is_refused_by_name(field: str, value: Any) -> None:
+    assert f"field {field} " in refused(
+        Reason.UNDECODABLE, Row("tab", "k")._replace(**{field: value})
+    )
+
+
+def test_details_never_hold_a_key() -> None:
+    secret = "s3cr3t"  # noqa: S105 - a key, not a password
+    for row in (
+        Row("tab", secret * 1000),
+        Row("tab", "k", secret * 1000),
+        Row(secret + "!", secret),
+    ):
+        with pytest.raises(RowError) as caught:
+            check(row)
+        assert secret not in str(caught.value)
+
+
+# --- JSON ------------------------------------------------------------------------------------
+
+
+def test_json_gives_the_row_with_the_defaults_of_the_schema() -> None:
+    assert Row.from_json('{"table": "tab", "key": "k"}') == Row("tab", "k", None, None, 1)
+    full = {"table": "tab", "key": "kůň", "range": "r", "counter": "c", "incr": INT64_MIN}
+    assert Row.from_json(json.dumps(full)) == Row("tab", "kůň", "r", "c", INT64_MIN)
+    nulls = '{"table": "tab", "key": "k", "range": null, "counter": null}'
+    assert Row.from_json(nulls) == Row("tab", "k")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        ("\ufeff{}", "not JSON"),
+        ('{"table": "tab", "key": "k", "incr": ' + "9" * 5000 + "}", "not JSON"),
+        ("[]", "not a JSON object"),
+        ("null", "not a JSON object"),
+        ('"text"', "not a JSON object"),
+        ("{}", "field missing: key, table"),
+        ('{"table": "tab"}', "field missing: key"),
+        ('{"table": "tab", "key": "k", "ttl": 1, "inc": 2}', "no such field"),
+        ('{"table": "tab", "key": "k", "incr": 1.0}', "field incr cannot be of type float"),
+        ('{"table": "tab", "key": "k", "incr": NaN}', "field incr cannot be of type float"),
+        ('{"table": "tab", "key": "k", "incr": "1"}', "field incr cannot be of type str"),
+        ('{"table": "tab", "key": "k", "incr": true}', "field incr cannot be of type bool"),
+        ('{"table": "tab", "key": "k", "incr": null}', "field incr cannot be of type NoneType"),
+        ('{"table": "tab", "key": 7}', "field key cannot be of type int"),
+        ('{"table": "tab", "key": ["k"]}', "field key cannot be of type list"),
+        ('{"table": "tab", "key": "k", "range": 1}', "field range cannot be of type int"),
+        ('{"table": "tab", "key": "\\ud800"}', "not Unicode"),
+    ],
+)
+def test_json_that_is_no_row_is_undecodable(text: str, says: str) -> None:
+    with pytest.raises(RowError) as caught:
+        Row.from_json(text)
+    assert caught.value.reason == Reason.UNDECODABLE
+    assert says in caught.value.detail
+
+
+def test_json_nested_too_deep_is_undecodable_too() -> None:
+    with pytest.raises(RowError, match="undecodable"):
+        Row.from_json("[" * 100_000)
+
+
+def test_the_message_is_one_line_whatever_the_names_of_the_fields_are() -> None:
+    with pytest.raises(RowError) as caught:
+        Row.from_json('{"table": "tab", "key": "k", "a\\nb": 1}')
+    assert "\n" not in str(caught.value)
+
+
+def test_json_is_checked_as_every_row_is() -> None:
+    with pytest.raises(RowError, match="key-empty"):
+        Row.from_json('{"table": "tab", "key": ""}')
+    with pytest.raises(RowError, match="incr-out-of-bounds"):
+        Row.from_json('{"table": "tab", "key": "k", "incr": 9223372036854775808}')
+
+
+# --- number keys -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        *[(same, "1") for same in ("1", "1.0", "01", "1e0", "+1", "1.", "10E-1", ".1e+1", "1e-0")],
+        *[(same, "0") for same in ("0", "-0", "+0", "0.000", "0e99", "0e-9999", "-0e9999")],
+        ("-1.50", "-1.5"),
+        ("-.5", "-0.5"),
+        ("1200", "1200"),
+        ("12e2", "1200"),
+        ("1.2e-3", "0.0012"),
+        ("9" * 38, "9" * 38),
+        ("-" + "9" * 38, "-" + "9" * 38),
+        ("0" * 50 + "7", "7"),
+        ("1" + "0" * 60, "1" + "0" * 60),
+        ("0." + "9" * 38, "0." + "9" * 38),
+        ("1e125", "1" + "0" * 125),
+        ("1e-130", "0." + "0" * 129 + "1"),
+        ("9." + "9" * 37 + "e125", "9" * 38 + "0" * 88),
+    ],
+)
+def test_a_number_key_has_one_plain_form(text: str, plain: str) -> None:
+    assert key_value(text, "N") == plain
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *[
+            "",
+            " ",
+            " 1",
+            "1 ",
+            "1\n",
+            "abc",
+            "1a",
+            "0x10",
+            "1,5",
+            "--1",
+            "+",
+            ".",
+            "e5",
+            "1e",
+            "1e+",
+        ],
+        *["NaN", "nan", "sNaN", "Infinity", "-Infinity", "inf", "1_000", "1__0"],
+        *["\u0663", "\uff11", "\u00b2", "1e\u0661"],
+        *["1" * 39, "1." + "1" * 38, "1e126", "1e-131", "1e9999", "1e-9999", "1e99999", "-1e126"],
+        *["1" + "0" * 37 + "1", "9" * 38 + "e89", "1" + "0" * 126],
+    ],
+)
+def test_a_key_that_is_no_number_of_dynamodb_is_refused(text: str) -> None:
+    with pytest.raises(RowError) as caught:
+        key_value(text, "N")
+    assert caught.value.reason == Reason.KEY_NOT_A_NUMBER
+
+
+def test_a_text_key_stays_as_it_is() -> None:
+    for text in ("01", "1.0", "NaN", " x ", "e\u0301"):
+        assert key_value(text, "S") == text
+
+
+@given(
+    st.integers(-(10**38) + 1, 10**38 - 1),
+    st.integers(-60, 60),
+    st.integers(0, 5),
+    st.sampled_from(["", "0", "000"]),
+)
+def test_equal_numbers_have_equal_plain_forms(
+    digits: int, exponent: int, shift: int, zeros: str
+) -> None:
+    sign, size = ("-" if digits < 0 else ""), abs(digits)
+    same = [f"{digits}e{exponent}", f"{sign}{zeros}{size}{'0' * shift}E{exponent - shift}"]
+    plain = {key_value(text, "N") for text in same}
+    assert len(plain) == 1
+    (form,) = plain
+    assert Decimal(form) == Decimal(same[0])
+    assert key_value(form, "N") == form
+    assert "e" not in form.lower()
+
+
+# --- writer schemas --------------------------------------------------------------------------
+
+
+def later(*fields: Any, **changes: Any) -> dict[str, Any]:
+    """Make a later version of the schema: these fields behind ours."""
+    raw: dict[str, Any] = json.loads(AVSC.read_text())
+    return raw | {"fields": raw["fields"] + list(fields)} | changes
+
+
+def load(folder: Path, raw: Any) -> Any:
+    path = folder / "writer.avsc"
+    path.write_text(raw if isinstance(raw, str) else json.dumps(raw))
+    return load_writer_schema(path)
+
+
+SIMPLE = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *SIMPLE,
+        ["null", "string"],
+        {"type": "string"},
+        {"type": "long", "logicalType": "timestamp-millis"},
+        {"type": "enum", "name": "Unit", "symbols": ["bytes", "calls"]},
+        ["null", {"type": "enum", "name": "Unit", "symbols": ["bytes", "calls"]}],
+    ],
+)
+def test_a_later_version_may_add_simple_fields(kind: Any, tmp_path: Path) -> None:
+    found = load(tmp_path, later({"name": "more", "type": kind}))
+    assert [field["name"] for field in found["fields"]] == [*Row._fields, "more"]
+
+
+def test_our_own_schema_is_a_writer_schema() -> None:
+    assert load_writer_schema(AVSC)["name"] == "dynatomic.Row"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"type": "array", "items": "null"},
+        {"type": "map", "values": "long"},
+        {"type": "fixed", "name": "Id", "size": 1_000_000_000},
+        {"type": "record", "name": "Inner", "fields": []},
+        {"type": "bytes", "logicalType": "decimal", "precision": 38},
+        ["null", {"type": "array", "items": "null"}],
+        ["null", "dynatomic.Row"],
+        "dynatomic.Row",
+        "Row",
+    ],
+)
+def test_a_field_that_can_nest_repeat_or_grow_is_refused(kind: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'more' may only be of a simple type"):
+        load(tmp_path, later({"name": "more", "type": kind}))
+
+
+def _without(name: str) -> list[Any]:
+    return [field for field in later()["fields"] if field["name"] != name]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        _without("incr"),
+        list(reversed(later()["fields"])),
+        [{"name": "more", "type": "int"}, *later()["fields"]],
+        [
+            field | {"type": "bytes"} if field["name"] == "key" else field
+            for field in later()["fields"]
+        ],
+        [*_without("incr"), {"name": "incr", "type": "int"}],
+    ],
+)
+def test_a_schema_that_does_not_begin_with_our_fields_is_refused(
+    fields: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="first fields must be those of row"):
+        load(tmp_path, later() | {"fields": fields})
+
+
+def test_a_second_field_of_one_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        load(tmp_path, later({"name": "incr", "type": "int"}))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *[
+            "",
+            "{",
+            "[]",
+            "{}",
+            "null",
+            "5",
+            '"string"',
+            '{"type": "nonsense"}',
+            '{"type": "string"}',
+        ],
+        "[" * 100_000,
+        '{"type": "record", "name": "Row"}',
+        '{"type": "record", "name": "Row", "fields": 5}',
+        '{"type": "record", "name": "Row", "fields": null}',
+        '{"type": "record", "name": "Row", "fields": ["x"]}',
+    ],
+)
+def test_a_file_that_is_no_such_schema_is_a_configuration_error(raw: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, raw)
+    assert "writer.avsc" in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_no_text_is_a_configuration_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        load_writer_schema(tmp_path / "nowhere.avsc")
+    (tmp_path / "binary.avsc").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="binary"):
+        load_writer_schema(tmp_path / "binary.avsc")
