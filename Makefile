@@ -1,5 +1,8 @@
 # make demo    count events here and now; needs Python >= 3.11 and nothing else
+# make check   lint, types and the unit tests, without servers; a minute on two cores
 # make test    everything that can be tested on this machine
+# make fmt     format, and mend what the linter can
+# make docs    write the tables that the code defines into the pages
 # make chaos   the fault campaign: ROUNDS=20 FAULTS=all SEED=random BACKEND=embedded
 #              PROTOCOL=classic GUARANTEE=exactly-once REPORT=file.json
 # make bench   every workload beside raw consume() and other systems, half an hour on two cores
@@ -10,7 +13,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint chaos bench image clean
+.PHONY: help demo check test fmt docs lint chaos bench image clean
 
 ROUNDS ?= 20
 BACKEND ?= embedded
@@ -25,6 +28,16 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.developing lint
 	@$(BIN)/python -m pytest --numprocesses 3 --cov --cov-report=term
+
+check: $(VENV)/.developing lint
+	@$(BIN)/python -m pytest tests/unit --numprocesses 3
+
+fmt: $(VENV)/.developing
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+docs: $(VENV)/.developing
+	@$(BIN)/python docs/generate.py
 
 lint: $(VENV)/.developing
 	@$(BIN)/ruff check .

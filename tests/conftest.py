@@ -7,6 +7,7 @@ the real server. Servers start when the first test asks for them, once a test ru
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -53,6 +54,10 @@ hypothesis_settings.load_profile("dynatomic")
 _PROCESSES: Final = re.compile(r"(^|/)tests/(e2e|chaos)/")
 
 KINDS: Final = ("fake", "embedded", "real")
+# A background job of a shell has SIGINT ignored, and its children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 REPOSITORY: Final = Path(__file__).parents[1]
 PYTHONPATH: Final = f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'consumer'}"
 

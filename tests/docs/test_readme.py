@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from dynatomic.config.settings import markdown_table
 from dynatomic.events.row import Reason
 from tests.conftest import HasBootstrapServers, HasEndpointUrl, make_client, unique
 
@@ -148,11 +147,6 @@ def test_make_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     assert float(figures["events per write"]) > 2
     assert float(figures["time"]) < 60
     assert list(tmp_path.iterdir()) == [], "it left something behind"
-
-
-def test_the_settings_are_those_of_the_code() -> None:
-    (table,) = re.findall(r"<!-- settings -->\n(.*?)<!-- /settings -->", README, flags=re.DOTALL)
-    assert table == markdown_table(), "write the output of markdown_table() into the README"
 
 
 def test_every_reason_of_a_dead_letter_is_listed() -> None:

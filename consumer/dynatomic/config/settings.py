@@ -282,15 +282,3 @@ def _shown(default: object, unset: str) -> str:
 
 
 SETTINGS = _settings()
-
-
-def markdown_table() -> str:
-    """Return the table of all settings for the documentation."""
-    rows = ["| setting, flag | environment | default | meaning |", "|---|---|---|---|"]
-    for setting in SETTINGS:
-        flags = ", ".join(f"`{flag}`" for flag in setting.flags)
-        rows.append(
-            f"| `{setting.name}` {flags} | `{setting.env}` "
-            f"| `{setting.shown_default}` | {setting.help} |"
-        )
-    return "\n".join(rows) + "\n"

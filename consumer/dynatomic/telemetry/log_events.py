@@ -161,10 +161,3 @@ LOG_EVENTS = (
         "events not delivered", "error", "`Emitter` lost events.", "check the brokers; emit again"
     ),
 )
-
-
-def markdown_table() -> str:
-    """Return the table of all log events for the documentation."""
-    rows = ["| event | level | meaning | what to do |", "|---|---|---|---|"]
-    rows += [f"| `{e.event}` | {e.level} | {e.meaning} | {e.action} |" for e in LOG_EVENTS]
-    return "\n".join(rows) + "\n"

@@ -1,6 +1,6 @@
 """Every metric, once: name, kind, unit, labels, meaning; and what is counted where it happens.
 
-`service.prometheus` gives them to Prometheus, and `markdown_table` is the table in docs/metrics.md.
+`service.prometheus` gives them to Prometheus, and docs/generate.py writes the table of the docs.
 Names follow Prometheus (one prefix, base units, ``_total`` for what only grows). A label holds a
 partition, a table of the settings or a word of a fixed list, never anything that an event says.
 """
@@ -149,14 +149,3 @@ QUERIES = (
         " / sum(rate(dynatomic_window_events_total[5m]))",
     ),
 )
-
-
-def markdown_table() -> str:
-    """Return the table of all metrics for the documentation."""
-    rows = ["| metric | kind | unit | labels | meaning |", "|---|---|---|---|---|"]
-    for each in METRICS:
-        labels = ", ".join(f"`{label}`" for label in each.labels) or "-"
-        rows.append(f"| `{each.name}` | {each.kind.value} | {each.unit} | {labels} | {each.help} |")
-    rows += ["", "| asked for | query |", "|---|---|"]
-    rows += [f"| {each.name} | `{each.promql}` |" for each in QUERIES]
-    return "\n".join(rows) + "\n"

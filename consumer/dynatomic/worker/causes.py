@@ -71,9 +71,9 @@ class Cause(Enum):
     PARTITION_STOPPED = "partition-stopped", "the cause ends with the command that resolves it"
     UNKNOWN = "unknown", "something is on its way for too long: look at the log"
 
-    def __init__(self, word: str, action: str, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - a row of the table above
+    def __init__(self, word: str, hint: str, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - a row of the table above
         self.word = word
-        self.hint = action
+        self.hint = hint
         self.restart = restart
 
 
@@ -175,12 +175,3 @@ NOT_BROKER_CAUSES = {
     Cause.TABLE_FAILING,
     Cause.PARTITION_STOPPED,
 }
-
-
-def markdown_table() -> str:
-    """Return the table of all causes for the documentation."""
-    rows = ["| cause | what to do | a restart helps |", "|---|---|---|"]
-    rows += [
-        f"| `{each.word}` | {each.hint} | {'yes' if each.restart else 'no'} |" for each in Cause
-    ]
-    return "\n".join(rows) + "\n"

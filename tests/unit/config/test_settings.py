@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynatomic.cli import sources
-from dynatomic.config.settings import SETTINGS, Settings, markdown_table
+from dynatomic.config.settings import SETTINGS, Settings
 from dynatomic.errors import ConfigError
 from dynatomic.operations import show_config as config
 from dynatomic.telemetry import logs
@@ -124,13 +124,6 @@ def test_every_setting_has_its_names_and_a_default_that_passes() -> None:
     flags = [flag for setting in SETTINGS for flag in setting.flags]
     assert len(flags) == len(set(flags))
     assert {"-b", "-t", "-g", "-X", "--table", "--window-ms"} <= set(flags)
-
-
-def test_markdown_table_has_a_row_a_setting() -> None:
-    lines = markdown_table().splitlines()
-    assert len(lines) == len(SETTINGS) + 2
-    assert all(line.count("|") == 5 for line in lines)
-    assert "| `window_ms` `--window-ms` | `DYNATOMIC_WINDOW_MS` | `1000` |" in markdown_table()
 
 
 # The file

@@ -17,12 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
 from dynatomic.service.prometheus import Metrics
-from dynatomic.telemetry import log_events
 from dynatomic.telemetry import metrics as telemetry
 from dynatomic.telemetry.durations import Durations
 from dynatomic.telemetry.log_events import LOG_EVENTS
 from dynatomic.telemetry.metrics import METRICS, QUERIES, Kind, Metric
-from dynatomic.worker import causes
 from tests.conftest import needs
 from tests.support.harness import Member, world
 
@@ -216,20 +214,6 @@ def test_a_histogram_counts_into_the_first_bucket_that_holds_it() -> None:
 
 
 # --- the documents -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "table"),
-    [
-        ("metrics", telemetry.markdown_table()),
-        ("causes", causes.markdown_table()),
-        ("logs", log_events.markdown_table()),
-    ],
-)
-def test_the_tables_are_those_of_the_code(name: str, table: str) -> None:
-    text = (ROOT / "docs" / "metrics.md").read_text()
-    (found,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, flags=re.DOTALL)
-    assert found == table, f"write the output of markdown_table() between the marks of {name}"
 
 
 def logged_events() -> Iterator[tuple[str, str]]:
