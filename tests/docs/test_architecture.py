@@ -1,0 +1,70 @@
+"""docs/architecture.md names only files, functions and tests that exist."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "consumer" / "dynatomic"
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+NAMES = sorted(set(re.findall(r"`([^`\n]+)`", PAGE)))
+FILES = [name for name in NAMES if re.fullmatch(r"[\w/]+\.py", name)]
+ROOMS = [name for name in NAMES if re.fullmatch(r"[a-z_]+/", name)]
+TESTS = [name for name in NAMES if name.startswith("test_")]
+MEMBERS = [name for name in NAMES if re.fullmatch(r"[A-Z]\w+\.[a-z_]+", name)]
+FUNCTIONS = re.findall(r"\| `([\w/]+\.py)` `(\w+(?:\.\w+)?)` \|", PAGE)
+
+
+def defined(path: Path) -> set[str]:
+    """Return the functions, classes, members and constants of a file."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            for inner in node.body:
+                if isinstance(inner, ast.FunctionDef):
+                    found.add(f"{node.name}.{inner.name}")
+                elif isinstance(inner, ast.AnnAssign):
+                    found.add(f"{node.name}.{ast.unparse(inner.target)}")
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_there(name: str) -> None:
+    assert (PACKAGE / name).is_file() or (ROOT / name).is_file()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_is_there(room: str) -> None:
+    assert list(PACKAGE.rglob(f"{room}__init__.py"))
+
+
+def test_every_room_is_listed() -> None:
+    assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()} <= {
+        room.rstrip("/") for room in ROOMS
+    }
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_a_test_is_there(name: str) -> None:
+    files = (ROOT / "tests" / "unit" / "worker").glob("test_*.py")
+    assert any(name in defined(path) for path in files)
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_member_is_there(name: str) -> None:
+    assert any(name in defined(path) for path in PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize(("file", "name"), FUNCTIONS)
+def test_a_function_is_in_the_file_that_is_named_for_it(file: str, name: str) -> None:
+    assert name in defined(PACKAGE / file)
+
+
+def test_the_page_was_read() -> None:
+    assert len(FILES) > 10
+    assert len(TESTS) > 5
+    assert len(FUNCTIONS) > 5
