@@ -30,11 +30,12 @@ LARGE = random.Random(7).randbytes(2_000_000)  # noqa: S311 - not to be compress
 # Replays in transactions of 5 letters, and kills itself before or after the third one's commit.
 DIES = """
 import json, os, signal, sys
-from consumer import dlq_replay, dlq_sender
+from dynatomic.dead_letters import replay as dlq_replay
+from dynatomic.dead_letters import sender as dlq_sender
 from dynatomic.config.settings import Settings
 
 point, endpoint_url, fields = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-dlq_sender.MOST_IN_NOTE = 5
+dlq_sender.MAX_OFFSETS_IN_NOTE = 5
 make = dlq_replay.make_sender
 
 class Dies:
@@ -61,7 +62,7 @@ def dying(*arguments):
     return sender
 
 dlq_replay.make_sender = dying
-options = dlq_replay.Options(execute=True)
+options = dlq_replay.ReplayOptions(execute=True)
 sys.exit(dlq_replay.replay(Settings(**fields), endpoint_url, options))
 """
 
