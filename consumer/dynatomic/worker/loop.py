@@ -78,7 +78,14 @@ class Worker:
         refused = RejectedEvents(settings.topic, read_again, self._wake_up, clock)
         topic_id = identity.topic_id if settings.exactly_once else None
         self.settlement = Settlement(
-            *(writer, letters, refused, identity, self._ratio, self._wake_up, topic_id, clock)
+            writer=writer,
+            letters=letters,
+            refused=refused,
+            identity=identity,
+            ratio=self._ratio,
+            on_done=self._wake_up,
+            topic_id=topic_id,
+            clock=clock,
         )
         self._callback_error: BaseException | None = None
         self._closing = False

@@ -46,6 +46,7 @@ class Settlement:
 
     def __init__(  # noqa: PLR0913 - its parts
         self,
+        *,
         writer: WindowWriter,
         letters: LetterStore,
         refused: RejectedEvents,
