@@ -50,7 +50,7 @@ class Producer(Protocol):
 class DeadLetters:
     """Stores letters and says when each is known to be in the topic.
 
-    One thread owns it, and calls `poll` often. ``held`` and ``held_bytes`` are what waits.
+    One thread owns it, and calls `poll` often. ``pending`` and ``pending_bytes`` are what waits.
     ``topic_id`` is that of the topic that the events come from. A producer whose messages no
     broker takes is made anew.
     """

@@ -21,12 +21,12 @@ class Remainder(NamedTuple):
 class WindowWrite:
     """One window on its way into the tables.
 
-    When `settled` is true every counter of it is applied, in ``rejected`` or in ``held``: the
-    changes of items that refused a part of them. These wait for `Writer.proceed`, which may be
-    called when the rejected events are stored as dead letters: once an item's fence is set, nobody
-    would look at those events again. ``trouble`` names what it waits for, per table, and is empty
-    while all goes well. ``fenced`` counts the items whose fence refused the sum or a part of it,
-    ``suppressed`` the events that were in them already.
+    When `is_complete`, each counter is applied, in ``rejected``, or in ``held_back``. These are
+    the changes of items that refused a part of them. They wait for `Writer.write_held_back`, which
+    may be called when the rejected events are stored as dead letters: the item's fence hides
+    those events once it is set. ``waits_by_table`` says what the window waits for, per table.
+    ``fenced_items`` counts the items whose fence refused the sum or a part of it,
+    ``suppressed_events`` the events that were in them already.
     """
 
     window: Window

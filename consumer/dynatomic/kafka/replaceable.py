@@ -63,7 +63,7 @@ class ReplaceableClient(Generic[Client_co]):
         self.current: Client_co | None = make()
 
     def get(self) -> Client_co:
-        """Return the client, a new one after `give_up`.
+        """Return the client, a new one after `discard`.
 
         Raises what ``make`` raises; a DynatomicError again for `RETRY_S` seconds without trying.
         """

@@ -35,7 +35,7 @@ def topic_id_source(admin: ReplaceableClient[AdminClient], topic: str) -> AskTop
                 if not answered(described.exception()):
                     admin.discard()
                 answer.set_result(hex_id(described.result()))
-            except BaseException as error:  # noqa: BLE001 - `look` takes it in
+            except BaseException as error:  # noqa: BLE001 - `poll` takes it in
                 answer.set_exception(error)
 
         try:

@@ -167,7 +167,7 @@ class LagReader:
 
 @contextmanager
 def lag_reader(settings: Settings) -> Iterator[LagReader]:
-    """Give a `Watch` with clients of its own. Raises ConfigError or UnavailableError."""
+    """Give a `LagReader` with clients of its own. Raises ConfigError or UnavailableError."""
     consumer = new_consumer(consumer_config(settings, eof=True) | READ_LITTLE)
     try:
         wait_for_kafka(settings, START_S)

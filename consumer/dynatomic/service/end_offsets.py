@@ -47,7 +47,7 @@ def _answer(reader: ReplaceableClient[Any], topic: str, answers: "dict[int, Futu
         left = max(0.01, deadline - time.monotonic())
         try:
             found[number] = _end(reader.get(), topic, number, left)
-        except BaseException as error:  # noqa: BLE001 - `Ends` takes it in
+        except BaseException as error:  # noqa: BLE001 - `EndOffsetPoller` takes it in
             # Its traceback would hold this frame, which holds it, and the client for good.
             found[number] = error.with_traceback(None)
     try:
@@ -77,7 +77,7 @@ def _end(reader: Any, topic: str, number: int, timeout_s: float) -> int:
 
 
 class EndOffsetPoller:
-    """Keeps `Brokers` up to date: one question at a time, every `ASK_S` seconds.
+    """Keeps `BrokerView` up to date: one question at a time, every `ASK_S` seconds.
 
     With ``tells_spares`` False the group protocol tells a member without a partition nothing, so
     a broker's newest answer must do.

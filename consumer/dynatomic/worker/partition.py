@@ -18,10 +18,11 @@ MAX_UNCOMMITTED = 100
 class InFlightWindow:
     """A window, and what must end before its offsets may be committed.
 
-    ``letters`` are dead letters not yet known to be stored; ``reread`` reads the events again
-    that the table refused, ``refused`` has a reason for each. ``since`` is when its first event
-    came, then when it was closed; ``born`` is that event's timestamp in milliseconds of Unix time,
-    0 if it has none; ``ticket`` asks whether the topic was still the same after that.
+    ``letters_pending`` counts the dead letters that are not known to be stored. ``reread`` reads
+    again the events that the table rejected, and ``rejected_reasons`` has a reason for each.
+    ``since`` is when the first event came, and after that when the window was closed.
+    ``first_timestamp_ms`` is the timestamp of the first event in Unix time, 0 if it has none.
+    ``topic_check_number`` is the check that the topic was still the same when the window closed.
     """
 
     window: Window = field(default_factory=Window)
@@ -68,13 +69,13 @@ class InFlightWindow:
 class Partition:
     """One assigned partition: the window that fills, the one on its way out, and its offsets.
 
-    ``position`` is the offset after the last event read, ``settled`` the one that may be
-    committed, ``sent`` the one of the last commit not known to have failed, ``committed`` the one
-    of the last that succeeded; -1 where there is none. ``began`` is the first offset that was read,
-    ``start`` the committed one that was looked up (negative: there is none), ``known`` that it
-    began where it should. ``uncommitted`` has the end of each settled window that is not committed
-    and the timestamp of its first event. ``progress`` is when it last committed, or had nothing on
-    its way.
+    An offset is -1 where there is none. ``position`` is the offset after the last event that was
+    read, and ``first_read_offset`` the first one. ``committable_offset`` may be committed;
+    ``sent_offset`` is that of the last commit not known to have failed, ``committed_offset`` that
+    of the last one that succeeded. ``start_offset`` is the committed offset that was looked up
+    (negative: there is none), and ``start_confirmed`` says that reading began there.
+    ``uncommitted`` has the end of each complete window that is not committed, and the timestamp of
+    its first event. ``progress_at`` is when it last committed, or had nothing on its way.
     """
 
     id: int
