@@ -335,7 +335,7 @@ def test_help_has_name_environment_and_default_of_each_setting_it_needs(
     assert f"Usage: dynatomic {' '.join(command)}" in out
     for setting in SETTINGS:
         lines = [line for line in out.splitlines() if f"[env var: {setting.env}]" in line]
-        assert len(lines) == (setting.name in needs(command))
+        assert len(lines) == (setting.name in needs(command)), out
         for line in lines:
             assert all(flag in line for flag in setting.flags)
             assert f"[default: {setting.shown_default}]" in line
