@@ -1,20 +1,20 @@
-"""A progress bar on a terminal, nothing on a pipe."""
+"""Text for people: a progress bar, a table, a duration, and a table that is shown live."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 
 @contextmanager
 def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Give a function that advances the bar; ``total`` None if the end is not known.
+    """Give a function that advances the bar by a count; ``total`` is None if it is not known.
 
-    The bar is on stderr, and only if that is a terminal.
+    The bar is on stderr. If stderr is not a terminal, there is none.
     """
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    # Here, for it takes a tenth of a second that a pipe need not wait.
+    # Imported here: rich takes 0.1 s to load, and output to a pipe does not need it.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
@@ -36,59 +36,73 @@ def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[[int
 
 
 UNKNOWN = "-"
-
+"""What a table shows where a value is not known."""
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
-def aligned(rows: Sequence[Sequence[str]], numbers: set[int]) -> Iterator[str]:
-    """Yield the rows as lines, the columns of ``numbers`` to the right."""
-    # Clients choose their ids: no control character of theirs reaches the terminal.
-    plain = [["".join(c if c.isprintable() else "?" for c in cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
-    for row in plain:
+def printable(text: str, max_length: int | None = None) -> str:
+    """Return the text with ``?`` for each character that a terminal would obey or not show.
+
+    Keys, and the names that clients choose, may hold control characters. A text that is longer
+    than ``max_length`` is cut, and ends in three dots.
+    """
+    shown = "".join(character if character.isprintable() else "?" for character in text)
+    return (
+        shown if max_length is None or len(shown) <= max_length else f"{shown[: max_length - 3]}..."
+    )
+
+
+def table_lines(rows: Sequence[Sequence[str]], right: Collection[int]) -> Iterator[str]:
+    """Yield the printable rows as lines of one table; columns in ``right`` are right-aligned."""
+    shown = [list(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
         cells = (
-            cell.rjust(width) if index in numbers else cell.ljust(width)
+            cell.rjust(width) if index in right else cell.ljust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         yield "  ".join(cells).rstrip()
 
 
 def duration(seconds: float | None) -> str:
-    """Return a duration in its largest unit and the next; tenths below ten seconds."""
+    """Return a duration in its largest unit and the next one; below 10 s in tenths of a second."""
     if seconds is None:
         return UNKNOWN
     if seconds < 9.95:  # noqa: PLR2004 - it would be rounded to 10.0
         return f"{seconds:.1f}s"
-    left = round(seconds)
-    first = next(index for index, (size, _) in enumerate(_UNITS) if left >= size)
+    remaining_s = round(seconds)
+    first = next(index for index, (size, _) in enumerate(_UNITS) if remaining_s >= size)
     counts = []
     for size, unit in _UNITS[first : first + 2]:
-        count, left = divmod(left, size)
+        count, remaining_s = divmod(remaining_s, size)
         counts.append(f"{count}{unit}")
     return "".join(counts)
 
 
-Show = Callable[[list[str]], None]
+ShowLines = Callable[[list[str]], None]
 
 
 @contextmanager
-def display() -> Iterator[Show]:
-    """Give a function that shows lines: in place on a terminal, else one table after the other."""
+def live_display() -> Iterator[ShowLines]:
+    """Give a function that shows lines.
+
+    On a terminal they replace those shown before; elsewhere they follow them.
+    """
     if not sys.stdout.isatty():
         yield _print
         return
-    # Here, for it takes a tenth of a second that a pipe need not wait.
+    # Imported here: rich takes 0.1 s to load, and output to a pipe does not need it.
     from rich.console import Console  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     with Live(console=Console(), auto_refresh=False, vertical_overflow="ellipsis") as live:
-        yield lambda shown: live.update(
-            Text("\n".join(shown), no_wrap=True, overflow="crop"), refresh=True
+        yield lambda lines: live.update(
+            Text("\n".join(lines), no_wrap=True, overflow="crop"), refresh=True
         )
 
 
-def _print(shown: list[str]) -> None:
-    sys.stdout.write("\n".join([*shown, "", ""]))
+def _print(lines: list[str]) -> None:
+    sys.stdout.write("\n".join([*lines, "", ""]))
     sys.stdout.flush()

@@ -24,7 +24,7 @@ from confluent_kafka import KafkaException
 
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.sender import make_sender
-from dynatomic.dead_letters.show import printable
+from dynatomic.dead_letters.show import header_text
 from dynatomic.dead_letters.topic import (
     DeadLetterTopic,
     ReplayedOffsets,
@@ -220,7 +220,7 @@ def told(plan: ReplayPlan, settings: Settings, options: ReplayOptions) -> Iterat
             for (found, verdict), count in sorted(plan.verdicts.items())
             if found == why
         ]
-        yield f"{printable(why)}: {', '.join(outcomes)}"
+        yield f"{header_text(why)}: {', '.join(outcomes)}"
     done = "were put back on" if options.execute else "would be put back on"
     yield f"{plan.to_replay:,} of {waiting:,} waiting letters {done} {settings.topic}"
     unknown = 0 if options.force else sum(n for (_, v), n in plan.verdicts.items() if v == UNKNOWN)
@@ -236,11 +236,11 @@ def told(plan: ReplayPlan, settings: Settings, options: ReplayOptions) -> Iterat
     if plan.repeated:
         yield f"{plan.repeated:,} are letters of the same events again"
     for topic, count in sorted(plan.topics.items()):
-        shown = printable(topic)
+        shown = header_text(topic)
         letters = settings.dead_letters
         yield f"{count:,} are of topic {shown}: -t {shown} --dead-letter-topic {letters}"
     for group, count in sorted(plan.groups.items()):
-        yield f"{count:,} are of group {printable(group)}: -g NAME replays those"
+        yield f"{count:,} are of group {header_text(group)}: -g NAME replays those"
     if plan.foreign:
         yield f"{plan.foreign:,} messages are no letters of a dynatomic consumer"
     if not options.execute and plan.to_replay:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from confluent_kafka import KafkaException
 
 from dynatomic.config.settings import Settings
+from dynatomic.console import printable
 from dynatomic.dead_letters.topic import (
     DeadLetterTopic,
     ReplayedOffsets,
@@ -129,7 +130,7 @@ class LetterReport:
         yield f"{total:,} {letters} in {self._topic.name}{more}"
         for why, count in self._counts.most_common():
             done = f", {self._replayed[why]:,} replayed" if self._replayed[why] else ""
-            yield f"  {printable(why)}: {count:,}{done}"
+            yield f"  {header_text(why)}: {count:,}{done}"
         if self._foreign:
             yield f"{self._foreign:,} messages are no letters of a dynatomic consumer, not shown"
 
@@ -179,9 +180,9 @@ def row_of(reader: PayloadReader, payload: bytes | None) -> Row | None:
         return None
 
 
-def printable(text: str) -> str:
-    """Return a header's text as a terminal may show it: one line, bounded, no control bytes."""
-    return _cut("".join(c if c.isprintable() else "?" for c in text), _LONGEST_TEXT)
+def header_text(text: str) -> str:
+    """Return the text of a header as a terminal may show it: one line of bounded length."""
+    return printable(text, _LONGEST_TEXT)
 
 
 def _age(item: StoredLetter) -> tuple[int, int, int]:
@@ -190,7 +191,7 @@ def _age(item: StoredLetter) -> tuple[int, int, int]:
 
 def _columns(*cells: str) -> str:
     widths = (24, 20, 20, 8, 10, 0, 0)
-    shown = (printable(cell).ljust(width) for cell, width in zip(cells, widths, strict=True))
+    shown = (header_text(cell).ljust(width) for cell, width in zip(cells, widths, strict=True))
     return "  ".join(shown).rstrip()
 
 

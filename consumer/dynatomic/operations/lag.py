@@ -16,7 +16,7 @@ from typing import Any, Literal
 from confluent_kafka import KafkaException
 
 from dynatomic.config.settings import Settings
-from dynatomic.console import UNKNOWN, aligned, duration
+from dynatomic.console import UNKNOWN, duration, table_lines
 from dynatomic.errors import UnavailableError
 from dynatomic.kafka.client import (
     admin_config,
@@ -39,7 +39,7 @@ _HEADINGS = (
     *("GROUP", "TOPIC", "PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG"),
     *("CONSUMER-ID", "HOST", "CLIENT-ID", "AGE", "NOTE"),
 )
-_NUMBERS = {2, 3, 4, 5, 9}
+_RIGHT_ALIGNED = {2, 3, 4, 5, 9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +189,6 @@ def lag(settings: Settings, output: Literal["text", "json"] = "text") -> int:
     cells = [_HEADINGS, *(row.cells(settings) for row in found.rows)]
     if not any(row[-1] for row in cells[1:]):
         cells = [row[:-1] for row in cells]
-    sys.stdout.writelines(f"{line}\n" for line in aligned(cells, _NUMBERS))
+    sys.stdout.writelines(f"{line}\n" for line in table_lines(cells, _RIGHT_ALIGNED))
     sys.stderr.writelines(f"{line}\n" for line in found.remarks)
     return 0

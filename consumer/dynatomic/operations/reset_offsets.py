@@ -19,7 +19,7 @@ from typing import Any
 from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from dynatomic.config.settings import Settings
-from dynatomic.console import UNKNOWN, aligned
+from dynatomic.console import UNKNOWN, table_lines
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.kafka.client import (
     admin_config,
@@ -94,7 +94,7 @@ class Resetter:
         settings = self._settings
         steps = self._steps(options)
         group = describe_group(self._admin, settings)
-        yield from aligned([_HEADINGS, *(step.cells() for step in steps)], {0, 1, 2})
+        yield from table_lines([_HEADINGS, *(step.cells() for step in steps)], {0, 1, 2})
         yield from notes(steps, exactly_once=settings.exactly_once)
         if group is None:
             yield _NOT_TOLD
@@ -205,7 +205,7 @@ class Resetter:
         yield "committed, and read back:"
         rows = [("PARTITION", "CURRENT-OFFSET")]
         rows += [(str(n), str(found[n].offset) if n in found else UNKNOWN) for n in wanted]
-        yield from aligned(rows, {0, 1})
+        yield from table_lines(rows, {0, 1})
         for number, offset in wanted.items():
             expected = CommittedOffset(offset or 0, self._topic_id or "")
             if found.get(number) != expected:

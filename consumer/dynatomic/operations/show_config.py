@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dynatomic.config.properties import is_secret
 from dynatomic.config.settings import SETTINGS, Settings
+from dynatomic.console import printable
 from dynatomic.errors import DynatomicError
 
 MASK = "***"
@@ -35,7 +36,7 @@ def show(settings: Settings, origins: Mapping[str, str] | None = None) -> Iterat
     """
 
     def origin(name: str) -> str:
-        return "" if origins is None else f"  # {_one_line(origins.get(name, 'default'))}"
+        return "" if origins is None else f"  # {printable(origins.get(name, 'default'))}"
 
     for setting in SETTINGS:
         value = getattr(settings, setting.name)
@@ -60,10 +61,6 @@ def _toml(value: object) -> str:
         return str(value)
     # A JSON string is a TOML string, but for DEL, which TOML wants escaped.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _one_line(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dynatomic.config.settings import Settings
-from dynatomic.console import UNKNOWN, aligned, display, duration
+from dynatomic.console import UNKNOWN, duration, live_display, table_lines
 from dynatomic.errors import UnavailableError
 from dynatomic.operations.lag import GroupLag, PartitionLag, lag_reader
 
@@ -16,7 +16,7 @@ _HEADINGS = (
     *("PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "AGE"),
     *("CONSUMED/S", "PRODUCED/S", "DRAIN", "HOST", "CLIENT-ID", "NOTE"),
 )
-_NUMBERS = set(range(8))
+_RIGHT_ALIGNED = set(range(8))
 
 
 class Rates(NamedTuple):
@@ -83,8 +83,8 @@ def lines(settings: Settings, lag: GroupLag, history: History, clock: str) -> It
     if not any(row[-1] for row in rows[1:]):
         rows = [row[:-1] for row in rows]
     # One line of names, which clients choose, is cleaned as the table is.
-    yield from aligned([["  ".join(head)]], set())
-    yield from aligned(rows, _NUMBERS)
+    yield from table_lines([["  ".join(head)]], set())
+    yield from table_lines(rows, _RIGHT_ALIGNED)
 
 
 def _cells(row: PartitionLag, rates: Rates) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ def top(
     are not there at the start.
     """
     history, shown, rounds = History(), [""], 0
-    with lag_reader(settings) as watch, display() as show:
+    with lag_reader(settings) as watch, live_display() as show:
         while True:
             begun = clock()
             try:

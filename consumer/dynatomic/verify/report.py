@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from dynatomic.console import printable, table_lines
 from dynatomic.dynamodb.answers import Item
 from dynatomic.dynamodb.items import ItemKey, key_of
 from dynatomic.verify.recount import BASE
 
 _LONGEST_KEY = 60
 _HEADINGS = ("table", "item", "counter", "in topic", "in table", "difference", "partitions")
+_RIGHT_ALIGNED = {3, 4, 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Difference:
         held = f"{self.value.number:,}" if not self.value.note else self.value.note
         return (
             self.table,
-            _short("/".join(parts)),
+            printable("/".join(parts), _LONGEST_KEY),
             self.counter,
             f"{self.expected:,}",
             held,
@@ -102,11 +104,6 @@ class Difference:
             "baseline": self.sums.get(BASE),
             "note": self.note or self.value.note or None,
         }
-
-
-def _short(text: str) -> str:
-    shown = "".join(c if c.isprintable() else "?" for c in text)
-    return shown if len(shown) <= _LONGEST_KEY else shown[: _LONGEST_KEY - 3] + "..."
 
 
 @dataclass(slots=True)
@@ -151,14 +148,9 @@ class VerifyReport:
 
     def _table(self, limit: int) -> Iterator[str]:
         shown = heapq.nlargest(limit, self.differences, key=lambda d: abs(d.difference))
-        rows = [_HEADINGS, *(each.cells() for each in shown)] if shown else []
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            cells = (
-                cell.rjust(width) if 3 <= i <= 5 else cell.ljust(width)  # noqa: PLR2004 - numbers
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            yield "  ".join(cells).rstrip()
+        if shown:
+            rows = [_HEADINGS, *(difference.cells() for difference in shown)]
+            yield from table_lines(rows, _RIGHT_ALIGNED)
         if more := len(self.differences) - len(shown):
             yield f"and {more:,} more: raise --limit, or use -o json"
 

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, Message, TopicPartition
 
 from dynatomic.config.settings import Settings
-from dynatomic.console import aligned, duration
+from dynatomic.console import duration, table_lines
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.kafka.client import Watermarks, consumer_config
 from dynatomic.kafka.groups import CommittedOffset, GroupMember, committed_offsets, describe_group
@@ -458,7 +458,7 @@ def test_durations_have_their_largest_unit_and_the_next(seconds: float | None, t
 
 
 def test_numbers_stand_to_the_right() -> None:
-    assert list(aligned([("a", "n"), ("bb", "10")], {1})) == ["a    n", "bb  10"]
+    assert list(table_lines([("a", "n"), ("bb", "10")], {1})) == ["a    n", "bb  10"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import ConsumerGroupState
 
 from dynatomic.config.settings import Settings
-from dynatomic.console import display
+from dynatomic.console import live_display
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.operations import top as module
 from dynatomic.operations.lag import GroupLag, LagReader, PartitionLag
@@ -246,8 +246,8 @@ def test_on_the_fakes_rates_come_from_what_happens(
 # --- a terminal ------------------------------------------------------------------------------
 
 ON_A_TERMINAL = """
-from dynatomic.operations.top import display
-with display() as show:
+from dynatomic.operations.top import live_display
+with live_display() as show:
     show(["first", "x" * 300])
     show(["second"])
 """
@@ -276,6 +276,6 @@ def test_on_a_terminal_the_table_is_redrawn_in_place() -> None:
 
 
 def test_on_a_pipe_there_is_no_escape_sequence(capsys: pytest.CaptureFixture[str]) -> None:
-    with display() as show:
+    with live_display() as show:
         show(["one", "two"])
     assert capsys.readouterr().out == "one\ntwo\n\n"
