@@ -21,7 +21,7 @@ from bench.sink import Sink
 from bench.topics import Topics
 from bench.workloads import Case
 from dynatomic.errors import DynatomicError
-from tests.support.servers import KafkaServer
+from tests.support.kafka_server import KafkaServer
 
 
 def main() -> int:

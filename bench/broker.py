@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from tests.support.servers import KafkaServer
+from tests.support.kafka_server import KafkaServer
 
 _A_YEAR: Final = 24 * 365  # in hours
 

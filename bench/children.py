@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.sink import ROOT
 from dynatomic.errors import DynatomicError
-from tests.support.servers import reaper
+from tests.support.process import reaper
 
 _LAST: Final = 3000
 """Characters of what a failed child said that are shown."""

@@ -6,41 +6,34 @@ the real server. Servers start when the first test asks for them, once a test ru
 
 import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
-import time
-import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-import boto3
 import pytest
-from botocore.config import Config
-from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from xdist.scheduler import LoadScopeScheduling
 
-from dynatomic.events.decoder import UnitIncrement
-from dynatomic.events.row import CounterRef
-from dynatomic.events.window import Window
 from dynatomic.testing.dynamodb.client import FakeDynamoDB
-from dynatomic.testing.embedded import REGION, Embedded, environment
-from dynatomic.testing.kafka.broker import FakeBroker
-from tests.support.servers import (
-    BOOTSTRAP_VARIABLE,
-    ENDPOINT_VARIABLE,
-    DynamoDBLocal,
-    KafkaServer,
-    MissingError,
-    reaper,
+from dynatomic.testing.embedded import Embedded
+from tests.support.brokers import (
+    Broker,
+    FakeBrokerAdapter,
+    HasBootstrapServers,
+    MakeTopic,
+    TcpBroker,
+    UserKafka,
+    create_kafka_topic,
 )
+from tests.support.children import Spawn
+from tests.support.dynamodb_local import ENDPOINT_VARIABLE, DynamoDBLocal
+from tests.support.kafka_server import BOOTSTRAP_VARIABLE, KafkaServer
+from tests.support.names import unique
+from tests.support.needed import missing, needs, running, unless_missing
+from tests.support.tables import HasEndpointUrl, MakeTable, UserDynamoDB, make_client
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -58,40 +51,12 @@ KINDS: Final = ("fake", "embedded", "real")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-REPOSITORY: Final = Path(__file__).parents[1]
-PYTHONPATH: Final = f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'consumer'}"
-
-_Server = TypeVar("_Server", KafkaServer, DynamoDBLocal)
-
-_missing: dict[str, str] = {}
-_servers: list[KafkaServer | DynamoDBLocal] = []
-
-
-def unique(prefix: str) -> str:
-    """Make a name that no other test, and no other run on the same server, has."""
-    return f"{prefix}-{uuid.uuid4().hex[:12]}"
-
-
-def uncovered() -> dict[str, str]:
-    """Return this process's environment without what makes children measure coverage."""
-    return {n: v for n, v in os.environ.items() if not n.startswith("COVERAGE")}
-
-
-def window_of(sums: Mapping[CounterRef, int]) -> Window:
-    """Make a window of one event a counter."""
-    window = Window()
-    window.add(range(len(sums)), [UnitIncrement(ref, total) for ref, total in sums.items()])
-    return window
-
-
-# --- pytest itself ---------------------------------------------------------------------------
-
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in one line what was not tested."""
-    if _missing:
-        what = " and ".join(_missing)
-        why = "; ".join(dict.fromkeys(_missing.values()))
+    if missing:
+        what = " and ".join(missing)
+        why = "; ".join(dict.fromkeys(missing.values()))
         terminalreporter.write_line(
             f"NOT TESTED on {what}: {why}. "
             f"Or name servers of your own in {BOOTSTRAP_VARIABLE} and {ENDPOINT_VARIABLE}."
@@ -132,13 +97,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Apart:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Tell the process that reports what this worker could not test."""
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["missing"] = _missing
+        session.config.workeroutput["missing"] = missing
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Take in what a worker could not test."""
-    _missing.update(getattr(node, "workeroutput", {}).get("missing", {}))
+    missing.update(getattr(node, "workeroutput", {}).get("missing", {}))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -153,67 +118,14 @@ def pytest_runtest_makereport(
         for child in spawned.children if isinstance(spawned, Spawn) else []:
             report.sections.append((f"{child.name}: exit {child.returncode}", child.logs()))
         if "[real" in item.nodeid or {"kafka_real", "dynamodb_real"} & funcargs.keys():
-            report.sections.extend((type(s).__name__, s.tail()) for s in _servers)
+            report.sections.extend((type(s).__name__, s.tail()) for s in running)
     return report
-
-
-def unless_missing(what: str, start: Callable[[], _Server]) -> _Server:
-    """Start a real server; what it needs may be absent, but not where CI says it is there."""
-    try:
-        server = start()
-    except MissingError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI=true, but no {what}: {error}", pytrace=False)
-        _missing[what] = str(error)
-        pytest.skip(f"no {what}: {error}")
-    _servers.append(server)
-    return server
-
-
-def needs(program: str) -> str:
-    """Find a program; the test is skipped without it, but not where CI says it is there."""
-    found = shutil.which(program)
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI=true, but no {program}", pytrace=False)
-        _missing[program] = f"{program} is not installed"
-        pytest.skip(f"no {program}")
-    return found
 
 
 @pytest.fixture(scope="session")
 def kcat() -> str:
     """Find kcat, the Kafka client that knows nothing of ours."""
     return needs("kcat")
-
-
-# --- servers ---------------------------------------------------------------------------------
-
-
-class HasBootstrapServers(Protocol):
-    """A Kafka: one of ours or one of the user's."""
-
-    bootstrap_servers: str
-
-
-class HasEndpointUrl(Protocol):
-    """A DynamoDB endpoint: one of ours or one of the user's."""
-
-    endpoint_url: str
-
-
-@dataclass(slots=True)
-class UserKafka:
-    """A Kafka that was there before the tests."""
-
-    bootstrap_servers: str
-
-
-@dataclass(slots=True)
-class UserDynamoDB:
-    """A DynamoDB endpoint that was there before the tests."""
-
-    endpoint_url: str
 
 
 @pytest.fixture(scope="session")
@@ -248,24 +160,7 @@ def kafka_private() -> Iterator[KafkaServer]:
     """Return a real Kafka of this test's own, to stop and start."""
     with unless_missing("real Kafka", KafkaServer) as server:
         yield server
-    _servers.remove(server)
-
-
-# --- tables ----------------------------------------------------------------------------------
-
-
-def make_client(endpoint_url: str, read_timeout: float = 10) -> "DynamoDBClient":
-    """Make a plain boto3 client that needs nothing from this machine's AWS configuration."""
-    return boto3.client(
-        "dynamodb",
-        endpoint_url=endpoint_url,
-        region_name=REGION,
-        aws_access_key_id="embedded",
-        aws_secret_access_key="embedded",  # noqa: S106 - local endpoints check no secret
-        config=Config(
-            retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=read_timeout
-        ),
-    )
+    running.remove(server)
 
 
 @pytest.fixture(params=KINDS)
@@ -275,18 +170,6 @@ def dynamodb(request: pytest.FixtureRequest) -> "DynamoDBClient":
         return cast("DynamoDBClient", FakeDynamoDB())
     name = "embedded" if request.param == "embedded" else "dynamodb_real"
     return make_client(request.getfixturevalue(name).endpoint_url)
-
-
-class MakeTable(Protocol):
-    """Makes a table of a name of its own; keys are ``pk`` and, if asked for, ``rk``."""
-
-    def __call__(
-        self,
-        client: "DynamoDBClient",
-        hash_type: Literal["S", "N"] = "S",
-        range_type: Literal["S", "N"] | None = None,
-    ) -> str:
-        """Return its name."""
 
 
 @pytest.fixture
@@ -318,83 +201,6 @@ def make_table() -> Iterator[MakeTable]:
             client.delete_table(TableName=name)
 
 
-# --- brokers ---------------------------------------------------------------------------------
-
-
-class Broker(Protocol):
-    """What a contract test needs of a broker."""
-
-    name: str
-    bootstrap_servers: str | None
-
-    def create_topic(self, name: str, partitions: int) -> None:
-        """Make a topic."""
-
-    def consumer(self, conf: dict[str, Any]) -> Consumer:
-        """Make a consumer; its bootstrap servers are set."""
-
-    def producer(self, conf: dict[str, Any] | None = None) -> Producer:
-        """Make a producer; its bootstrap servers are set."""
-
-
-class TcpBroker:
-    """A broker that the real client talks to."""
-
-    def __init__(
-        self, name: str, bootstrap_servers: str, create: Callable[[str, int], None]
-    ) -> None:
-        """Take the way to make topics, which the mock cluster does not do by request."""
-        self.name = name
-        self.bootstrap_servers: str | None = bootstrap_servers
-        self._servers = {"bootstrap.servers": bootstrap_servers}
-        self.create_topic = create
-
-    def consumer(self, conf: dict[str, Any]) -> Consumer:
-        """Make a consumer; its bootstrap servers are set."""
-        return Consumer({**self._servers, **conf})
-
-    def producer(self, conf: dict[str, Any] | None = None) -> Producer:
-        """Make a producer; its bootstrap servers are set."""
-        return Producer({**self._servers, **(conf or {})})
-
-
-class FakeBrokerAdapter:
-    """The fake, under the names that the others have."""
-
-    name = "fake"
-    bootstrap_servers: str | None = None
-
-    def __init__(self) -> None:
-        """Make an empty one."""
-        self.fake = FakeBroker()
-
-    def create_topic(self, name: str, partitions: int) -> None:
-        """Make a topic."""
-        self.fake.create_topic(name, partitions)
-
-    def consumer(self, conf: dict[str, Any]) -> Consumer:
-        """Make a consumer."""
-        return cast("Consumer", self.fake.consumer(conf))
-
-    def producer(self, conf: dict[str, Any] | None = None) -> Producer:
-        """Make a producer."""
-        return cast("Producer", self.fake.producer(conf))
-
-
-def create_kafka_topic(bootstrap_servers: str, name: str, partitions: int) -> None:
-    """Make a topic on a real Kafka and wait until each partition has a leader."""
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    admin.create_topics([NewTopic(name, partitions)])[name].result(30)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        found = admin.list_topics(timeout=10).topics.get(name)
-        leaders = [p.leader for p in found.partitions.values()] if found else []
-        if len(leaders) == partitions and min(leaders) >= 0:
-            return
-        time.sleep(0.02)
-    pytest.fail(f"topic {name} has no leaders after 30 s")
-
-
 @pytest.fixture(params=KINDS)
 def broker(request: pytest.FixtureRequest) -> Broker:
     """Return the fake broker, the embedded mock cluster or a real Kafka."""
@@ -405,13 +211,6 @@ def broker(request: pytest.FixtureRequest) -> Broker:
         return TcpBroker("embedded", server.bootstrap_servers, server.broker.create_topic)
     servers: str = request.getfixturevalue("kafka_real").bootstrap_servers
     return TcpBroker("real", servers, lambda name, n: create_kafka_topic(servers, name, n))
-
-
-class MakeTopic(Protocol):
-    """Makes a topic of a name of its own on the test's broker."""
-
-    def __call__(self, partitions: int = 1) -> str:
-        """Return its name."""
 
 
 @pytest.fixture
@@ -432,100 +231,6 @@ def topic(broker: Broker) -> Iterator[MakeTopic]:
             deleted.result(30)
 
 
-# --- child processes -------------------------------------------------------------------------
-
-
-class Child:
-    """A ``python -m dynatomic`` in the background, with its output in files."""
-
-    def __init__(self, name: str, command: list[str], env: Mapping[str, str], folder: Path) -> None:
-        """Start it."""
-        self.name = name
-        self._stdout = folder / f"{name}.stdout"
-        self._stderr = folder / f"{name}.stderr"
-        with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=dict(env),
-                cwd=REPOSITORY,
-                start_new_session=True,
-            )
-        reaper().add(self.pid)
-
-    @property
-    def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        """The exit code, or None while it runs."""
-        return self._process.poll()
-
-    @property
-    def stdout(self) -> str:
-        """What it printed to standard output so far."""
-        return self._stdout.read_text(errors="replace")
-
-    @property
-    def stderr(self) -> str:
-        """What it printed to standard error so far."""
-        return self._stderr.read_text(errors="replace")
-
-    def logs(self) -> str:
-        """Return both outputs."""
-        return f"{self.stdout[-10_000:]}\n--- standard error\n{self.stderr[-20_000:]}"
-
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-        self._process.send_signal(number)
-
-    def wait(self, seconds: float = 30) -> int:
-        """Wait for its end and return the exit code; fails the test if it does not end."""
-        try:
-            code = self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            pytest.fail(f"{self.name} still runs after {seconds} s")
-        reaper().remove(self.pid)
-        return code
-
-    def wait_for(self, text: str, seconds: float = 30) -> None:
-        """Wait until it printed this; fails the test if it ends or does not in time."""
-        deadline = time.monotonic() + seconds
-        while text not in self.stdout + self.stderr:
-            ended = self.returncode is not None and text not in self.stdout + self.stderr
-            if ended or time.monotonic() > deadline:
-                pytest.fail(f"{self.name} (exit code {self.returncode}) did not print {text!r}")
-            time.sleep(0.02)
-
-    def kill(self) -> None:
-        """Kill it with SIGKILL and wait for that; nothing if it has ended."""
-        self._process.kill()
-        self.wait()
-
-
-class Spawn:
-    """Starts children; those that still run at the end of the test are killed."""
-
-    def __init__(self, folder: Path) -> None:
-        """Keep the outputs in this folder."""
-        self.children: list[Child] = []
-        self._folder = folder
-
-    def __call__(self, *arguments: str, env: Mapping[str, str]) -> Child:
-        """Run ``python -m dynatomic ARGUMENTS`` with exactly this environment."""
-        return self.command([sys.executable, "-m", "dynatomic", *arguments], env=env)
-
-    def command(self, command: list[str], env: Mapping[str, str]) -> Child:
-        """Run any command with exactly this environment."""
-        child = Child(f"child-{len(self.children)}", command, env, self._folder)
-        self.children.append(child)
-        return child
-
-
 @pytest.fixture
 def spawn(tmp_path: Path) -> Iterator[Spawn]:
     """Return the function that starts ``python -m dynatomic`` in the background."""
@@ -533,6 +238,3 @@ def spawn(tmp_path: Path) -> Iterator[Spawn]:
     yield spawned
     for child in spawned.children:
         child.kill()
-
-
-__all__ = ["Broker", "Child", "MakeTable", "MakeTopic", "Spawn", "environment", "unique"]

@@ -32,7 +32,10 @@ from dynatomic.events.row import Row
 from dynatomic.events.schema import encode, load_writer_schema, schema
 from dynatomic.kafka.emitter import message_key
 from dynatomic.testing.embedded import Embedded
-from tests.conftest import HasBootstrapServers, Spawn, make_client, unique
+from tests.support.brokers import HasBootstrapServers
+from tests.support.children import Spawn
+from tests.support.names import unique
+from tests.support.tables import make_client
 
 UPDATE = 'UPDATE "T" SET "count"="count"+? WHERE "pk"=?'
 SIGNED = (

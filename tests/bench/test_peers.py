@@ -26,14 +26,10 @@ from dynatomic.events.row import Row
 from dynatomic.events.samples import samples
 from dynatomic.kafka.emitter import Emitter
 from dynatomic.testing.embedded import Embedded, environment
-from tests.conftest import (
-    REPOSITORY,
-    MakeTable,
-    TcpBroker,
-    create_kafka_topic,
-    make_client,
-    unique,
-)
+from tests.support.brokers import TcpBroker, create_kafka_topic
+from tests.support.children import REPOSITORY
+from tests.support.names import unique
+from tests.support.tables import MakeTable, make_client
 
 HERE = REPOSITORY / "bench" / "peers"
 PYTHON_PEERS = [p for p in sorted(HERE.glob("*.py")) if not p.name.startswith("flink")]

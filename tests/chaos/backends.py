@@ -14,14 +14,11 @@ from confluent_kafka.cimpl import NewPartitions
 
 from dynatomic.testing.embedded import Embedded
 from dynatomic.testing.mock_broker import MockBroker
-from tests.conftest import (
-    HasBootstrapServers,
-    HasEndpointUrl,
-    create_kafka_topic,
-    make_client,
-)
-from tests.contract.test_embedded import wait_until
-from tests.support.servers import DynamoDBLocal, KafkaServer
+from tests.support.brokers import HasBootstrapServers, create_kafka_topic
+from tests.support.dynamodb_local import DynamoDBLocal
+from tests.support.kafka_server import KafkaServer
+from tests.support.tables import HasEndpointUrl, make_client
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

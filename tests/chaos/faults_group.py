@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError
 from tests.chaos.backends import Mock
 from tests.chaos.kinds import fault
 from tests.chaos.round import Round
-from tests.support.proxy import DropRequest, server_error
+from tests.support.faults import DropRequest, server_error
 
 COMMIT, COORDINATOR, HEARTBEAT, JOIN, NEW_HEARTBEAT = 8, 10, 12, 11, 68
 MAX_POLL_MS: Final = 2500

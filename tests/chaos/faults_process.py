@@ -9,7 +9,7 @@ from typing import Final
 from tests.chaos.kinds import fault
 from tests.chaos.members import Member
 from tests.chaos.round import Round
-from tests.support.proxy import Answer, Fault, Forward, Hold, Request
+from tests.support.faults import Answer, Fault, Forward, Hold, Request
 
 LONG_KILLS: Final = 25
 

@@ -8,7 +8,7 @@ from typing import Final
 from tests.chaos.kinds import fault
 from tests.chaos.members import Member
 from tests.chaos.round import Round
-from tests.support.proxy import (
+from tests.support.faults import (
     Delay,
     DropRequest,
     DropResponse,

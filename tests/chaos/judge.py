@@ -12,7 +12,7 @@ from dynatomic.config.settings import ProcessingGuarantee
 from dynatomic.kafka.client import PARTITION_EOF
 from tests.chaos.load import log_of
 from tests.chaos.round import Round, StuckError
-from tests.e2e.stack import Log, Ref
+from tests.support.events import Log, Ref
 
 _FENCE: Final = re.compile(r"fence_[0-9a-f]{8}_[0-9]+")
 _READ_S: Final = 30.0

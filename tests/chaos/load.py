@@ -14,7 +14,7 @@ from zlib import crc32
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from tests.e2e.stack import Event, Log, avro, ref
+from tests.support.events import Event, Log, avro, ref
 
 TICK_S: Final = 0.02
 TEXT_KEY: Final = "text"

@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from dynatomic.errors import UnavailableError
-from tests.conftest import REPOSITORY, uncovered
-from tests.support.servers import reaper
+from tests.support.children import REPOSITORY, uncovered
+from tests.support.process import reaper
 
 _START_S = 30.0
 

@@ -19,12 +19,12 @@ from dynatomic.testing.embedded import environment
 from tests.chaos.backends import Backend
 from tests.chaos.load import TEXT_KEY, Load, Shape, ends_of
 from tests.chaos.members import Member, Nursery
-from tests.conftest import unique
-from tests.e2e.test_shutdown import writes
-from tests.support.proxy import Fault, FaultyProxy, Hold, Request
+from tests.support.faults import Fault, Hold, Request, writes
+from tests.support.names import unique
+from tests.support.proxy import FaultyProxy
 
 if TYPE_CHECKING:
-    from tests.e2e.stack import Log
+    from tests.support.events import Log
 
 MOST_STARTS: Final = 200
 STOP_S: Final = 20.0

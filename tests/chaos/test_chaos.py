@@ -21,7 +21,7 @@ from tests.chaos.load import Shape, Stored, events
 from tests.chaos.members import Nursery
 from tests.chaos.report import as_json, markdown
 from tests.chaos.round import Round
-from tests.e2e.stack import Event, avro
+from tests.support.events import Event, avro
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 

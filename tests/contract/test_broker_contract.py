@@ -28,7 +28,8 @@ from dynatomic.kafka.client import (
     consumer_config,
     producer_config,
 )
-from tests.conftest import Broker, FakeBrokerAdapter, MakeTopic, unique
+from tests.support.brokers import Broker, FakeBrokerAdapter, MakeTopic
+from tests.support.names import unique
 
 if TYPE_CHECKING:
     from dynatomic.testing.kafka.consumer import FakeConsumer
@@ -219,9 +220,6 @@ def numbered(count: int, first: int = 0) -> list[bytes]:
     return [b"%d" % i for i in range(first, first + count)]
 
 
-# --- rows ------------------------------------------------------------------------------------
-
-
 def test_rows_come_in_order_with_offsets_that_count_up(
     topic: MakeTopic, join: Join, produce: Produce
 ) -> None:
@@ -331,9 +329,6 @@ def test_metadata_names_the_partitions_and_what_is_missing(
     assert not nothing.partitions
 
 
-# --- where a partition begins ----------------------------------------------------------------
-
-
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_partition_without_committed_offset_is_an_error_and_begins_when_assigned_anew(
     topic: MakeTopic, join: Join, produce: Produce, protocol: GroupProtocol
@@ -440,9 +435,6 @@ def test_a_partition_that_is_read_can_seek_and_others_cannot(
     with pytest.raises(KafkaException) as error:
         member.consumer.assign([member.at(0, 0)])
     assert code_of(error) == KafkaError._STATE
-
-
-# --- commits ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -589,9 +581,6 @@ def test_an_expelled_member_commits_nothing_for_its_heirs(
     assert "lost" in {kind for kind, _ in late.calls}
 
 
-# --- pause -----------------------------------------------------------------------------------
-
-
 def test_a_paused_partition_gives_no_rows_and_loses_none(
     topic: MakeTopic, join: Join, produce: Produce
 ) -> None:
@@ -643,9 +632,6 @@ def test_pausing_a_partition_that_is_not_ours_is_no_error(topic: MakeTopic, join
     wait(lambda: member.owned, member)
     member.consumer.pause([member.at(9)])
     member.consumer.resume([member.at(9)])
-
-
-# --- rebalances ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -712,9 +698,6 @@ def test_what_is_committed_on_revoke_is_where_the_next_owner_begins(
 
     # The mock cluster takes commits until it ends the rebalance, which a busy machine may miss.
     assert any(hand_over(f"{name}-{attempt}") for attempt in range(3))
-
-
-# --- deliveries ------------------------------------------------------------------------------
 
 
 def test_each_row_is_reported_with_its_place(topic: MakeTopic, produce: Produce) -> None:

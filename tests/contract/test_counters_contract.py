@@ -34,15 +34,13 @@ from dynatomic.events.decoder import UnitIncrement
 from dynatomic.events.row import CounterRef, KeySchema, Reason, key_value
 from dynatomic.events.window import Window
 from dynatomic.testing.dynamodb.client import FakeDynamoDB
-from tests.conftest import MakeTable, environment, unique, window_of
-from tests.conftest import make_client as plain_client
-from tests.support.proxy import (
+from dynatomic.testing.embedded import environment
+from tests.support.faults import (
     DropRequest,
     DropResponse,
     Error,
     FailStatements,
     Fault,
-    FaultyProxy,
     Hold,
     Raw,
     Request,
@@ -52,6 +50,11 @@ from tests.support.proxy import (
     server_error,
     throttle,
 )
+from tests.support.names import unique
+from tests.support.proxy import FaultyProxy
+from tests.support.tables import MakeTable
+from tests.support.tables import make_client as plain_client
+from tests.support.windows import window_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -122,9 +125,6 @@ def numbers(client: "DynamoDBClient", counters: Iterable[CounterRef]) -> dict[Co
     return {ref: int(found["N"]) for ref, found in stored(client, counters).items()}
 
 
-# --- windows ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("first", [Step.UPDATE, Step.UPDATE_ITEM])
 def test_sums_are_added_whatever_the_items_are(
     dynamodb: "DynamoDBClient", make_table: MakeTable, first: Step
@@ -187,8 +187,6 @@ def test_a_counter_that_is_a_string_is_rejected_and_its_neighbours_are_applied(
     assert numbers(dynamodb, good) == dict.fromkeys(good, 5) | {ten: 15}
     assert stored(dynamodb, bad) == {ref: {"S": "text"} for ref in bad}
 
-
-# --- fenced windows --------------------------------------------------------------------------
 
 FENCE = "fence_0123abcd_7"
 
@@ -513,9 +511,6 @@ def test_the_check_of_access_finds_a_missing_table(
         Counters(dynamodb, {gone: KeySchema("pk")}).check_access(gone, write_mode)
 
 
-# --- tables ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("hash_type", "range_type", "expected"),
     [
@@ -571,9 +566,6 @@ def test_create_table_makes_it_once(dynamodb: "DynamoDBClient", range_key: Any) 
         assert create_table(dynamodb, table, range_key=range_key) is False
     finally:
         dynamodb.delete_table(TableName=table)
-
-
-# --- one increment ---------------------------------------------------------------------------
 
 
 def test_increment_returns_the_new_value(dynamodb: "DynamoDBClient", make_table: MakeTable) -> None:
@@ -639,9 +631,6 @@ def test_increment_in_a_missing_table_is_a_configuration_error(dynamodb: "Dynamo
     gone = unique("gone")
     with pytest.raises(ConfigError, match=f"arn:aws:dynamodb:.*table/{gone}"):
         increment(gone, "k", client=dynamodb)
-
-
-# --- faults on the way -----------------------------------------------------------------------
 
 
 @pytest.fixture(params=["embedded", "real"])

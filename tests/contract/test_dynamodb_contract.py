@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from dynatomic.dynamodb.statements import Change, Step, statement, update_item
 from dynatomic.events.row import KeySchema
-from tests.conftest import MakeTable
+from tests.support.tables import MakeTable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -92,9 +92,6 @@ def get(client: "DynamoDBClient", table: str, key: str, kind: str = "S") -> dict
 def add(client: "DynamoDBClient", keys: KeySchema, what: Change) -> dict[str, Any]:
     answered: Any = client.update_item(**update_item(keys, what), ReturnValues="UPDATED_NEW")
     return dict(answered["Attributes"])
-
-
-# --- the cascade -----------------------------------------------------------------------------
 
 
 def test_an_update_of_an_item_with_its_counter_is_applied(
@@ -194,9 +191,6 @@ def test_each_statement_of_a_batch_has_its_own_outcome_in_its_place(
     assert get(dynamodb, table, "new") == {"count": {"N": "1"}}
 
 
-# --- the fence -------------------------------------------------------------------------------
-
-
 def test_a_fence_below_lets_both_sets_through(dynamodb: "DynamoDBClient", table: str) -> None:
     put(dynamodb, table, "a", count=1, fence=9)
     assert codes(send(dynamodb, fenced(table, '"fence"<?', 5, 19, 10))) == [None]
@@ -268,9 +262,6 @@ def test_update_item_adds_and_sets_the_fence_under_its_condition(
     assert get(dynamodb, table, "a") == expected
 
 
-# --- batches ---------------------------------------------------------------------------------
-
-
 def test_25_statements_are_taken_and_26_are_refused_whole(
     dynamodb: "DynamoDBClient", table: str
 ) -> None:
@@ -303,9 +294,6 @@ def test_an_item_that_stands_twice_in_a_batch_refuses_it_whole(
     # DynamoDB Local refuses the batch after it applied all of it: such a batch may never be sent.
     applied = "1" if "real" in request.node.callspec.params.values() else "0"
     assert get(dynamodb, table, "b") == {"count": {"N": applied}}
-
-
-# --- keys ------------------------------------------------------------------------------------
 
 
 def test_describe_table_tells_names_and_types_of_the_keys(
@@ -452,9 +440,6 @@ def test_a_range_key_that_the_table_does_not_have_is_not_always_refused(
     assert refused(error) == "ValidationException"
 
 
-# --- numbers ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("sign", [1, -1])
 def test_sums_of_38_digits_are_exact(
     dynamodb: "DynamoDBClient", table: str, sign: int, *, lax: bool
@@ -493,9 +478,6 @@ def test_a_parameter_of_39_digits_refuses_the_whole_batch(
         send(dynamodb, *batch)
     assert refused(error) == "ValidationException"
     assert get(dynamodb, table, "good") is None
-
-
-# --- UpdateItem ------------------------------------------------------------------------------
 
 
 def test_add_makes_the_item_then_the_attribute_then_adds(

@@ -5,10 +5,8 @@ import importlib.util
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -22,7 +20,10 @@ from dynatomic.testing import embedded as module
 from dynatomic.testing import mock_broker
 from dynatomic.testing.embedded import Embedded, MockTable, environment
 from dynatomic.testing.mock_broker import MockBroker
-from tests.conftest import PYTHONPATH, Spawn, make_client, unique
+from tests.support.children import PYTHONPATH, Spawn
+from tests.support.names import unique
+from tests.support.tables import make_client
+from tests.support.waiting import is_gone, wait_until
 
 PRODUCE = 0
 
@@ -70,24 +71,6 @@ def broker() -> Iterator[MockBroker]:
     made.create_topic("rows", 6)
     yield made
     made.close()
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not {what} after {seconds} s"
-        time.sleep(0.02)
-
-
-def is_gone(pid: int) -> bool:
-    state = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)],  # noqa: S607 - ps is in another place on a Mac
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    # Its new parent may leave a process that has ended unburied: that is not ours to do.
-    return state.strip() in ("", "Z", "Zs")
 
 
 def deliver(producer: Producer, seconds: float = 10) -> KafkaError | None:

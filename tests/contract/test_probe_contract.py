@@ -10,8 +10,8 @@ from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.operations.probe import Probe, ProbeResult, probe
 from dynatomic.testing.dynamodb.client import FakeDynamoDB, Request
 from dynatomic.testing.dynamodb.responses import client_error
-from tests.conftest import MakeTable
 from tests.support.harness import Clock
+from tests.support.tables import MakeTable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -60,9 +60,6 @@ def test_without_partiql(
     assert rows(dynamodb, table) == []
 
 
-# --- what differs ------------------------------------------------------------------------------
-
-
 class NoOldItem(FakeDynamoDB):
     """Does not return the item that a condition refused."""
 
@@ -107,9 +104,6 @@ def test_what_differs_is_named(
     for name, part in named.items():
         assert part in found[name]
     assert "an item that is missing" not in found
-
-
-# --- what goes wrong ---------------------------------------------------------------------------
 
 
 @pytest.fixture

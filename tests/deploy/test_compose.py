@@ -31,8 +31,9 @@ from dynatomic.cli.app import app
 from dynatomic.config.settings import SETTINGS, Settings
 from dynatomic.events.samples import samples
 from dynatomic.service.signals import GRACE_S
-from tests.conftest import make_client, uncovered
-from tests.contract.test_embedded import wait_until
+from tests.support.children import uncovered
+from tests.support.tables import make_client
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -66,9 +67,6 @@ AWS_NEEDED = {
     "AWS_REGION",
     "AWS_SECRET_ACCESS_KEY",
 }
-
-
-# --- the compose file ------------------------------------------------------------------------
 
 
 def kafka(name: str) -> str:
@@ -222,9 +220,6 @@ def test_dynamodb_has_one_database_for_all_keys_and_regions() -> None:
     assert endpoint == "http://dynamodb:8000"
 
 
-# --- Prometheus and Grafana ------------------------------------------------------------------
-
-
 def mounted(service: str, path: str) -> Path:
     """Return the file of this repository that a container finds under a path."""
     volumes: list[str] = SERVICES[service]["volumes"]
@@ -277,9 +272,6 @@ def test_grafana_shows_the_dashboard_without_a_click() -> None:
     assert source["url"] == "http://prometheus:9090"
     scrape = yaml.safe_load(mounted("prometheus", "/etc/prometheus/prometheus.yml").read_text())
     assert source["jsonData"]["timeInterval"] == scrape["global"]["scrape_interval"]
-
-
-# --- the image -------------------------------------------------------------------------------
 
 
 class Instruction(NamedTuple):
@@ -510,8 +502,6 @@ def test_the_wheel_holds_the_schema_and_the_command(tmp_path: Path) -> None:
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"dynatomic"}
 
 
-# --- process 1 -------------------------------------------------------------------------------
-
 NEW_PIDS = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
 
 
@@ -551,8 +541,6 @@ def test_process_1_ends_at_once_on_sigterm_while_it_waits_for_servers(command: l
         finally:
             outer.kill()
 
-
-# --- the real thing --------------------------------------------------------------------------
 
 # A project, an image and ports of its own beside whatever the engine runs already.
 OVERRIDE = """

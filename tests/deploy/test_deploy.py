@@ -21,17 +21,14 @@ from dynatomic.config.settings import Settings
 from dynatomic.kafka.client import reset_policy
 from dynatomic.kafka.topics import PARTITIONS
 from dynatomic.service.signals import GRACE_S
-from tests.conftest import needs
 from tests.deploy.test_compose import of, stages
+from tests.support.needed import needs
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 KUBERNETES = "1.34"
 
 Manifest = dict[str, Any]
-
-
-# --- Kubernetes ------------------------------------------------------------------------------
 
 
 def manifests() -> dict[str, Manifest]:
@@ -181,8 +178,6 @@ def test_all_manifests_mean_the_same_pods(configured: Settings) -> None:
     assert ports | {53, 443} == allowed
 
 
-# --- KEDA ------------------------------------------------------------------------------------
-
 # What KEDA 2.20 takes of a ScaledObject and of its trigger `kafka`: names, and values' kinds.
 WHOLE, SWITCH = {"type": "integer", "minimum": 0}, {"enum": ["true", "false"]}
 TEXT = {"type": "string"}
@@ -307,8 +302,6 @@ def test_keda_looks_where_the_consumers_count(configured: Settings) -> None:
     assert scaled()["spec"]["maxReplicaCount"] <= PARTITIONS
 
 
-# --- AWS -------------------------------------------------------------------------------------
-
 CLUSTER = (
     "arn:aws:kafka:eu-west-1:123456789012:cluster/billing/11111111-2222-3333-4444-555555555555-1"
 )
@@ -413,9 +406,6 @@ def test_the_role_is_for_the_service_account_of_the_manifests() -> None:
     role = account["annotations"]["eks.amazonaws.com/role-arn"]
     name = block(found, "resource", "aws_iam_role", "consumer")["name"].strip('"')
     assert re.fullmatch(rf"arn:aws:iam::\d{{12}}:role/{name}", role)
-
-
-# --- systemd and the settings file -----------------------------------------------------------
 
 
 @pytest.fixture

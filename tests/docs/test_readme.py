@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from dynatomic.events.row import Reason
-from tests.conftest import HasBootstrapServers, HasEndpointUrl, make_client, unique
+from tests.support.brokers import HasBootstrapServers
+from tests.support.names import unique
+from tests.support.tables import HasEndpointUrl, make_client
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -5,15 +5,11 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from tests.conftest import (
-    HasBootstrapServers,
-    MakeTable,
-    Spawn,
-    create_kafka_topic,
-    make_client,
-)
-from tests.e2e.stack import Stack
-from tests.support.servers import KafkaServer
+from tests.support.brokers import HasBootstrapServers, create_kafka_topic
+from tests.support.children import Spawn
+from tests.support.kafka_server import KafkaServer
+from tests.support.stack import Stack
+from tests.support.tables import MakeTable, make_client
 
 if TYPE_CHECKING:
     from dynatomic.testing.embedded import Embedded

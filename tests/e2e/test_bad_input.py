@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Table
-from tests.e2e.stack import Event, Log, Stack, avro, ref
+from tests.support.events import Event, Log, avro, ref
+from tests.support.stack import Stack
 
 SECRET = "card-4711"  # noqa: S105 - a key as users have them; no log may show it
 HEADERS = [("trace", b"\x00\xff"), ("trace", b"again"), ("empty", None)]

@@ -10,12 +10,16 @@ from confluent_kafka import KafkaError
 
 from dynatomic.testing.embedded import Embedded
 from dynatomic.testing.mock_broker import MockBroker
-from tests.conftest import Child, MakeTable, Spawn, make_client, unless_missing
-from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import real_stack
-from tests.e2e.stack import Event, Load, Log, Stack, lower
+from tests.support.children import Child, Spawn
+from tests.support.events import Event, Log, lower
 from tests.support.fenced import FencedProxy
-from tests.support.servers import KafkaServer
+from tests.support.kafka_server import KafkaServer
+from tests.support.live_load import Load
+from tests.support.needed import unless_missing
+from tests.support.stack import Stack
+from tests.support.tables import MakeTable, make_client
+from tests.support.waiting import wait_until
 
 PRODUCE = 0
 PARTITIONS = 3

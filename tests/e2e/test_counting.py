@@ -10,9 +10,10 @@ from typing import Literal
 
 import pytest
 
-from tests.conftest import unique
 from tests.e2e.conftest import Table
-from tests.e2e.stack import Event, Log, Stack, avro, same
+from tests.support.events import Event, Log, avro
+from tests.support.names import unique
+from tests.support.stack import Stack, same
 
 KEY_TYPES: tuple[tuple[Literal["S", "N"], Literal["S", "N"] | None], ...] = (
     ("S", None),

@@ -5,12 +5,14 @@ import time
 
 import pytest
 
-from tests.conftest import Child
-from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
-from tests.e2e.stack import Event, Load, Stack, higher, lower
-from tests.e2e.test_shutdown import writes
-from tests.support.proxy import Delay, DropRequest, Fault, FaultyProxy, Hold, Request
+from tests.support.children import Child
+from tests.support.events import Event, higher, lower
+from tests.support.faults import Delay, DropRequest, Fault, Hold, Request, writes
+from tests.support.live_load import Load
+from tests.support.proxy import FaultyProxy
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
 
 PARTITIONS = 4
 ROUNDS = 3

@@ -14,10 +14,12 @@ from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from dynatomic.testing.embedded import Embedded
-from tests.conftest import Spawn, make_client
-from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import real_stack
-from tests.e2e.stack import Event, Log, Stack
+from tests.support.children import Spawn
+from tests.support.events import Event, Log
+from tests.support.stack import Stack
+from tests.support.tables import make_client
+from tests.support.waiting import wait_until
 
 # More than the small topic takes, and not to be compressed.
 BAD = b"\xff" + random.Random(7).randbytes(5000)  # noqa: S311 - a sample, not a secret

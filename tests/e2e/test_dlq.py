@@ -19,9 +19,10 @@ from dynatomic.dead_letters.sender import Sender, make_sender, sender_config
 from dynatomic.dead_letters.topic import opened
 from dynatomic.errors import DynatomicError
 from dynatomic.verify.command import VerifyOptions, verify
-from tests.conftest import Child
 from tests.e2e.conftest import Table
-from tests.e2e.stack import Event, Stack, avro
+from tests.support.children import Child
+from tests.support.events import Event, avro
+from tests.support.stack import Stack
 
 REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)
 BAD = b"\xff\x00bad"

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from dynatomic.testing.embedded import environment, free_port
-from tests.conftest import Child, Spawn, unique
 from tests.e2e.conftest import Table
-from tests.e2e.stack import Stack
-from tests.support.proxy import Fault, FaultyProxy, Request, access_denied
+from tests.support.children import Child, Spawn
+from tests.support.faults import Fault, Request, access_denied
+from tests.support.names import unique
+from tests.support.proxy import FaultyProxy
+from tests.support.stack import Stack
 
 HASTY = """
 import sys, dynatomic.service.run

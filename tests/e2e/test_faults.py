@@ -6,25 +6,26 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
-from tests.e2e.stack import Event, Stack, higher, lower
-from tests.e2e.test_shutdown import writes
-from tests.support.proxy import (
+from tests.support.events import Event, higher, lower
+from tests.support.faults import (
     Delay,
     DropRequest,
     DropResponse,
     Error,
     FailStatements,
     Fault,
-    FaultyProxy,
     Raw,
     Request,
     WrongChecksum,
     html,
     server_error,
     throttle,
+    writes,
 )
+from tests.support.proxy import FaultyProxy
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
 
 COUNTERS = 60  # three batches of UPDATE; for every second item it is an INSERT in the end
 

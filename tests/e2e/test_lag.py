@@ -20,12 +20,15 @@ from dynatomic.operations.lag import lag
 from dynatomic.operations.offset_plan import Target
 from dynatomic.operations.reset_offsets import ResetOptions, reset_offsets
 from dynatomic.operations.top import top
-from tests.conftest import REPOSITORY, unique
-from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
-from tests.e2e.stack import Event, Load, Stack, avro
 from tests.e2e.test_topic_made_again import made_again
 from tests.e2e.test_verify import delete_before
+from tests.support.children import REPOSITORY
+from tests.support.events import Event, avro
+from tests.support.live_load import Load
+from tests.support.names import unique
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
 
 ONCE = ("--processing-guarantee", "exactly-once")
 REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)
@@ -57,9 +60,6 @@ def rows_of(stack: Stack, topic: str, capsys: Out, **more: Any) -> list[dict[str
 
 def produce(stack: Stack, topic: str, table: str, count: int, partition: int = 0) -> Any:
     return stack.produce(topic, [Event(table, f"k{n % 4}") for n in range(count)], partition)
-
-
-# --- lag -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,6 @@ def test_brokers_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         lag(Settings(bootstrap_servers="127.0.0.1:1"))
 
 
-# --- top -------------------------------------------------------------------------------------
-
-
 @REAL
 def test_rates_of_a_running_group(stack: Stack, table: Table, capsys: Out) -> None:
     topic, name = stack.topic(2), table()
@@ -209,9 +206,6 @@ def test_top_ends_at_once_when_it_is_interrupted(stack: Stack) -> None:
     finally:
         child.kill()
     assert err.rstrip().endswith("KeyboardInterrupt")
-
-
-# --- offsets ---------------------------------------------------------------------------------
 
 
 @REAL

@@ -5,10 +5,12 @@ import signal
 
 import pytest
 
-from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
-from tests.e2e.stack import Event, Stack
-from tests.support.proxy import Error, Fault, FaultyProxy, Request, access_denied
+from tests.support.events import Event
+from tests.support.faults import Error, Fault, Request, access_denied
+from tests.support.proxy import FaultyProxy
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize(

@@ -33,19 +33,13 @@ from dynatomic.errors import ConfigError
 from dynatomic.kafka import msk_iam as msk
 from dynatomic.kafka.client import admin_config, consumer_config, producer_config
 from dynatomic.testing.embedded import environment
-from tests.conftest import (
-    REPOSITORY,
-    Child,
-    HasEndpointUrl,
-    MakeTable,
-    Spawn,
-    create_kafka_topic,
-    make_client,
-    unique,
-    unless_missing,
-)
-from tests.contract.test_embedded import wait_until
-from tests.support.servers import KafkaServer
+from tests.support.brokers import create_kafka_topic
+from tests.support.children import REPOSITORY, Child, Spawn
+from tests.support.kafka_server import KafkaServer
+from tests.support.names import unique
+from tests.support.needed import unless_missing
+from tests.support.tables import HasEndpointUrl, MakeTable, make_client
+from tests.support.waiting import wait_until
 
 USER, PASSWORD = "billing", "horse-battery-staple"
 WRONG = "wrong-secret"
@@ -183,9 +177,6 @@ def refused(child: Child, code: int, *parts: str) -> None:
     assert "Traceback" not in child.stderr
 
 
-# --- TLS and SCRAM ---------------------------------------------------------------------------
-
-
 def test_rows_are_counted_over_tls_with_scram(secure: Secure, place: Place, spawn: Spawn) -> None:
     servers, login = secure.at("SCRAM"), secure.properties()
     produce(place, servers, *login)
@@ -252,9 +243,6 @@ def test_every_command_that_asks_kafka_can_log_in() -> None:
     for path, command in commands(app, "dynatomic"):
         names = {argument.field_info.name for argument in command.assemble_argument_collection()}
         assert names >= set(BROKERS) or not names & set(BROKERS), path
-
-
-# --- Amazon MSK with IAM ---------------------------------------------------------------------
 
 
 def test_rows_are_counted_with_tokens_that_are_renewed(

@@ -13,12 +13,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dynatomic.testing.mock_broker import MockBroker
-from tests.conftest import Child, MakeTable, Spawn, make_client, needs
-from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
-from tests.e2e.stack import Event, Stack, avro
 from tests.support.browser import Browser
-from tests.support.proxy import Error, Fault, FaultyProxy, Request, access_denied, throttle
+from tests.support.children import Child, Spawn
+from tests.support.events import Event, avro
+from tests.support.faults import Error, Fault, Request, access_denied, throttle
+from tests.support.needed import needs
+from tests.support.proxy import FaultyProxy
+from tests.support.stack import Stack
+from tests.support.tables import MakeTable, make_client
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from dynatomic.testing.embedded import Embedded
@@ -159,9 +163,6 @@ def test_a_spare_member_is_ready_and_live(stack: Stack, table: Table, protocol: 
     wait_until(lambda: [health(url) for url in urls] == [(200, []), (200, [])], "both are live")
 
 
-# --- the page ----------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def page() -> None:
     for program in ("chromium", "chromedriver"):
@@ -213,8 +214,6 @@ def test_the_page_shows_a_running_consumer(
 WIDE = "return document.documentElement.scrollWidth > innerWidth"
 COLOUR = "return getComputedStyle(document.body).backgroundColor"
 
-
-# --- secrets -----------------------------------------------------------------------------------
 
 SECRETS = {
     "password": "pass-5eCr3t-sasl",

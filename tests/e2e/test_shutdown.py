@@ -6,19 +6,15 @@ from functools import partial
 
 import pytest
 
-from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
-from tests.e2e.stack import Event, Load, Stack, lower, same
-from tests.support.proxy import Delay, Fault, FaultyProxy, Hold, Request
+from tests.support.events import Event, lower
+from tests.support.faults import Delay, Fault, Hold, Request, writes
+from tests.support.live_load import Load
+from tests.support.proxy import FaultyProxy
+from tests.support.stack import Stack, same
+from tests.support.waiting import wait_until
 
 PARTITIONS = 4
-
-
-def writes(request: Request) -> bool:
-    """Tell the writes of windows from what is asked at the start."""
-    if request.operation not in {"BatchExecuteStatement", "UpdateItem"}:
-        return False
-    return "access-check" not in str(request.body)
 
 
 def when_written(fault: Fault, request: Request) -> Fault | None:

@@ -2,10 +2,11 @@
 
 import pytest
 
-from tests.conftest import Child
-from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
-from tests.e2e.stack import Event, Stack
+from tests.support.children import Child
+from tests.support.events import Event
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
 
 ONCE = ("--processing-guarantee", "exactly-once")
 

@@ -16,14 +16,12 @@ from dynatomic.verify.command import VerifyOptions
 from dynatomic.verify.command import verify as compare
 from dynatomic.verify.comparison import Comparison
 from dynatomic.verify.report import VerifyReport
-from tests.conftest import Child, unique
-from tests.contract.test_embedded import wait_until
 from tests.e2e.conftest import Table
-from tests.e2e.stack import Event, Load, Log, Stack
-from tests.support.proxy import (
+from tests.support.children import Child
+from tests.support.events import Event, Log
+from tests.support.faults import (
     DropResponse,
     Fault,
-    FaultyProxy,
     Request,
     WrongChecksum,
     access_denied,
@@ -31,6 +29,11 @@ from tests.support.proxy import (
     server_error,
     throttle,
 )
+from tests.support.live_load import Load
+from tests.support.names import unique
+from tests.support.proxy import FaultyProxy
+from tests.support.stack import Stack
+from tests.support.waiting import wait_until
 
 EXACTLY_ONCE = ("--processing-guarantee", "exactly-once")
 WORDS = ["table", "item", "counter", "in", "topic", "in", "table", "difference", "partitions"]

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from dynatomic.testing.embedded import free_port
-from tests.support.servers import reaper
+from tests.support.process import reaper
 
 START_S: Final = 30.0
 

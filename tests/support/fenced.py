@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Self
 
 from dynatomic.testing.embedded import free_port
-from tests.contract.test_embedded import wait_until
+from tests.support.waiting import wait_until
 
 HEAD, METADATA, FLEXIBLE, MORE = 4, 3, 9, 0x80
 NO_BROKERS, NO_CONTROLLER = b"\x01", struct.pack(">i", -1)

@@ -18,7 +18,7 @@ from dynatomic.errors import UnavailableError
 from dynatomic.operations.offset_plan import Target
 from dynatomic.operations.reset_offsets import ResetOptions
 from dynatomic.telemetry import logs
-from tests.conftest import REPOSITORY
+from tests.support.children import REPOSITORY
 
 Called = list[tuple[tuple[Any, ...], dict[str, Any]]]
 

@@ -14,8 +14,8 @@ from dynatomic.cli.app import app
 from dynatomic.cli.main import main
 from dynatomic.cli.man import EXIT_CODES, commands, page
 from dynatomic.config.settings import SETTINGS
-from tests.conftest import needs
 from tests.docs.test_readme import README
+from tests.support.needed import needs
 
 PATHS = [path for path, _ in commands(app, "dynatomic")]
 

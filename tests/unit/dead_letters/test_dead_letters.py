@@ -16,8 +16,8 @@ from dynatomic.events.schema import encode
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.testing.kafka.broker import FakeBroker
 from dynatomic.worker.refused import read_again
-from tests.contract.test_embedded import wait_until
 from tests.support.harness import GROUP, LETTERS, TOPIC, Clock, World, headers_of, world
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from dynatomic.testing.kafka.consumer import FakeConsumer
@@ -35,9 +35,6 @@ def refused_row(w: World) -> bytes:
     payload = encode(Row("hits", "odd", incr=5))
     w.put(payload, key=b"its key", headers=list(TRACE), row=Row("hits", "odd", incr=5))
     return payload
-
-
-# --- rows that the table refuses -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["batch", "single"])
@@ -182,9 +179,6 @@ def test_a_lost_partition_stores_no_refused_rows() -> None:
         assert w.letters() == {}
 
 
-# --- reading again ---------------------------------------------------------------------------
-
-
 def broker_with(*keys: str) -> FakeBroker:
     broker = FakeBroker()
     broker.create_topic(TOPIC)
@@ -244,9 +238,6 @@ def test_read_again_ends_within_its_bound() -> None:
     assert 1_030 <= clock() < 1_031
 
 
-# --- bad rows --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("payload", [None, b""])
 def test_a_message_without_a_payload_is_a_dead_letter(payload: bytes | None) -> None:
     with world() as w:
@@ -282,9 +273,6 @@ def test_the_log_tells_where_a_bad_row_stood_but_not_what_it_held(
         assert (said["partition"], said["offset"]) == (0, 0)
         assert said["reason"] == "table-not-allowed"
         assert "secret" not in caplog.text + str([vars(r) for r in caplog.records])
-
-
-# --- storing ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stored", [False, True])

@@ -53,7 +53,7 @@ from dynatomic.events.schema import encode, load_writer_schema
 from dynatomic.kafka.groups import CommittedOffset
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.testing.kafka.broker import FakeBroker
-from tests.conftest import REPOSITORY
+from tests.support.children import REPOSITORY
 from tests.support.harness import GROUP, LETTERS, TOPIC, Clock
 
 ID = f"{7:032x}"
@@ -240,9 +240,6 @@ def lab() -> Lab:
     return Lab()
 
 
-# --- letters and notes -----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("topic_id", [ID, None])
 def test_a_letter_is_read_as_it_was_stored(lab: Lab, topic_id: str | None) -> None:
     its = (("trace", b"\x00"), ("trace", None), ("dynatomic.topic", b"forged"), (TOPIC_ID, b"x"))
@@ -311,9 +308,6 @@ def test_places_are_a_set(places: list[tuple[int, int]]) -> None:
         expected.add((number, offset))
 
 
-# --- reading ---------------------------------------------------------------------------------
-
-
 def test_the_topic_is_read_to_the_end_it_had_and_across_gaps() -> None:
     lab = Lab()
     lab.broker.create_topic(LETTERS, 3)
@@ -375,9 +369,6 @@ def test_errors_of_the_brokers_say_what_to_do(
         lab.broker.logs[LETTERS][0].messages.clear()
     with pytest.raises(kind, match=text):
         list(topic.messages())
-
-
-# --- show ------------------------------------------------------------------------------------
 
 
 def test_letters_of_a_group_are_told_by_topic_and_id(lab: Lab) -> None:
@@ -501,9 +492,6 @@ def test_show_says_which_letters_were_replayed(lab: Lab) -> None:
     assert " replayed " in lines[1]
     assert " waiting " in lines[2]
     assert "  table-not-allowed: 1, 1 replayed" in summary
-
-
-# --- replay ----------------------------------------------------------------------------------
 
 
 def test_a_replayed_row_is_as_it_was(lab: Lab) -> None:
@@ -650,9 +638,6 @@ def test_a_plan_without_tables_says_that_it_does_not_know() -> None:
         "undecodable: 3 not judged",
         "0 of 3 waiting letters would be put back on row-events",
     ]
-
-
-# --- neither lost nor doubled ----------------------------------------------------------------
 
 
 def crashes() -> Iterator[tuple[str, int]]:

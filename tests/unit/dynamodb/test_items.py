@@ -12,8 +12,8 @@ from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.events.row import KeySchema, KeyType
 from dynatomic.testing.dynamodb.client import FakeDynamoDB, Request
 from dynatomic.testing.dynamodb.responses import client_error
-from tests.conftest import MakeTable
 from tests.support.harness import Clock
+from tests.support.tables import MakeTable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -180,9 +180,6 @@ def test_what_asking_again_cannot_help_is_told_at_once(
     with pytest.raises(error, match=told):
         read(client, ["k0"])
     assert client.requests["BatchGetItem"] == 1
-
-
-# --- all items of a table ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hash_type", ["S", "N"])

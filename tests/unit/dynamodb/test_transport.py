@@ -37,17 +37,17 @@ from dynatomic.dynamodb.statements import Change, Step, request_body, statement
 from dynatomic.events.row import KeySchema
 from dynatomic.testing.dynamodb.client import FakeDynamoDB
 from dynatomic.testing.embedded import REGION, Embedded, free_port
-from tests.support.proxy import (
+from tests.support.faults import (
     Delay,
     DropResponse,
     Fault,
-    FaultyProxy,
     Raw,
     WrongChecksum,
     html,
     server_error,
     throttle,
 )
+from tests.support.proxy import FaultyProxy
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -252,9 +252,6 @@ def test_without_credentials_it_is_told_as_by_boto3() -> None:
         Transport(client).send(PAYLOAD)
 
 
-# --- answers and errors ------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def table(embedded: Embedded) -> Iterator[str]:
     client = new_client(embedded.endpoint_url)
@@ -317,8 +314,6 @@ def test_a_closed_port_is_told_as_by_boto3() -> None:
     with pytest.raises(EndpointConnectionError):
         Transport(client).send(PAYLOAD)
 
-
-# --- connections -------------------------------------------------------------------------------
 
 HEAD = b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: 7\r\nContent-Length: 16\r\n"
 BODY = b'{"Responses":[]}'
@@ -497,9 +492,6 @@ def test_an_answer_may_take_longer_than_a_connection(table: str) -> None:
     with FaultyProxy(table, lambda r: Delay(0.6) if r.statements else None) as proxy:
         client = new_client(proxy.endpoint_url, connect_timeout=0.3, read_timeout=10)
         assert len(Transport(client).send(PAYLOAD)["Responses"]) == 2
-
-
-# --- when there is no short way ----------------------------------------------------------------
 
 
 def test_a_client_without_the_parts_sends_its_requests_itself() -> None:

@@ -25,7 +25,7 @@ from dynatomic.dynamodb.statements import Change, Step
 from dynatomic.dynamodb.write import WindowWrite
 from dynatomic.dynamodb.writer import FIRST_PAUSE_S, LONGEST_PAUSE_S, REFUSED_PAUSE_S, Writer
 from dynatomic.events.row import CounterRef, Reason
-from tests.conftest import window_of
+from tests.support.windows import window_of
 
 SECONDS = 10
 """How long a test waits for what must happen; only a failing one waits that long."""
@@ -141,9 +141,6 @@ def change(key: str, **counters: int) -> Change:
     return Change("tab", key, None, counters or {"count": 1})
 
 
-# --- batches ---------------------------------------------------------------------------------
-
-
 def test_a_window_goes_in_batches_of_25_and_each_item_once() -> None:
     requests, settled = Requests(), Settled()
     with writing(requests, max_requests=3) as writer:
@@ -225,9 +222,6 @@ def test_tables_take_turns() -> None:
             settled.get()
     order = [batch[0].table for _, batch in requests.calls]
     assert [sorted(order[i : i + 3]) for i in (1, 4)] == [["first", "second", "third"]] * 2
-
-
-# --- throttling ------------------------------------------------------------------------------
 
 
 def test_throttling_brings_it_down_to_one_request_at_once_and_it_recovers() -> None:
@@ -351,9 +345,6 @@ def test_only_a_refusal_counts_as_refused() -> None:
         assert write.refused_tables == {}
         requests.script = applied
         settled.get()
-
-
-# --- the flow of a change --------------------------------------------------------------------
 
 
 def flow(script: Script, window: dict[CounterRef, int]) -> tuple[Requests, WindowWrite]:
@@ -582,9 +573,6 @@ def test_whatever_happens_each_sum_is_added_once_or_rejected(seed: int) -> None:
         assert write.rejected == dict.fromkeys(bad, NO_NUMBER)
         expected.update({ref: n for ref, n in window.items() if ref not in bad})
     assert table.added == expected
-
-
-# --- settled, cancelled, closed, failed ------------------------------------------------------
 
 
 def test_settled_is_said_once_and_only_when_nothing_is_open() -> None:

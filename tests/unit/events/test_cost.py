@@ -28,7 +28,7 @@ from dynatomic.events.schema import encode
 from dynatomic.testing.embedded import REGION
 from dynatomic.worker.intake import take_in
 from dynatomic.worker.partition import Partition
-from tests.conftest import window_of
+from tests.support.windows import window_of
 
 KEYS = {"bench": KeySchema("pk")}
 EVENTS, BATCH, COUNTERS = 20_000, 2_000, 500

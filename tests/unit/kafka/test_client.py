@@ -28,7 +28,8 @@ from dynatomic.kafka.log_filter import RateLimitFilter
 from dynatomic.kafka.topics import Topic, check_not_compacted, create_topics
 from dynatomic.testing.embedded import free_port
 from dynatomic.testing.mock_broker import MockBroker
-from tests.conftest import HasBootstrapServers, unique
+from tests.support.brokers import HasBootstrapServers
+from tests.support.names import unique
 
 # The kind of value that a property takes, where "1" is none of it.
 VALUES = {
@@ -278,9 +279,6 @@ def test_what_librdkafka_refuses_is_one_line(properties: dict[str, str], words: 
     assert "\n" not in str(caught.value)
 
 
-# --- servers ---------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def mock() -> Iterator[MockBroker]:
     broker = MockBroker()
@@ -382,9 +380,6 @@ def test_watermarks_are_those_of_every_partition(mock: MockBroker) -> None:
     found = watermarks(consumer, "some")
     consumer.close()
     assert found == {0: Watermarks(0, 0), 1: Watermarks(0, 2), 2: Watermarks(0, 1)}
-
-
-# --- the log ---------------------------------------------------------------------------------
 
 
 def test_a_repeated_line_is_logged_once_in_a_while() -> None:

@@ -18,7 +18,8 @@ from dynatomic.events.schema import encode
 from dynatomic.kafka.emitter import Emitter, message_key
 from dynatomic.testing.embedded import free_port
 from dynatomic.testing.mock_broker import MockBroker
-from tests.conftest import Broker, HasBootstrapServers, MakeTopic, create_kafka_topic, unique
+from tests.support.brokers import Broker, HasBootstrapServers, MakeTopic, create_kafka_topic
+from tests.support.names import unique
 
 ROWS = [
     Row("page-views", "home"),
@@ -187,9 +188,6 @@ def test_a_refused_property_is_a_configuration_error(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         Emitter("127.0.0.1:1", properties=properties)
-
-
-# --- faults ----------------------------------------------------------------------------------
 
 
 class Producer:
@@ -389,9 +387,6 @@ def test_a_fatal_error_that_eats_its_reports_still_counts_them() -> None:
     producer.raises = KafkaException(KafkaError(KafkaError._FATAL, "it broke"))
     with pytest.raises(DeliveryError, match=r"2 of 2 rows .*\(2: it broke\)"):
         emit.flush()
-
-
-# --- use -------------------------------------------------------------------------------------
 
 
 def test_threads_may_share_it(mock: MockBroker) -> None:

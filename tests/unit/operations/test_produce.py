@@ -21,7 +21,7 @@ from dynatomic.kafka.client import topic_partitions
 from dynatomic.operations.produce import produce_file, produce_samples
 from dynatomic.testing.embedded import free_port
 from dynatomic.testing.mock_broker import MockBroker
-from tests.conftest import unique
+from tests.support.names import unique
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +62,6 @@ def stored(settings: Settings, count: int) -> collections.Counter[bytes]:
     consumer.close()
     assert len(found) == count
     return collections.Counter(found)
-
-
-# --- files -----------------------------------------------------------------------------------
 
 
 def test_each_line_is_a_row(settings: Settings) -> None:
@@ -149,9 +146,6 @@ def test_rows_that_the_brokers_refuse_are_an_error(settings: Settings, mock: Moc
         produce_file(settings, [GOOD])
 
 
-# --- samples ---------------------------------------------------------------------------------
-
-
 def test_samples_are_sent(settings: Settings) -> None:
     wanted = {"table": "page-views", "count": 3000, "rows": 50, "seed": 4}
     assert produce_samples(settings, **wanted) == 3000  # type: ignore[arg-type]
@@ -203,9 +197,6 @@ def test_samples_for_what_is_no_table_are_refused(settings: Settings) -> None:
 def test_a_sample_is_what_a_file_may_hold() -> None:
     row = next(samples(table="tab", count=1))
     assert Row.from_json(json.dumps(row._asdict())) == row
-
-
-# --- the bar ---------------------------------------------------------------------------------
 
 
 class Terminal(io.StringIO):

@@ -21,8 +21,8 @@ from dynatomic.telemetry import metrics as telemetry
 from dynatomic.telemetry.durations import Durations
 from dynatomic.telemetry.log_events import LOG_EVENTS
 from dynatomic.telemetry.metrics import METRICS, QUERIES, Kind, Metric
-from tests.conftest import needs
 from tests.support.harness import Member, world
+from tests.support.needed import needs
 
 ROOT = Path(__file__).parents[3]
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
@@ -49,9 +49,6 @@ def numbers(member: Member) -> set[str]:
 def value(member: Member, name: str, **labels: str) -> float:
     (found,) = [v for n, have, v in exposed(member)[name] if have == labels and n == name]
     return found
-
-
-# --- the list ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -82,9 +79,6 @@ def test_exactly_the_listed_metrics_are_exposed_with_their_labels() -> None:
             labels = {frozenset(has) - {"le"} for _, has, _ in ours[metric.name]}
             assert labels == {frozenset(metric.labels)}, metric.name
         assert "process_cpu_seconds_total" in found
-
-
-# --- what they count ---------------------------------------------------------------------------
 
 
 def test_the_metrics_count_what_happened() -> None:
@@ -213,9 +207,6 @@ def test_a_histogram_counts_into_the_first_bucket_that_holds_it() -> None:
     assert total == pytest.approx(60.0021)
 
 
-# --- the documents -----------------------------------------------------------------------------
-
-
 def logged_events() -> Iterator[tuple[str, str]]:
     """Yield the level and the message of every log call of the package."""
     for path in (ROOT / "consumer").rglob("*.py"):
@@ -281,9 +272,6 @@ def test_a_wall_clock_that_is_set_back_stops_no_sample_and_no_line(
         said: list[Any] = [r for r in caplog.records if r.getMessage() == "counted"]
         assert 3 <= len(said) <= 5
         assert all(0 <= each.fields["seconds"] <= 70 for each in said)
-
-
-# --- Prometheus and Grafana --------------------------------------------------------------------
 
 
 def expressions() -> Iterator[tuple[str, str]]:

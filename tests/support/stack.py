@@ -1,67 +1,27 @@
-"""A Kafka and a DynamoDB for real consumer processes, and an independent log of what went in.
+"""A Kafka and a DynamoDB endpoint for real consumer processes.
 
 Nothing of the product is used to produce, to read the tables or to read the dead letters.
 """
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dynatomic.testing.embedded import environment
-from tests.conftest import Child, Spawn, unique
-from tests.contract.test_embedded import wait_until
+from tests.support.children import Child, Spawn
+from tests.support.events import Event, Log, avro, lower, ref
+from tests.support.names import unique
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 WINDOW_MS = 150
-
-
-class Event(NamedTuple):
-    """One row event, as this suite understands it."""
-
-    table: str
-    key: str
-    range: str | None = None
-    counter: str | None = None
-    incr: int = 1
-
-
-Ref = tuple[str, str, str | None, str]
-Log = Counter[Ref]
-"""What every counter must hold: (table, key, range, attribute) to sum."""
-
-
-def ref(event: Event) -> Ref:
-    return event.table, event.key, event.range, event.counter or "count"
-
-
-def avro(event: Event) -> bytes:
-    """Encode by hand: the product's own encoder could be wrong in the same way as its decoder."""
-
-    def long(number: int) -> bytes:
-        rest, out = (number << 1) ^ (number >> 63), bytearray()
-        while rest > 0x7F:
-            out.append(rest & 0x7F | 0x80)
-            rest >>= 7
-        return bytes([*out, rest])
-
-    def text(value: str) -> bytes:
-        raw = value.encode()
-        return long(len(raw)) + raw
-
-    def optional(value: str | None) -> bytes:
-        return long(0) if value is None else long(1) + text(value)
-
-    fields = text(event.table) + text(event.key) + optional(event.range)
-    return fields + optional(event.counter) + long(event.incr)
 
 
 @dataclass
@@ -264,62 +224,6 @@ class Stack:
                 deleted.result(30)
 
 
-class Load:
-    """Produces events to all partitions, some hundred a second, until the block ends.
-
-    ``log`` holds what the broker confirmed; read it after the block.
-    """
-
-    def __init__(self, stack: Stack, topic: str, table: str, partitions: int) -> None:
-        self.log: Log = Counter()
-        self.failed: list[str] = []
-        self._topic, self._table, self._partitions = topic, table, partitions
-        self._producer = Producer(
-            {
-                "bootstrap.servers": stack.bootstrap_servers,
-                "acks": "all",
-                "enable.idempotence": "true",
-                "linger.ms": "2",
-                "log_level": "0",
-            }
-        )
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        number = 0
-        while not self._stop.wait(0.02):
-            for _ in range(4 * self._partitions):
-                number += 1
-                partition = number % self._partitions
-                key = f"{partition}-{number // self._partitions % 10}"
-                event = Event(self._table, key, incr=1 + number % 3)
-                self._producer.produce(
-                    self._topic,
-                    avro(event),
-                    partition=partition,
-                    on_delivery=partial(self._delivered, event),
-                )
-            self._producer.poll(0)
-
-    def _delivered(self, event: Event, error: KafkaError | None, _message: Message) -> None:
-        if error is None:
-            self.log[ref(event)] += event.incr
-        else:
-            self.failed.append(error.name())
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        left = self._producer.flush(30)
-        assert left == 0, f"{left} events of the load were not stored"
-        assert not self.failed, self.failed[:3]
-
-
 def same(stack: Stack, log: Log, found: Log, protocol: str) -> None:
     """Check that each counter is equal, after rebalances and shutdowns in order.
 
@@ -329,13 +233,3 @@ def same(stack: Stack, log: Log, found: Log, protocol: str) -> None:
     assert not lower(log, found)
     if stack.name == "real" or protocol == "consumer":
         assert found == log
-
-
-def lower(log: Log, found: Log) -> dict[Ref, tuple[int, int]]:
-    """Return the counters that miss something: expected and found."""
-    return {r: (n, found[r]) for r, n in log.items() if found[r] < n}
-
-
-def higher(log: Log, found: Log) -> dict[Ref, tuple[int, int]]:
-    """Return the counters that hold too much: expected and found."""
-    return {r: (log[r], n) for r, n in found.items() if n > log[r]}

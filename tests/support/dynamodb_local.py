@@ -1,0 +1,67 @@
+"""One real DynamoDB Local without Docker."""
+
+from types import TracebackType
+from typing import Final, Self
+
+from dynatomic.errors import DynatomicError
+from dynatomic.testing.embedded import call_dynamodb, free_port
+from tests.support.jars import jars, java
+from tests.support.kafka_server import SHORT_LIVED
+from tests.support.process import Process
+
+ENDPOINT_VARIABLE: Final = "DYNATOMIC_TEST_ENDPOINT_URL"
+
+
+class DynamoDBLocal:
+    """One DynamoDB Local, in memory, one database for all credentials and regions."""
+
+    def __init__(self, heap: str = "512m") -> None:
+        """Start it. Raises `MissingError` without Java or jars, else `UnavailableError`."""
+        folder = jars("dynamodb")
+        port = free_port()
+        self.endpoint_url = f"http://127.0.0.1:{port}"
+        command = [java(), f"-Xmx{heap}", *SHORT_LIVED]
+        command += [f"-Djava.library.path={folder}", "-cp", f"{folder}/*"]
+        main = "com.amazonaws.services.dynamodbv2.local.main.ServerRunner"
+        self._process = Process("dynamodb-local")
+        command.insert(1, f"-Djava.io.tmpdir={self._process.folder}")
+        options = ["-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)]
+        try:
+            self._process.launch([*command, main, *options], self._is_ready)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid
+
+    def close(self) -> None:
+        """End it; its tables were in memory."""
+        self._process.end(kill=True)
+        self._process.delete()
+
+    def tail(self) -> str:
+        """Return the end of its log."""
+        return self._process.tail()
+
+    def _is_ready(self) -> bool:
+        try:
+            call_dynamodb(self.endpoint_url, "ListTables", {})
+        except (OSError, DynatomicError):
+            return False
+        return True
+
+    def __enter__(self) -> Self:
+        """Give this server to the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()

@@ -1,0 +1,179 @@
+"""One real Kafka broker without Docker."""
+
+import base64
+import signal
+import subprocess
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from dynatomic.errors import UnavailableError
+from dynatomic.testing.embedded import free_port
+from tests.support.jars import jars, java
+from tests.support.process import Process
+
+BOOTSTRAP_VARIABLE: Final = "DYNATOMIC_TEST_BOOTSTRAP_SERVERS"
+SHORT_LIVED: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""JVM options of servers that live for minutes: a broker starts with 3.7 s of CPU, not 5.9."""
+
+
+class KafkaServer:
+    """One Kafka broker, KRaft, that keeps its port and its data over `stop` and `start`.
+
+    ``listeners`` are further ones beside the plain one: a name, and the settings of each without
+    their prefix ``listener.name.NAME.``. ``ports`` says where they are. ``advertised`` is the port
+    that clients of the plain one are sent to, where it is another.
+    """
+
+    def __init__(
+        self,
+        heap: str = "512m",
+        listeners: Mapping[str, Mapping[str, str]] | None = None,
+        advertised: int | None = None,
+        jvm: Sequence[str] = SHORT_LIVED,
+    ) -> None:
+        """Start it. Raises `MissingError` without Java or jars, else `UnavailableError`."""
+        self._java = [java(), f"-Xmx{heap}", *jvm, "-cp", f"{jars('kafka')}/*"]
+        self._process = Process("kafka")
+        port, controller = free_port(), free_port()
+        self.bootstrap_servers = f"127.0.0.1:{port}"
+        self.ports = {name: free_port() for name in listeners or {}}
+        self._config = self._process.folder / "server.properties"
+        more = _further_listeners(self.ports, listeners or {})
+        settings = _kafka_settings(self._process.folder, port, controller)
+        if advertised is not None:
+            settings["advertised.listeners"] = f"PLAINTEXT://127.0.0.1:{advertised}"
+        for name, value in more.items():
+            settings[name] = f"{settings[name]},{value}" if name in settings else value
+        # Line ends within a value, as in a certificate, are escaped.
+        lines = (f"{name}={value}".replace("\n", r"\n") for name, value in settings.items())
+        self._config.write_text("\n".join(lines))
+        try:
+            self._format()
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it again after `stop`, and wait until it answers."""
+        options = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        command = [*self._java[:1], *options, *self._java[1:], "kafka.Kafka", str(self._config)]
+        self._process.launch(command, self._is_ready)
+
+    def stop(self, *, kill: bool = False) -> None:
+        """Stop it in order, or with SIGKILL; the data stays."""
+        self._process.end(kill=kill)
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open and nothing answers."""
+        self._process.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self._process.signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Stop it and delete its data."""
+        self.stop(kill=True)
+        self._process.delete()
+
+    def tail(self) -> str:
+        """Return the end of its log."""
+        return self._process.tail()
+
+    def _format(self) -> None:
+        # One in 64 would begin with a dash, and be taken for an option.
+        cluster = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
+        tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._config)]
+        run = subprocess.run([*self._java, *tool], capture_output=True, text=True, check=False)
+        if run.returncode != 0:
+            raise UnavailableError(
+                f"Kafka's storage was not formatted: {run.stdout[-500:]}{run.stderr[-500:]}"
+            )
+
+    def _is_ready(self) -> bool:
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+        try:
+            return bool(admin.list_topics(timeout=1).brokers)
+        except KafkaException:
+            return False
+
+    def __enter__(self) -> Self:
+        """Give this server to the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+
+def _further_listeners(
+    ports: Mapping[str, int], listeners: Mapping[str, Mapping[str, str]]
+) -> dict[str, str]:
+    """Return the settings of listeners with TLS and SASL; lists are added to the plain ones."""
+    if not ports:
+        return {}
+    # Certificates are for names: where clients go next must have the name that they came by.
+    addresses = ",".join(f"{name}://localhost:{port}" for name, port in ports.items())
+    return {
+        "listeners": addresses,
+        "advertised.listeners": addresses,
+        "listener.security.protocol.map": ",".join(
+            ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT", *(f"{n}:SASL_SSL" for n in ports)]
+        ),
+        "inter.broker.listener.name": "PLAINTEXT",
+        **{
+            f"listener.name.{name.lower()}.{setting}": value
+            for name, settings in listeners.items()
+            for setting, value in settings.items()
+        },
+    }
+
+
+def _kafka_settings(folder: Path, port: int, controller: int) -> dict[str, object]:
+    return {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "log.dirs": folder / "data",
+        "default.replication.factor": 1,
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 4,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "share.coordinator.state.topic.num.partitions": 1,
+        "group.initial.rebalance.delay.ms": 0,
+        "group.min.session.timeout.ms": 1000,
+        "group.consumer.min.session.timeout.ms": 1000,
+        "group.consumer.min.heartbeat.interval.ms": 100,
+        "group.consumer.session.timeout.ms": 6000,
+        "group.consumer.heartbeat.interval.ms": 500,
+        "auto.create.topics.enable": "false",
+        # Everything is allowed on what has no ACL; a test may give its own topics some.
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
+        "broker.heartbeat.interval.ms": 200,
+        "broker.session.timeout.ms": 1000,
+    }
