@@ -15,6 +15,8 @@ ROOMS = [name for name in NAMES if re.fullmatch(r"[a-z_]+/", name)]
 TESTS = [name for name in NAMES if name.startswith("test_")]
 MEMBERS = [name for name in NAMES if re.fullmatch(r"[A-Z]\w+\.[a-z_]+", name)]
 FUNCTIONS = re.findall(r"\| `([\w/]+\.py)` `(\w+(?:\.\w+)?)` \|", PAGE)
+PLACES = re.findall(r"((?:`\w+(?:\.\w+)?`(?:, | and )?)+) in `([\w/]+\.py)`", PAGE)
+INVARIANTS = PAGE.split("**Architecture invariant:")[1:]
 
 
 def defined(path: Path) -> set[str]:
@@ -23,6 +25,14 @@ def defined(path: Path) -> set[str]:
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {
+                name.id
+                for target in targets
+                for name in ast.walk(target)
+                if isinstance(name, ast.Name)
+            }
         if isinstance(node, ast.ClassDef):
             for inner in node.body:
                 if isinstance(inner, ast.FunctionDef):
@@ -50,8 +60,13 @@ def test_every_room_is_listed() -> None:
 
 @pytest.mark.parametrize("name", TESTS)
 def test_a_test_is_there(name: str) -> None:
-    files = (ROOT / "tests" / "unit" / "worker").glob("test_*.py")
+    files = (ROOT / "tests" / "unit").rglob("test_*.py")
     assert any(name in defined(path) for path in files)
+
+
+@pytest.mark.parametrize("text", INVARIANTS, ids=lambda text: text.split("**")[0].strip())
+def test_an_invariant_names_its_test(text: str) -> None:
+    assert re.search(r"Test: `test_\w+`\.", re.split(r"\n- |\n\n", text, maxsplit=1)[0])
 
 
 @pytest.mark.parametrize("name", MEMBERS)
@@ -64,7 +79,14 @@ def test_a_function_is_in_the_file_that_is_named_for_it(file: str, name: str) ->
     assert name in defined(PACKAGE / file)
 
 
+@pytest.mark.parametrize(("names", "file"), PLACES)
+def test_what_a_change_needs_is_in_the_file_that_is_named_for_it(names: str, file: str) -> None:
+    assert set(re.findall(r"`([^`]+)`", names)) <= defined(PACKAGE / file)
+
+
 def test_the_page_was_read() -> None:
     assert len(FILES) > 10
     assert len(TESTS) > 5
     assert len(FUNCTIONS) > 5
+    assert len(PLACES) > 8
+    assert len(INVARIANTS) > 5
