@@ -330,12 +330,12 @@ def test_what_the_fenced_steps_answer(dynamodb: "DynamoDBClient", make_table: Ma
         return counters.execute(step, changes)
 
     assert ask(Step.UPDATE, "none", "in", "bare", "missing") == [
-        TryStep(Step.FIRST),
+        TryStep(Step.ADD_FENCE),
         Fenced(14),
         TryStep(Step.UPDATE_ITEM),
         TryStep(Step.INSERT),
     ]
-    assert ask(Step.FIRST, "low", "in", "missing") == [
+    assert ask(Step.ADD_FENCE, "low", "in", "missing") == [
         TryStep(Step.UPDATE),
         Fenced(14),
         TryStep(Step.INSERT),
@@ -344,9 +344,9 @@ def test_what_the_fenced_steps_answer(dynamodb: "DynamoDBClient", make_table: Ma
     assert ask(Step.UPDATE_ITEM, "in", "new") == [Fenced(14), Fenced(19)]
     assert all(isinstance(found, Rejected) for found in ask(Step.UPDATE, "odd"))
     assert all(isinstance(found, Rejected) for found in ask(Step.UPDATE_ITEM, "odd", "text"))
-    partly, fenced = ask(Step.LOOK, "text", "in")
+    partly, fenced = ask(Step.INSPECT, "text", "in")
     assert (type(partly), fenced) == (PartiallyRejected, Fenced(14))
-    assert ask(Step.FIRST, "none") == [Applied()]
+    assert ask(Step.ADD_FENCE, "none") == [Applied()]
     assert ask(Step.UPDATE, "low") == [Applied()]
     assert numbers(dynamodb, refs(table, ["none", "low", "in", "new"])) == {
         CounterRef(table, key, None, "count"): n

@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 from confluent_kafka import KafkaError, KafkaException
 
-from dynatomic.dynamodb import writer
+from dynatomic.dynamodb import table_queue
 from dynatomic.errors import DynatomicError
 from dynatomic.events.row import Row
 from tests.support.harness import GROUP, LETTERS, TOPIC, Clock
@@ -57,7 +57,7 @@ class Model:
         self.broker.create_topic(LETTERS)
         # As where most items of a table were missing of late; here there are too few to learn it.
         self._first = patch.object(
-            writer, "INSERT_FIRST_ABOVE", -1.0 if inserts else writer.INSERT_FIRST_ABOVE
+            table_queue, "INSERT_FIRST_ABOVE", -1.0 if inserts else table_queue.INSERT_FIRST_ABOVE
         )
         self._first.start()
         self.done: list[str] = []

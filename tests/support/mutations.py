@@ -294,7 +294,7 @@ def looks_without_a_condition(patch: pytest.MonkeyPatch) -> None:
     made = counters.update_item
 
     def bare(keys: Any, change: Change, step: Step = Step.UPDATE_ITEM) -> Any:
-        return made(keys, change, Step.UPDATE_ITEM if step is Step.LOOK else step)
+        return made(keys, change, Step.UPDATE_ITEM if step is Step.INSPECT else step)
 
     patch.setattr(counters, "update_item", bare)
 
@@ -357,7 +357,7 @@ def sets_the_fence_to_the_items_own_last_event(patch: pytest.MonkeyPatch) -> Non
     """All events of the item up to the fence are in it, and none above, with this one too."""
     submit, group = Writer.submit, writer.group_changes
 
-    def submitted(self: Writer, window: Window, on_settled: Any, fence: str | None = None) -> Any:
+    def submitted(self: Writer, window: Window, on_complete: Any, fence: str | None = None) -> Any:
         last = {(ref.table, ref.key, ref.range): offset for offset, ref, _ in window.events()}
 
         def own(change: Change) -> Change:
@@ -371,7 +371,7 @@ def sets_the_fence_to_the_items_own_last_event(patch: pytest.MonkeyPatch) -> Non
             return {table: [own(change) for change in items] for table, items in found.items()}
 
         patch.setattr(writer, "group_changes", grouped)
-        return submit(self, window, on_settled, fence)
+        return submit(self, window, on_complete, fence)
 
     patch.setattr(Writer, "submit", submitted)
 

@@ -3,10 +3,10 @@
 Source: AWS, *Error handling with DynamoDB* and *PartiQL for DynamoDB*.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
-from typing import Any
+from typing import Any, Protocol
 
 from dynatomic.dynamodb.statements import Change, Step
 from dynatomic.events.row import Reason
@@ -14,7 +14,7 @@ from dynatomic.events.row import Reason
 Item = Mapping[str, Mapping[str, Any]]
 
 _EXACT = Context(prec=400)
-_DIGITS = 38  # significant ones, of a DynamoDB number
+_MAX_DIGITS = 38  # significant digits of a DynamoDB number
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +34,33 @@ class TryStep:
 
 @dataclass(frozen=True, slots=True)
 class Fenced:
-    """The item's fence stands in the window: the events up to this offset are in it already."""
+    """The fence of the item lies in the window: the item has the events up to this offset."""
 
     offset: int
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Not applied, or unknown: the same again, after a pause and with fewer at once."""
+    """The change is not in the table, or the outcome is unknown: send it again after a pause."""
 
     cause: str
 
     @property
     def throttled(self) -> bool:
-        """Whether the table takes no more for now."""
+        """Whether the table takes no more writes for now."""
         return self.cause in _THROTTLED - _CONFLICTS
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Retrying cannot help until somebody mends the table, its name or the permissions."""
+    """Retrying cannot help until somebody corrects the table, its name or the permissions."""
 
     cause: str
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The item can never take this: the events become dead letters, from offset ``first`` on."""
+    """The item can never take this: the events from offset ``first`` on become dead letters."""
 
     reason: Reason
     detail: str
@@ -76,7 +76,15 @@ class PartiallyRejected:
 
 Answer = Applied | TryStep | Fenced | Retry | Refused | Rejected | PartiallyRejected
 
-# Of a request the codes end in this, of a statement they do not (or in "Error").
+
+class Execute(Protocol):
+    """Sends one request and returns an answer for each change (`counters.Counters.execute`)."""
+
+    def __call__(self, step: Step, batch: Sequence[Change], /) -> list[Answer]:
+        """Send one request."""
+
+
+# The code of a request ends in this suffix. The code of a statement does not, or ends in "Error".
 _SUFFIX = "Exception"
 _THROTTLED = {
     "Throttling",
@@ -105,77 +113,95 @@ _REFUSED = {
     "KMSDisabled",
     "KMSNotFound",
 }
+_VALIDATION = {"Validation", "ValidationError"}
+_DEPENDS_ON_REQUEST = _VALIDATION | {
+    "ConditionalCheckFailed",
+    "DuplicateItem",
+    "ItemCollectionSizeLimitExceeded",
+}
 
 
-def classify_answer(  # noqa: PLR0911 - a table of answers
+def classify(code: str, message: str) -> Retry | Refused | None:
+    """Return what an error code of any request means.
+
+    None for a code whose meaning depends on the request: a validation error, a condition that
+    does not hold, an item that exists.
+    """
+    code = code.removesuffix(_SUFFIX) or "Unknown"
+    if code in _DEPENDS_ON_REQUEST:
+        return None
+    if code in _REFUSED:
+        # After a bad signature, AWS's message shows the request with the token of the session.
+        detail = f": {' '.join(message.split())}" if code in _WITH_MESSAGE else ""
+        return Refused(code + detail)
+    return Retry(code)
+
+
+def classify_answer(
     step: Step, change: Change, code: str | None, message: str, item: Item | None = None
 ) -> Answer:
-    """Return what to do after one statement was answered with an error code, or with none.
+    """Return what to do after a statement was answered with an error code, or with none.
 
-    ``item`` is the one that a refused condition found, None if there was none.
+    ``item`` is the item that did not meet the condition, None if no item exists.
     """
     if code is None:
         return APPLIED
-    code = code.removesuffix(_SUFFIX) or "Unknown"
+    if (answer := classify(code, message)) is not None:
+        return answer
+    code = code.removesuffix(_SUFFIX)
     if code == "ConditionalCheckFailed":
         return _classify_condition(step, change, item)
     if code == "DuplicateItem":
         return TryStep(Step.UPDATE)
-    if code in {"Validation", "ValidationError"}:
+    if code in _VALIDATION:
         return _classify_validation(step, change, message)
-    if code == "ItemCollectionSizeLimitExceeded":
-        return Rejected(Reason.REFUSED, code)
-    if code in _THROTTLED:
-        return Retry(code)
-    if code in _REFUSED:
-        # Of a bad signature AWS's message shows the request, with the session's token.
-        told = f": {' '.join(message.split())}" if code in _WITH_MESSAGE else ""
-        return Refused(code + told)
-    return Retry(code)
+    return Rejected(Reason.REFUSED, code)
 
 
 def _classify_condition(step: Step, change: Change, item: Item | None) -> Answer:
     fence, again = change.fence, Retry("ConditionalCheckFailed")
-    in_batches = step in {Step.UPDATE, Step.FIRST}
+    in_batches = step in {Step.UPDATE, Step.ADD_FENCE}
     if item is None or (fence is None and in_batches):
         return TryStep(Step.INSERT) if in_batches else again
     if fence is not None and fence.name in item:
-        stands = item[fence.name].get("N")
-        if stands is None:
-            return Rejected(Reason.REFUSED, "the fence's attribute is no number")
-        if int(Decimal(stands)) >= fence.first:
-            return Fenced(int(Decimal(stands)))
-    if step is Step.LOOK:
+        fence_value = item[fence.name].get("N")
+        if fence_value is None:
+            return Rejected(Reason.REFUSED, "the attribute of the fence is not a number")
+        if int(Decimal(fence_value)) >= fence.first:
+            return Fenced(int(Decimal(fence_value)))
+    if step is Step.INSPECT:
         return PartiallyRejected(_rejected_counters(change, item))
-    other = Step.UPDATE if fence is not None and fence.name in item else Step.FIRST
+    other = Step.UPDATE if fence is not None and fence.name in item else Step.ADD_FENCE
     return TryStep(other) if in_batches and step is not other else again
 
 
 def _rejected_counters(change: Change, item: Item) -> dict[str, Rejected]:
     """Return the counters that the item cannot take; if no other cause is seen, all of them."""
-    found = {}
+    rejected = {}
     for name, total in change.sums.items():
         value = item.get(name, {"N": "0"})
         if "N" not in value:
-            found[name] = _NOT_A_NUMBER
-        elif _digit_count(_EXACT.add(Decimal(value["N"]), Decimal(total))) > _DIGITS:
-            found[name] = Rejected(Reason.REFUSED, "the sum has more than 38 digits")
-    return found or dict.fromkeys(change.sums, _INVALID)
+            rejected[name] = _NOT_A_NUMBER
+        elif _digit_count(_EXACT.add(Decimal(value["N"]), Decimal(total))) > _MAX_DIGITS:
+            rejected[name] = Rejected(Reason.REFUSED, "the sum has more than 38 digits")
+    return rejected or dict.fromkeys(change.sums, _INVALID)
 
 
-def _digit_count(number: Decimal) -> int:
-    return len(number.normalize(_EXACT).as_tuple().digits)
+def _digit_count(value: Decimal) -> int:
+    return len(value.normalize(_EXACT).as_tuple().digits)
 
 
-_NOT_A_NUMBER = Rejected(Reason.COUNTER_NOT_A_NUMBER, "the counter's attribute is no number")
-_INVALID = Rejected(Reason.REFUSED, "DynamoDB finds the update invalid")
+_NOT_A_NUMBER = Rejected(
+    Reason.COUNTER_NOT_A_NUMBER, "the attribute of the counter is not a number"
+)
+_INVALID = Rejected(Reason.REFUSED, "DynamoDB refuses the update as invalid")
 
 
 def _classify_validation(step: Step, change: Change, message: str) -> Answer:
     if not step.alone:
         return TryStep(Step.UPDATE_ITEM)
     if step is Step.UPDATE_ITEM and len(change.sums) > 1:
-        return TryStep(Step.LOOK)
+        return TryStep(Step.INSPECT)
     if "data type" in message or "operand" in message.lower():
         return _NOT_A_NUMBER
     return _INVALID

@@ -1,8 +1,9 @@
-"""The DynamoDB client: how it is made, and the errors that it raises."""
+"""The DynamoDB client: how it is made, and which of our errors replace those that it raises."""
 
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -37,16 +38,16 @@ MISCONFIGURED = (
 
 
 class UnreadableAnswerError(BotoCoreError):
-    """An answer that DynamoDB did not write: something between us and it did."""
+    """An answer that did not come from DynamoDB, but for example from a proxy."""
 
-    fmt = "the answer is not DynamoDB's ({kind})"
+    fmt = "the answer is not from DynamoDB ({kind})"
 
 
 def call_client(operation: Callable[..., Any], **request: Any) -> Any:
-    """Call an operation of the client; raises botocore's errors only.
+    """Call an operation of the client. Raises only errors of botocore.
 
-    botocore's parsers take for granted that an answer has the shape of the service's model, and
-    trip in many ways over one that has not.
+    botocore's parsers expect that an answer has the shape of the service's model. They raise many
+    kinds of built-in errors for an answer that does not.
     """
     try:
         return operation(**request)
@@ -57,11 +58,11 @@ def call_client(operation: Callable[..., Any], **request: Any) -> Any:
 def make_client(
     endpoint_url: str | None = None, *, max_requests: int = 8, read_timeout_s: float = 5.0
 ) -> "DynamoDBClient":
-    """Return a DynamoDB client that neither retries nor waits long.
+    """Return a DynamoDB client that does not retry and has time-outs of seconds.
 
-    Region, credentials, profile and endpoint come from the AWS chain; ``endpoint_url`` stands
-    before AWS_ENDPOINT_URL_DYNAMODB, as in the AWS CLI. Raises ConfigError where the chain gives
-    no region or profile.
+    Region, credentials, profile and endpoint come from the AWS chain. ``endpoint_url`` overrides
+    AWS_ENDPOINT_URL_DYNAMODB, as in the AWS CLI. Raises ConfigError if the chain gives no region
+    or profile.
     """
     config = Config(
         retries={"total_max_attempts": 1, "mode": "standard"},
@@ -73,12 +74,12 @@ def make_client(
         user_agent_extra=f"dynatomic/{version('dynatomic')}",
     )
     try:
-        # boto3 alone among the SDKs does not read AWS_REGION.
+        # Unlike the other AWS SDKs, boto3 does not read AWS_REGION.
         session = boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
         client = session.client("dynamodb", endpoint_url=endpoint_url, config=config)
     except (*MISCONFIGURED, ValueError) as error:
         raise ConfigError(credentials_message(error)) from None
-    # botocore compares the checksum only where it may also send the request again.
+    # botocore compares the checksum only if it may also send the request again.
     client.meta.events.register("response-received.dynamodb", _verify_checksum)
     return client
 
@@ -89,26 +90,55 @@ def _verify_checksum(response_dict: Mapping[str, Any] | None, **_: object) -> No
 
 
 def check_checksum(response: Mapping[str, Any]) -> None:
-    """Raise `UnreadableAnswerError` if headers and body of a response are not of each other."""
-    told = response["headers"].get("x-amz-crc32")
-    if told is not None and told != str(zlib.crc32(response["body"])):
+    """Raise `UnreadableAnswerError` if the body of a response does not match its checksum."""
+    expected = response["headers"].get("x-amz-crc32")
+    if expected is not None and expected != str(zlib.crc32(response["body"])):
         raise UnreadableAnswerError(kind="wrong checksum")
 
 
 def credentials_message(error: Exception) -> str:
-    """Return one line about a region, profile or credential that the AWS chain does not give."""
+    """Return one line about a region, profile or credential that the AWS chain does not have."""
     return f"AWS: {error}".rstrip(".") + "; set AWS_REGION and credentials as for the AWS CLI"
 
 
 def unavailable_error(client: "DynamoDBClient", error: Exception) -> UnavailableError:
     """Return the error of an endpoint that does not answer."""
-    what = error_code(error) if isinstance(error, ClientError) else type(error).__name__
+    cause = error_code(error) if isinstance(error, ClientError) else type(error).__name__
     return UnavailableError(
-        f"DynamoDB at {client.meta.endpoint_url} does not answer ({what}); "
+        f"DynamoDB at {client.meta.endpoint_url} does not answer ({cause}); "
         "check --endpoint-url, AWS_REGION and the network"
     )
 
 
 def error_code(error: ClientError) -> str:
-    """Return the error code that the service gave."""
+    """Return the error code of an answer."""
     return str(error.response.get("Error", {}).get("Code") or "Unknown")
+
+
+def error_message(error: ClientError) -> str:
+    """Return the message of an answer, which may be empty."""
+    return str(error.response.get("Error", {}).get("Message") or "")
+
+
+def http_status(error: ClientError) -> int:
+    """Return the HTTP status of an answer, 0 if it is not known."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+@contextmanager
+def dynatomic_errors(
+    client: "DynamoDBClient", answered: Callable[[ClientError], Exception]
+) -> Iterator[None]:
+    """Raise our errors in place of botocore's.
+
+    ``answered`` returns the error to raise for an error that DynamoDB answered. A request that
+    could not be made raises ConfigError, one without an answer UnavailableError.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise answered(error) from None
+    except MISCONFIGURED as error:
+        raise ConfigError(credentials_message(error)) from None
+    except BotoCoreError as error:
+        raise unavailable_error(client, error) from None

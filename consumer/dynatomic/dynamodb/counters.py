@@ -1,13 +1,10 @@
-"""Adding to DynamoDB counters: windows in batches, and one increment at once.
+"""Sends changes to DynamoDB, in batches or one at a time, and returns what the answers mean.
 
-The client never retries by itself: a plain ADD that is sent twice counts twice, so whoever
-calls decides (`writer` for windows, the caller for `increment`).
+The client never retries: a plain ADD that is sent twice counts twice, so `writer` decides.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import (
@@ -25,10 +22,17 @@ from dynatomic.dynamodb.answers import (
     Retry,
     classify_answer,
 )
-from dynatomic.dynamodb.client import MISCONFIGURED, call_client, credentials_message, error_code
+from dynatomic.dynamodb.client import (
+    MISCONFIGURED,
+    call_client,
+    credentials_message,
+    error_code,
+    error_message,
+)
 from dynatomic.dynamodb.direct.transport import Transport
 from dynatomic.dynamodb.statements import Change, Step, request_body, update_item
 from dynatomic.dynamodb.tables import arn, refusal_message
+from dynatomic.dynamodb.write_units import WriteUnits
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.events.row import KeySchema
 
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
-# A client that has to refresh its credentials raises their service's errors from its own calls.
+# A DynamoDB call that has to refresh the credentials raises the errors of these operations.
 _FOR_CREDENTIALS = {
     "AssumeRole",
     "AssumeRoleWithSAML",
@@ -45,30 +49,9 @@ _FOR_CREDENTIALS = {
 }
 
 
-class WriteUnits:
-    """The write units that DynamoDB reported, by table; safe from any thread.
-
-    An answer names them only where the request asks (``ReturnConsumedCapacity``), which costs
-    nothing; DynamoDB Local names none for batches.
-    """
-
-    def __init__(self) -> None:
-        self.by_table: Counter[str] = Counter()
-        self._lock = Lock()
-
-    def record(self, reported: Any) -> None:
-        """Take in what one answer says, which may be nothing."""
-        for each in reported if isinstance(reported, list) else ():
-            if isinstance(each, dict) and isinstance(
-                units := each.get("CapacityUnits"), int | float
-            ):
-                with self._lock:
-                    self.by_table[str(each.get("TableName"))] += units  # type: ignore[assignment]
-
-
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Writes changes of the given tables, one blocking request a call; safe from any thread."""
+    """Writes changes of the given tables, one blocking request per call. Thread-safe."""
 
     client: "DynamoDBClient"
     keys: Mapping[str, KeySchema]
@@ -79,11 +62,11 @@ class Counters:
         object.__setattr__(self, "transport", Transport(self.client))
 
     def check_access(self, table: str, write_mode: str) -> None:
-        """Raise ConfigError if the table may not be written, UnavailableError if unknown.
+        """Raise ConfigError if the table refuses writes, UnavailableError if it did not answer.
 
-        It sends writes that change nothing: updates, which would add zero, of an item that is not
-        there, in a batch and by UpdateItem, which the rarer cases need. The permission to insert
-        shows only when the first new counter is written.
+        It sends writes that change nothing: updates that add zero to an item that does not exist,
+        in a batch and by UpdateItem, which the rare cases need. A missing permission to insert is
+        not detected before the first new counter is written.
         """
         keys = self.keys[table]
         value = {"S": "dynatomic-access-check", "N": "-1E+100"}
@@ -93,7 +76,7 @@ class Counters:
             ("UpdateItem", Step.UPDATE_ITEM, lambda: self._update_existing(change))
         ]
         if write_mode == "batch":
-            batch = lambda: self._batch(Step.UPDATE, [change])  # noqa: E731 - beside its like
+            batch = lambda: self._batch(Step.UPDATE, [change])  # noqa: E731 - shorter than a method
             writes.insert(0, ("PartiQLUpdate", Step.UPDATE, batch))
         for action, step, send in writes:
             match self._with_errors_as_answers(step, [change], send):
@@ -106,19 +89,19 @@ class Counters:
                     )
 
     def execute(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
-        """Send one request; return an answer for each change. Never raises for what servers do.
+        """Send one request and return an answer for each change. Errors of AWS are answers.
 
-        A batch holds up to 25 changes of different items; a step that goes alone takes one.
+        A batch has up to 25 changes of different items. A step that goes alone takes one change.
         """
         send = self._single if step.alone else self._batch
         return self._with_errors_as_answers(step, batch, lambda: send(step, batch))
 
     def _batch(self, step: Step, batch: Sequence[Change]) -> list[Answer]:
-        answered = self.transport.send(request_body(step, self.keys, batch))
-        responses: Any = answered.get("Responses")
-        if _is_not_from_dynamodb(answered) or not _has_response_each(responses, len(batch)):
+        answer = self.transport.send(request_body(step, self.keys, batch))
+        responses: Any = answer.get("Responses")
+        if _is_not_from_dynamodb(answer) or not _has_all_responses(responses, len(batch)):
             return [Retry("IncompleteResponse")] * len(batch)
-        self.units.record(answered.get("ConsumedCapacity"))
+        self.units.record(answer.get("ConsumedCapacity"))
         return [
             classify_answer(step, change, *_error_of(response)) if "Error" in response else APPLIED
             for change, response in zip(batch, responses, strict=True)
@@ -140,25 +123,23 @@ class Counters:
         request = update_item(keys, change)
         request["ExpressionAttributeNames"]["#key"] = keys.hash_name
         try:
-            found = call_client(
+            answer = call_client(
                 self.client.update_item, **request, ConditionExpression="attribute_exists(#key)"
             )
         except self.client.exceptions.ConditionalCheckFailedException:
-            return [Applied()]  # the usual answer: the item is not there, and we may write
-        return [Retry("IncompleteResponse") if _is_not_from_dynamodb(found) else Applied()]
+            return [Applied()]  # the usual answer: the item does not exist, and writes are allowed
+        return [Retry("IncompleteResponse") if _is_not_from_dynamodb(answer) else Applied()]
 
     def _with_errors_as_answers(
         self, step: Step, batch: Sequence[Change], send: Callable[[], list[Answer]]
     ) -> list[Answer]:
-        """Turn what a request raises into answers."""
         try:
             return send()
         except ClientError as error:
-            message = str(error.response.get("Error", {}).get("Message", ""))
-            code = error_code(error)
+            code, message = error_code(error), error_message(error)
             if error.operation_name in _FOR_CREDENTIALS:
                 return [Refused(f"{code}: no credentials by {error.operation_name}")] * len(batch)
-            if code.isdigit():  # an error page of something between us has no code of its own
+            if code.isdigit():  # the error page of a proxy has no code but its HTTP status
                 return [Retry(f"HTTP {code}")] * len(batch)
             item = error.response.get("Item")
             return [classify_answer(step, change, code, message, item) for change in batch]  # type: ignore[arg-type]
@@ -168,8 +149,7 @@ class Counters:
             return [Retry(type(error).__name__)] * len(batch)
 
 
-def _has_response_each(responses: object, count: int) -> bool:
-    """Tell whether there is a response for each statement."""
+def _has_all_responses(responses: object, count: int) -> bool:
     return (
         isinstance(responses, list)
         and len(responses) == count
@@ -178,7 +158,7 @@ def _has_response_each(responses: object, count: int) -> bool:
 
 
 def _is_not_from_dynamodb(response: Mapping[str, Any]) -> bool:
-    """Tell an answer that DynamoDB did not write, such as a proxy's page with status 200."""
+    """Return whether something else answered, such as a proxy with a page and status 200."""
     headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return "x-amzn-requestid" not in headers
 

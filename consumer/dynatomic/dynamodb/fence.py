@@ -1,10 +1,10 @@
-"""The fence: what an item remembers, so that no event is added to it twice. Pure.
+"""The fence: an attribute of an item that keeps an event from being added twice. Pure.
 
-Kafka fences a commit, but nothing fences a write to DynamoDB that arrives late. So an item holds,
-for each topic-partition that was added to it, the last offset that is in it: one number
-attribute, set by the same update that adds the sum, and a condition of the next one. A window
-``[first, last]`` is added only where the fence is missing or below ``first``. Not below ``last``:
-a window that overlaps a half-applied one would count the overlap twice.
+Kafka fences a commit, but nothing fences a write to DynamoDB that arrives late. So an item stores,
+for each topic-partition, the last offset that was added to it. This number attribute is set by
+the same update that adds the sum, and the next update has it in its condition. A window
+``[first, last]`` is added only if the fence is missing or below ``first``. To compare with
+``last`` would be wrong: a window that overlaps a half-applied one would count the overlap twice.
 """
 
 import re
@@ -19,26 +19,26 @@ ID_DIGITS = 8
 def fence_name(topic_id: str, partition: int) -> str:
     """Return the attribute that holds a partition's fence.
 
-    ``topic_id`` are the 32 hex digits of the topic's id. A topic that is deleted and made again
-    has another id: the fences of the old one do not hide its events. The group is no part of the
-    name, so two groups on one table do not double either.
+    ``topic_id`` is the topic's id in 32 hex digits. A topic that is deleted and created again has
+    another id, so the old fences do not hide its events. The name does not contain the consumer
+    group, so two groups that write to one table do not count an event twice.
     """
     return f"fence_{topic_id[:ID_DIGITS]}_{partition}"
 
 
 def fences_of(item: Mapping[str, Mapping[str, Any]], topic_id: str) -> dict[int, int]:
-    """Return the fences that an item, as DynamoDB gives it, holds of one topic, by partition."""
-    found = {}
+    """Return the fences of one topic in an item as DynamoDB returns it, by partition."""
+    fences = {}
     for name, value in item.items():
         match = _NAME.fullmatch(name)
         if match and match[1] == topic_id[:ID_DIGITS] and "N" in value:
-            found[int(match[2])] = int(value["N"])
-    return found
+            fences[int(match[2])] = int(value["N"])
+    return fences
 
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """The condition of one write: the attribute, and the offsets that the sum comes from."""
+    """The condition of one write: the attribute, and the offsets of the events in the sum."""
 
     name: str
     first: int

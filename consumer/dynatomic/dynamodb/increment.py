@@ -1,7 +1,8 @@
-"""One atomic increment of one counter, now, that returns the new value."""
+"""One atomic increment of one counter, with the new value as the answer."""
 
 import os
 from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import (
@@ -11,15 +12,17 @@ from botocore.exceptions import (
     EndpointConnectionError,
 )
 
-from dynatomic.dynamodb.answers import Refused, classify_answer
+from dynatomic.dynamodb.answers import Refused, classify
 from dynatomic.dynamodb.client import (
     MISCONFIGURED,
     call_client,
     error_code,
+    error_message,
+    http_status,
     make_client,
     unavailable_error,
 )
-from dynatomic.dynamodb.statements import Change, Step, update_item
+from dynatomic.dynamodb.statements import Change, update_item
 from dynatomic.dynamodb.tables import arn, describe, refusal_message
 from dynatomic.errors import IncrementError, RowError
 from dynatomic.events.row import KeySchema, Reason, Row, check, key_value
@@ -47,12 +50,12 @@ def increment(  # noqa: PLR0913 - the five parts of a row, and where to
     *,
     client: "DynamoDBClient | None" = None,
 ) -> int:
-    """Add ``by`` to one counter now, atomically, and return its new value.
+    """Add ``by`` to one counter atomically and return its new value.
 
-    One UpdateItem, made where missing; for rate limits and sequence numbers. It has no fence: when
-    the answer is lost, IncrementError says so (``applied`` is None) and calling again may count
-    twice. Raises RowError for a key that the table cannot take, ConfigError or UnavailableError
-    when the table cannot be described.
+    Sends one UpdateItem, which creates a missing item; for rate limits and sequence numbers. There
+    is no fence: if the answer is lost, IncrementError says so (``applied`` is None), and another
+    call may count twice. Raises RowError for a key that the table cannot take, ConfigError or
+    UnavailableError if the table cannot be described.
     """
     client = client or _default_client(os.getpid())
     check(Row(table, key, range, counter, by))
@@ -84,20 +87,17 @@ def increment(  # noqa: PLR0913 - the five parts of a row, and where to
 def _increment_error(
     client: "DynamoDBClient", table: str, counter: str, error: ClientError
 ) -> IncrementError:
-    code, message = error_code(error), error.response.get("Error", {}).get("Message", "")
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if status >= 500:  # noqa: PLR2004 - HTTP's server errors
+    code, status = error_code(error), http_status(error)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return IncrementError(
             f"DynamoDB answered {status} {code}: the counter of table {table} may or may not have "
             "been raised; read it before you try again",
             applied=None,
         )
-    verdict = classify_answer(
-        Step.UPDATE_ITEM, Change(table, "", None, {counter: 1}), code, message
-    )
-    what = f"{code}; try again later"
-    if isinstance(verdict, Refused):
-        what = refusal_message(verdict.cause, arn(client, table), "dynamodb:UpdateItem")
+    meaning = classify(code, error_message(error))
+    cause = f"{code}; try again later"
+    if isinstance(meaning, Refused):
+        cause = refusal_message(meaning.cause, arn(client, table), "dynamodb:UpdateItem")
     elif code.startswith("Validation"):
-        what = f"attribute {counter!r} of the item is no number, or the item cannot take it"
-    return IncrementError(f"table {table}: nothing was counted: {what}", applied=False)
+        cause = f"attribute {counter!r} of the item is not a number, or the item cannot take it"
+    return IncrementError(f"table {table}: nothing was counted: {cause}", applied=False)

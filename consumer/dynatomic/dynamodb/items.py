@@ -1,7 +1,7 @@
-"""Reading items back: BatchGetItem for some, Scan for all of a table, both strongly consistent.
+"""Reads items: BatchGetItem for some, Scan for a whole table, both strongly consistent.
 
-Source: AWS, *BatchGetItem* (100 keys a request; what it leaves out stands in ``UnprocessedKeys``)
-and *Scan* (pages of up to 1 MB; the next one begins at ``LastEvaluatedKey``).
+Source: AWS, *BatchGetItem* (100 keys a request; ``UnprocessedKeys`` has the keys that were left
+out) and *Scan* (pages of up to 1 MB; the next page starts after ``LastEvaluatedKey``).
 """
 
 import random
@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from dynatomic.dynamodb.answers import Item, Refused, Retry, classify_answer
+from dynatomic.dynamodb.answers import Item, Refused, Retry, classify
 from dynatomic.dynamodb.client import (
-    MISCONFIGURED,
     UnreadableAnswerError,
     call_client,
-    credentials_message,
+    dynatomic_errors,
     error_code,
+    error_message,
     unavailable_error,
 )
-from dynatomic.dynamodb.statements import Change, Step, key_attributes
+from dynatomic.dynamodb.statements import key_attributes
 from dynatomic.dynamodb.tables import arn, refusal_message
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.events.row import KeySchema, key_value
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 BATCH_GET = 100
-"""Keys that one BatchGetItem takes."""
+"""The largest number of keys in one BatchGetItem."""
 
 PATIENCE_S = 60.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
 
 Sleep = Callable[[float], object]
-"""Waits some seconds. What is true in the end says that nobody waits for the items any more."""
+"""Waits for some seconds. A true result cancels the read."""
 
 ItemKey = str | tuple[str, str]
-"""What names an item of a table: its key, or its key and range. Compact: there may be millions."""
+"""The identity of an item in its table: key, or key and range. Compact: there may be millions."""
 
 
 def item_key(key: str, range_: str | None) -> ItemKey:
-    """Return what names an item within its table."""
+    """Return the identity of an item in its table."""
     return key if range_ is None else (key, range_)
 
 
@@ -61,27 +61,27 @@ def read_items(  # noqa: PLR0913 - two are for tests
     sleep: Sleep = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[ItemKey, Item]:
-    """Return up to `BATCH_GET` different items by their keys; those that are not there are missing.
+    """Return up to `BATCH_GET` different items by their keys, without those that do not exist.
 
-    What is throttled, left out or not answered is asked for again. Raises ConfigError if it is
-    denied, UnavailableError after `PATIENCE_S` seconds without an item more, DynatomicError if
-    DynamoDB refuses the request.
+    A key that is throttled, left out or not answered is requested again. Raises ConfigError if
+    the request is denied, UnavailableError after `PATIENCE_S` seconds without another item,
+    DynatomicError if DynamoDB refuses the request.
     """
-    left = [key_attributes(keys, *key_of(item)) for item in wanted]
-    found: dict[ItemKey, Item] = {}
-    asking = _RetriedRead(client, table, "dynamodb:BatchGetItem", sleep, clock)
-    while left:
-        answered = asking.read(partial(_batch, client, table, left))
-        if answered is not None:
-            found |= {
-                item_identity(keys, item): item for item in answered["Responses"].get(table, ())
+    unread = [key_attributes(keys, *key_of(item)) for item in wanted]
+    items: dict[ItemKey, Item] = {}
+    reads = _RetriedRead(client, table, "dynamodb:BatchGetItem", sleep, clock)
+    while unread:
+        answer = reads.read(partial(_batch, client, table, unread))
+        if answer is not None:
+            items |= {
+                item_identity(keys, item): item for item in answer["Responses"].get(table, ())
             }
-            before, left = left, answered["UnprocessedKeys"].get(table, {}).get("Keys", [])
-            if len(left) < len(before):
-                asking.progressed()
-        if left:
-            asking.pause()
-    return found
+            before, unread = unread, answer["UnprocessedKeys"].get(table, {}).get("Keys", [])
+            if len(unread) < len(before):
+                reads.restart_deadline()
+        if unread:
+            reads.pause()
+    return items
 
 
 def scan_items(
@@ -92,32 +92,32 @@ def scan_items(
     sleep: Sleep = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[tuple[ItemKey, Item]]:
-    """Yield every item that was in a table when it began; raises as `read_items` does."""
-    asking = _RetriedRead(client, table, "dynamodb:Scan", sleep, clock)
+    """Yield every item that was in the table at the start. Raises as `read_items` does."""
+    reads = _RetriedRead(client, table, "dynamodb:Scan", sleep, clock)
     start: dict[str, Any] = {}
     while True:
-        page = asking.read(partial(_page, client, table, start))
+        page = reads.read(partial(_page, client, table, start))
         if page is None:
-            asking.pause()
+            reads.pause()
             continue
         yield from ((item_identity(keys, item), item) for item in page["Items"])
-        asking.progressed()
+        reads.restart_deadline()
         if not (last := page.get("LastEvaluatedKey")):
             return
         start = {"ExclusiveStartKey": last}
 
 
 def item_identity(keys: KeySchema, item: Item) -> ItemKey:
-    """Return what names an item that DynamoDB gave."""
+    """Return the identity of an item as DynamoDB returned it."""
     key = key_value(item[keys.hash_name][keys.hash_type], keys.hash_type)
     if keys.range_name is None:
         return key
-    kind = keys.range_type or "S"
-    return key, key_value(item[keys.range_name][kind], kind)
+    range_type = keys.range_type or "S"
+    return key, key_value(item[keys.range_name][range_type], range_type)
 
 
 class _RetriedRead:
-    """Asks again after pauses that grow, until `PATIENCE_S` seconds brought nothing more."""
+    """Repeats a read after growing pauses, for up to `PATIENCE_S` seconds without progress."""
 
     def __init__(
         self,
@@ -132,78 +132,69 @@ class _RetriedRead:
         self._action = action
         self._sleep = sleep
         self._clock = clock
-        self._trouble: Exception | None = None
-        self.progressed()
+        self._last_error: UnavailableError | None = None
+        self.restart_deadline()
 
-    def progressed(self) -> None:
-        """Begin the patience anew."""
+    def restart_deadline(self) -> None:
+        """Allow another `PATIENCE_S` seconds, because the read made progress."""
         self._attempts, self._deadline = 0, self._clock() + PATIENCE_S
 
     def read(self, send: Callable[[], Any]) -> Any:
-        """Return the answer, None if there is none for a reason that may pass."""
-        self._trouble = None
+        """Return the answer, or None if there is none and another attempt can help."""
+        self._last_error = None
         try:
-            return send()
-        except ClientError as error:
-            self._check(error)
-            self._trouble = error
-        except MISCONFIGURED as error:
-            raise ConfigError(credentials_message(error)) from None
-        except BotoCoreError as error:
-            self._trouble = error
+            with dynatomic_errors(self._client, self._error):
+                return send()
+        except UnavailableError as error:
+            self._last_error = error
         return None
 
     def pause(self) -> None:
-        """Wait before the next attempt; raises UnavailableError if there shall be none."""
+        """Wait before the next attempt. Raises UnavailableError after the deadline."""
         if self._clock() >= self._deadline:
-            raise self._given_up()
+            raise self._last_error or self._throttled_error()
         self._attempts += 1
-        most = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self._attempts)
-        if self._sleep(random.uniform(most / 2, most)):  # noqa: S311 - jitter
-            raise UnavailableError(f"table {self._table}: reading was called off")
+        ceiling = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self._attempts)
+        if self._sleep(random.uniform(ceiling / 2, ceiling)):  # noqa: S311 - jitter
+            raise UnavailableError(f"table {self._table}: the read was cancelled")
 
-    def _check(self, error: ClientError) -> None:
-        """Raise what asking again cannot help."""
-        code, message = error_code(error), str(error.response.get("Error", {}).get("Message", ""))
-        verdict = classify_answer(
-            Step.UPDATE_ITEM, Change(self._table, "", None, {}), code, message
+    def _error(self, error: ClientError) -> DynatomicError:
+        match classify(error_code(error), error_message(error)):
+            case Retry():
+                return unavailable_error(self._client, error)
+            case Refused(cause):
+                resource = arn(self._client, self._table)
+                return ConfigError(refusal_message(cause, resource, self._action))
+        return DynatomicError(
+            f"table {self._table}: DynamoDB refused {self._action} ({error_code(error)})"
         )
-        if isinstance(verdict, Refused):
-            where = arn(self._client, self._table)
-            raise ConfigError(refusal_message(verdict.cause, where, self._action)) from None
-        if not isinstance(verdict, Retry):
-            raise DynatomicError(
-                f"table {self._table}: DynamoDB refused {self._action} ({code})"
-            ) from None
 
-    def _given_up(self) -> UnavailableError:
-        if self._trouble is not None:
-            return unavailable_error(self._client, self._trouble)
+    def _throttled_error(self) -> UnavailableError:
         return UnavailableError(
-            f"table {self._table} gave no item for {PATIENCE_S:.0f} s: it is throttled; raise its "
-            "read capacity, lower --max-requests, or try again later"
+            f"table {self._table} returned no item for {PATIENCE_S:.0f} s: it is throttled; raise "
+            "its read capacity, lower --max-requests, or try again later"
         )
 
 
 def _batch(client: "DynamoDBClient", table: str, keys: Sequence[Mapping[str, Any]]) -> Any:
     request = {table: {"Keys": keys, "ConsistentRead": True}}
-    answered = call_client(client.batch_get_item, RequestItems=request)
-    return _complete_answer(answered, Responses=dict, UnprocessedKeys=dict)
+    answer = call_client(client.batch_get_item, RequestItems=request)
+    return _checked_answer(answer, Responses=dict, UnprocessedKeys=dict)
 
 
 def _page(client: "DynamoDBClient", table: str, start: Mapping[str, Any]) -> Any:
-    return _complete_answer(
+    return _checked_answer(
         call_client(client.scan, TableName=table, ConsistentRead=True, **start), Items=list
     )
 
 
-def _complete_answer(answered: Any, **parts: type) -> Any:
-    """Return an answer of DynamoDB's.
+def _checked_answer(answer: Any, **part_types: type) -> Any:
+    """Return the answer, or raise UnreadableAnswerError if it is not from DynamoDB.
 
-    A page of something between us, with status 200, would read as "nothing is there".
+    A proxy's page with status 200 would otherwise mean that no item exists.
     """
-    headers = answered.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    whole = all(isinstance(answered.get(name), kind) for name, kind in parts.items())
-    if not whole or "x-amzn-requestid" not in headers:
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    is_complete = all(isinstance(answer.get(name), kind) for name, kind in part_types.items())
+    if not is_complete or "x-amzn-requestid" not in headers:
         raise UnreadableAnswerError(kind="incomplete")
-    return answered
+    return answer

@@ -1,12 +1,12 @@
-"""Counts requests to a table as they pass, by outcome. Knows no client."""
+"""Counts the requests to each table by outcome. Knows no client."""
 
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Literal, Protocol
+from typing import Literal
 
-from dynatomic.dynamodb.answers import APPLIED, Answer, Refused, Retry
+from dynatomic.dynamodb.answers import APPLIED, Answer, Execute, Refused, Retry
 from dynatomic.dynamodb.statements import Change, Step
 from dynatomic.telemetry.durations import Durations
 
@@ -14,18 +14,11 @@ Outcome = Literal["ok", "throttled", "refused", "failed"]
 OUTCOMES: tuple[Outcome, ...] = ("ok", "throttled", "refused", "failed")
 
 
-class Execute(Protocol):
-    """Sends one request and returns an answer for each change."""
-
-    def __call__(self, step: Step, batch: Sequence[Change], /) -> list[Answer]:
-        """Send one request."""
-
-
 class Meter:
-    """Sends requests through ``execute``, and counts them; safe from any thread.
+    """Sends requests through ``execute`` and counts them. Thread-safe.
 
-    ``requests`` is by table and outcome, ``throttles`` counts statements, ``durations`` is by
-    outcome.
+    ``requests`` has the requests by table and outcome, ``throttles`` the throttled statements by
+    table, ``durations`` the seconds by outcome.
     """
 
     def __init__(self, execute: Execute, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -38,14 +31,14 @@ class Meter:
 
     def __call__(self, step: Step, batch: Sequence[Change], /) -> list[Answer]:
         """Send one request."""
-        began = self._clock()
+        start = self._clock()
         answers = self._execute(step, batch)
-        took = self._clock() - began
+        duration = self._clock() - start
         outcome: Outcome = "ok"
         throttled = 0
         if answers.count(APPLIED) != len(answers):
-            outcome, throttled = _judge(answers)
-        self.durations[outcome].add(took)
+            outcome, throttled = _worst_outcome(answers)
+        self.durations[outcome].add(duration)
         table = batch[0].table
         with self._lock:
             self.requests[table, outcome] += 1
@@ -54,12 +47,12 @@ class Meter:
         return answers
 
 
-def _judge(answers: Sequence[Answer]) -> tuple[Outcome, int]:
-    """Return the worst of the answers, and how many were throttled."""
-    throttled = sum(isinstance(found, Retry) and found.throttled for found in answers)
-    if any(isinstance(found, Refused) for found in answers):
+def _worst_outcome(answers: Sequence[Answer]) -> tuple[Outcome, int]:
+    """Return the worst outcome of the answers, and how many statements were throttled."""
+    throttled = sum(isinstance(answer, Retry) and answer.throttled for answer in answers)
+    if any(isinstance(answer, Refused) for answer in answers):
         return "refused", throttled
     if throttled:
         return "throttled", throttled
-    failed = any(isinstance(found, Retry) for found in answers)
+    failed = any(isinstance(answer, Retry) for answer in answers)
     return "failed" if failed else "ok", 0

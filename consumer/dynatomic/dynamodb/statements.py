@@ -1,7 +1,7 @@
-"""How a sum is added to an item: PartiQL statements and the arguments of UpdateItem. Pure.
+"""The requests that add a sum to an item: PartiQL statements and UpdateItem arguments. Pure.
 
-Table and attribute names stand in the statements, quoted; they come from the allow-list, from
-DescribeTable and from `row.check_counter_name`. Values are parameters only.
+Table and attribute names are quoted in the statements. They come from the allow-list, from
+DescribeTable and from `row.check_counter_name`. Values are always parameters.
 
 Source: AWS, *PartiQL for DynamoDB* (UPDATE, INSERT, BatchExecuteStatement).
 """
@@ -19,7 +19,7 @@ from dynatomic.dynamodb.fence import Fence
 from dynatomic.events.row import CounterRef, KeySchema
 
 BATCH = 25
-"""Statements that one BatchExecuteStatement takes."""
+"""The largest number of statements in one BatchExecuteStatement."""
 
 AttributeValue = dict[str, Any]
 
@@ -28,32 +28,32 @@ _Template = tuple[str, "itemgetter[Any]"]
 
 
 class Step(Enum):
-    """One way to write a change. A change starts with UPDATE and moves on by the answers.
+    """One way to write a change. The answers decide which step a change takes next.
 
-    Where most items were missing of late it starts with INSERT.
+    A change starts with UPDATE, or with INSERT while most items of its table are missing.
 
-    UPDATE adds to an item that has the counters, and the fence where there is one. FIRST adds to
-    an item that has no fence of this partition yet. INSERT makes the item. UPDATE_ITEM makes
-    whatever is missing. LOOK asks an item that refused all of them what it holds: it is an
-    UPDATE_ITEM of a missing item, so it is answered with the one that is there.
+    UPDATE adds to an item that has the counters and, with a fence, the fence. ADD_FENCE adds to
+    an item that has no fence of this partition yet. INSERT creates the item. UPDATE_ITEM creates
+    what is missing: the item, a counter or the fence. INSPECT reads an item that refused
+    UPDATE_ITEM: its condition is that the item does not exist, so the answer contains the item.
     """
 
     UPDATE = "update"
-    FIRST = "first"
+    ADD_FENCE = "add-fence"
     INSERT = "insert"
     UPDATE_ITEM = "update-item"
-    LOOK = "look"
+    INSPECT = "inspect"
 
     @property
     def alone(self) -> bool:
         """Whether a request of this step takes one change, not a batch."""
-        return self in {Step.UPDATE_ITEM, Step.LOOK}
+        return self in {Step.UPDATE_ITEM, Step.INSPECT}
 
 
 class Change(NamedTuple):
-    """What a window adds to one item: a sum for each of its counters.
+    """The sums that a window adds to the counters of one item.
 
-    With a ``fence`` the item takes it only once, all its counters together.
+    With a ``fence``, the item takes them only once and all together.
     """
 
     table: str
@@ -64,7 +64,7 @@ class Change(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The item's counters, in a fixed order, so that equal changes make equal statements."""
+        """The names of the counters, sorted, so that equal changes make equal statements."""
         return tuple(sorted(self.sums))
 
     def refs(self) -> list[CounterRef]:
@@ -72,7 +72,7 @@ class Change(NamedTuple):
         return [CounterRef(self.table, self.key, self.range, name) for name in self.names]
 
     def only(self, sums: Mapping[str, int], first: int | None = None) -> "Change":
-        """Return the same change with other sums, of the events from offset ``first`` on."""
+        """Return the change with these sums instead, of the events from offset ``first`` on."""
         fence = self.fence
         if fence is not None and first is not None:
             fence = Fence(fence.name, first, fence.last)
@@ -82,9 +82,10 @@ class Change(NamedTuple):
 def group_changes(
     sums: Mapping[CounterRef, int], fence: Fence | None = None
 ) -> dict[str, list[Change]]:
-    """Group sums by item and table: an item may stand only once in a batch.
+    """Return the changes of each table: one change for each item.
 
-    A sum of zero is written too: it makes the counter visible.
+    DynamoDB refuses a batch with two statements for one item. A sum of zero is written too: it
+    creates the counter.
     """
     items: dict[tuple[str, str, str | None], dict[str, int]] = {}
     for (table, key, range_, name), total in sums.items():
@@ -100,7 +101,7 @@ def group_changes(
 
 
 def key_attributes(keys: KeySchema, key: str, range_: str | None) -> dict[str, AttributeValue]:
-    """Return the key of an item as DynamoDB takes it."""
+    """Return the key of an item as DynamoDB expects it."""
     attributes: dict[str, AttributeValue] = {keys.hash_name: {keys.hash_type: key}}
     if keys.range_name is not None and range_ is not None:
         attributes[keys.range_name] = {keys.range_type or "S": range_}
@@ -111,25 +112,25 @@ def statement(step: Step, keys: KeySchema, change: Change) -> dict[str, Any]:
     """Return the PartiQL statement of a change, for ExecuteStatement or a batch of them."""
     where = key_attributes(keys, change.key, change.range)
     fence = change.fence
-    numbers = [_number(change.sums[name]) for name in change.names]
+    sums = [_attribute(change.sums[name]) for name in change.names]
     names = list(change.names)
-    last = [_number(fence.last)] if fence else []
+    last = [_attribute(fence.last)] if fence else []
     if step is Step.INSERT:
         names = [*where, *names, *([fence.name] if fence else ())]
         pairs = ", ".join(f"'{name}': ?" for name in names)
         text = f'INSERT INTO "{change.table}" VALUE {{{pairs}}}'
-        parameters = [*where.values(), *numbers, *last]
+        parameters = [*where.values(), *sums, *last]
     else:
         sets = " ".join(f'SET "{name}"="{name}"+?' for name in names)
         condition = " AND ".join(f'"{name}"=?' for name in where)
-        parameters = [*numbers, *last, *where.values()]
+        parameters = [*sums, *last, *where.values()]
         if fence:
             sets += f' SET "{fence.name}"=?'
-            if step is Step.FIRST:
+            if step is Step.ADD_FENCE:
                 condition += f' AND "{fence.name}" IS MISSING'
             else:
                 condition += f' AND "{fence.name}"<?'
-                parameters.append(_number(fence.first))
+                parameters.append(_attribute(fence.first))
         text = f'UPDATE "{change.table}" {sets} WHERE {condition}'
     return {
         "Statement": text,
@@ -144,13 +145,13 @@ def request_body(step: Step, keys: Mapping[str, KeySchema], batch: Iterable[Chan
     texts = []
     for table, key, range_, sums, fence in batch:
         names = tuple(sums) if len(sums) == 1 else tuple(sorted(sums))
-        form = (table, names, fence and fence.name)
-        if form not in templates:
-            templates[form] = _template(step, keys[table], *form)
-        text, pick = templates[form]
+        shape = (table, names, fence and fence.name)
+        if shape not in templates:
+            templates[shape] = _template(step, keys[table], *shape)
+        text, pick = templates[shape]
         first, last = (fence.first, fence.last) if fence else (0, 0)
-        numbers = [sums[name] for name in names]
-        texts.append(text % pick((quoted(key), quoted(range_ or ""), first, last, *numbers)))
+        totals = [sums[name] for name in names]
+        texts.append(text % pick((quoted(key), quoted(range_ or ""), first, last, *totals)))
     joined = ", ".join(texts)
     return f'{{"Statements": [{joined}], "ReturnConsumedCapacity": "TOTAL"}}'.encode()
 
@@ -159,38 +160,38 @@ def request_body(step: Step, keys: Mapping[str, KeySchema], batch: Iterable[Chan
 def _template(
     step: Step, keys: KeySchema, table: str, names: tuple[str, ...], fence: str | None
 ) -> _Template:
-    """Return the JSON text of a statement with gaps for its values, and what picks these.
+    """Return the JSON text of a statement with format fields, and a getter of their values.
 
-    They are picked from key, range, first and last offset, and the numbers in the order of the
-    names. It is the text of `statement` for a change that has marks in the place of values.
+    The getter picks the values from key, range, first and last offset, and the sums in the order
+    of the names. The text is that of `statement` for a change whose values are marks.
     """
-    marks: Any = {name: f"\0{number}" for number, name in enumerate(names)}
+    marks: Any = {name: f"\0{index}" for index, name in enumerate(names)}
     window: Any = ("\0first", "\0last")
     change = Change(table, "\0key", "\0range", marks, Fence(fence, *window) if fence else None)
     text = json.dumps(statement(step, keys, change)).replace("%", "%%")
     order = ["key", "range", "first", "last", *map(str, range(len(names)))]
     pick = itemgetter(*[order.index(name) for name in _MARK.findall(text)])
-    keys_are_quoted = {"key": "%s", "range": "%s"}
-    return _MARK.sub(lambda found: keys_are_quoted.get(found[1], '"%d"'), text), pick
+    key_fields = {"key": "%s", "range": "%s"}
+    return _MARK.sub(lambda mark: key_fields.get(mark[1], '"%d"'), text), pick
 
 
 def update_item(keys: KeySchema, change: Change, step: Step = Step.UPDATE_ITEM) -> dict[str, Any]:
-    """Return the arguments of an UpdateItem that makes the item or the counter where missing."""
+    """Return the arguments of an UpdateItem that creates the item or a counter if missing."""
     fence = change.fence
     names = {f"#{i}": name for i, name in enumerate(change.names)}
-    values = {f":{i}": _number(change.sums[name]) for i, name in enumerate(change.names)}
+    values = {f":{i}": _attribute(change.sums[name]) for i, name in enumerate(change.names)}
     update = "ADD " + ", ".join(f"#{i} :{i}" for i in range(len(names)))
     condition = ""
     if fence:
         update += " SET #f = :last"
         names["#f"] = fence.name
-        values[":last"] = _number(fence.last)
-    if step is Step.LOOK:
+        values[":last"] = _attribute(fence.last)
+    if step is Step.INSPECT:
         condition = "attribute_not_exists(#key)"
         names["#key"] = keys.hash_name
     elif fence:
         condition = "attribute_not_exists(#f) OR #f < :first"
-        values[":first"] = _number(fence.first)
+        values[":first"] = _attribute(fence.first)
     request = {
         "TableName": change.table,
         "Key": key_attributes(keys, change.key, change.range),
@@ -205,11 +206,11 @@ def update_item(keys: KeySchema, change: Change, step: Step = Step.UPDATE_ITEM) 
     return request
 
 
-def _number(value: int) -> AttributeValue:
+def _attribute(value: int) -> AttributeValue:
     return {"N": str(value)}
 
 
 def next_batches(items: Iterable[Change]) -> list[tuple[Change, ...]]:
-    """Cut changes of different items into batches of at most `BATCH`."""
-    held = tuple(items)
-    return [held[i : i + BATCH] for i in range(0, len(held), BATCH)]
+    """Split changes of different items into batches of at most `BATCH`."""
+    changes = tuple(items)
+    return [changes[i : i + BATCH] for i in range(0, len(changes), BATCH)]

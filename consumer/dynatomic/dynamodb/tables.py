@@ -1,30 +1,29 @@
-"""The DynamoDB client, and the tables: their keys, and what it means when they refuse."""
+"""Tables: their keys, how they are made, and the message for a request that they refuse."""
 
 import re
 from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-)
+from botocore.exceptions import ClientError
 
-from dynatomic.dynamodb.answers import Refused, classify_answer
+from dynatomic.dynamodb.answers import Refused, classify
 from dynatomic.dynamodb.client import (
-    MISCONFIGURED,
+    UnreadableAnswerError,
     call_client,
-    credentials_message,
+    dynatomic_errors,
     error_code,
+    error_message,
+    http_status,
     unavailable_error,
 )
-from dynatomic.dynamodb.statements import Change, Step
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.events.row import KeySchema
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_SERVER_ERROR = 500
 _DENIED = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?")
 
 
@@ -34,45 +33,38 @@ def arn(client: "DynamoDBClient", table: str) -> str:
 
 
 def check_endpoint(client: "DynamoDBClient") -> None:
-    """Raise UnavailableError if DynamoDB does not answer; a refusal is an answer too."""
-    try:
-        call_client(client.list_tables, Limit=1)
-    except ClientError as error:
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_ERROR:
-            raise unavailable_error(client, error) from None
-    except MISCONFIGURED as error:
-        raise ConfigError(credentials_message(error)) from None
-    except BotoCoreError as error:
-        raise unavailable_error(client, error) from None
+    """Raise UnavailableError if DynamoDB does not answer. A refusal is an answer."""
+    with dynatomic_errors(client, partial(unavailable_error, client)):
+        try:
+            call_client(client.list_tables, Limit=1)
+        except ClientError as error:
+            if http_status(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
 
 
 def describe(client: "DynamoDBClient", table: str) -> KeySchema:
     """Return the key names and types of a table.
 
-    Raises ConfigError if the table is missing, denied or keyed by bytes, and UnavailableError if
-    DynamoDB does not answer or the table is still being made.
+    Raises ConfigError if the table is missing, denied or has a binary key, and UnavailableError
+    if DynamoDB does not answer or the table is being created.
     """
-    try:
-        found = call_client(client.describe_table, TableName=table)["Table"]
-    except ClientError as error:
-        raise _startup_error(client, table, "dynamodb:DescribeTable", error) from None
-    except MISCONFIGURED as error:
-        raise ConfigError(credentials_message(error)) from None
-    except (BotoCoreError, KeyError) as error:
-        raise unavailable_error(client, error) from None
-    if found.get("TableStatus") in {"CREATING", "DELETING"}:
-        raise UnavailableError(f"table {table} is {found['TableStatus']}; try again")
-    types = {a["AttributeName"]: a["AttributeType"] for a in found["AttributeDefinitions"]}
-    names = {k["KeyType"]: k["AttributeName"] for k in found["KeySchema"]}
+    answer = call_table(client, table, "dynamodb:DescribeTable", client.describe_table)
+    if not isinstance(description := answer.get("Table"), dict):
+        raise unavailable_error(client, UnreadableAnswerError(kind="incomplete"))
+    if description.get("TableStatus") in {"CREATING", "DELETING"}:
+        raise UnavailableError(f"table {table} is {description['TableStatus']}; try again")
+    types = {a["AttributeName"]: a["AttributeType"] for a in description["AttributeDefinitions"]}
+    names = {k["KeyType"]: k["AttributeName"] for k in description["KeySchema"]}
     for name in names.values():
         if types[name] == "B":
             raise ConfigError(
-                f"table {table}: key attribute {name!r} is of type B: use a table keyed by S or N"
+                f"table {table}: key attribute {name!r} has the type B: use a table whose keys "
+                "have the type S or N"
             )
         if set(name) & set("\"'?"):
             raise ConfigError(
-                f"table {table}: key attribute {name!r} cannot stand in a statement: use a table "
-                "whose key names have no quotes and no question marks"
+                f"table {table}: key attribute {name!r} cannot be quoted in a statement: use a "
+                "table whose key names have no quotes and no question marks"
             )
     hash_name, range_name = names["HASH"], names.get("RANGE")
     return KeySchema(
@@ -83,23 +75,22 @@ def describe(client: "DynamoDBClient", table: str) -> KeySchema:
     )
 
 
-def _startup_error(
+def _request_error(
     client: "DynamoDBClient", table: str, action: str, error: ClientError
 ) -> ConfigError | UnavailableError:
-    code, message = error_code(error), error.response.get("Error", {}).get("Message", "")
-    if code.startswith("ResourceNotFound"):
+    if error_code(error).startswith("ResourceNotFound"):
         return ConfigError(
             f"table {arn(client, table)} does not exist at {client.meta.endpoint_url}: "
             "make it, or run `dynatomic init --create-tables`"
         )
-    verdict = classify_answer(Step.UPDATE_ITEM, Change(table, "", None, {}), code, message)
-    if isinstance(verdict, Refused):
-        return ConfigError(refusal_message(verdict.cause, arn(client, table), action))
+    meaning = classify(error_code(error), error_message(error))
+    if isinstance(meaning, Refused):
+        return ConfigError(refusal_message(meaning.cause, arn(client, table), action))
     return unavailable_error(client, error)
 
 
 def refusal_message(cause: str, resource: str, action: str) -> str:
-    """Return one line about a refused request: the action and the resource, not the caller."""
+    """Return one line about a refused request: the action and the resource, never the caller."""
     if denied := _DENIED.search(cause):
         action, resource = denied[1], denied[2] or resource
     code = cause.partition(":")[0]
@@ -116,49 +107,46 @@ def refusal_message(cause: str, resource: str, action: str) -> str:
 
 
 def create_table(client: "DynamoDBClient", table: str, *, range_key: bool = False) -> bool:
-    """Make a table with hash key ``pk`` (and range key ``rk``), on demand; False if it is there.
+    """Create an on-demand table with hash key ``pk`` (and range key ``rk``).
 
-    Waits until it can be used. Raises ConfigError or UnavailableError.
+    Waits until the table is active. Returns False if it existed. Raises ConfigError or
+    UnavailableError.
     """
     names = {"HASH": "pk"} | ({"RANGE": "rk"} if range_key else {})
-    try:
-        call_client(
-            client.create_table,
-            TableName=table,
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=[{"AttributeName": n, "KeyType": k} for k, n in names.items()],
-            AttributeDefinitions=[
-                {"AttributeName": n, "AttributeType": "S"} for n in names.values()
-            ],
-        )
+    with dynatomic_errors(client, partial(_request_error, client, table, "dynamodb:CreateTable")):
+        try:
+            call_client(
+                client.create_table,
+                TableName=table,
+                BillingMode="PAY_PER_REQUEST",
+                KeySchema=[{"AttributeName": n, "KeyType": k} for k, n in names.items()],
+                AttributeDefinitions=[
+                    {"AttributeName": n, "AttributeType": "S"} for n in names.values()
+                ],
+            )
+        except ClientError as error:
+            if error_code(error) == "ResourceInUseException":
+                return False
+            raise
         client.get_waiter("table_exists").wait(
             TableName=table, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
         )
-    except ClientError as error:
-        if error_code(error) == "ResourceInUseException":
-            return False
-        raise _startup_error(client, table, "dynamodb:CreateTable", error) from None
-    except MISCONFIGURED as error:
-        raise ConfigError(credentials_message(error)) from None
-    except BotoCoreError as error:
-        raise unavailable_error(client, error) from None
     return True
 
 
 def call_table(
     client: "DynamoDBClient", table: str, action: str, operation: Callable[..., Any], **request: Any
 ) -> Any:
-    """Call an operation on a table that needs ``action``, once.
+    """Call an operation on a table once; ``action`` is the IAM permission that it needs.
 
-    Raises ConfigError or UnavailableError; a refused condition passes as it is.
+    Raises ConfigError or UnavailableError. The error of a condition that does not hold is raised
+    unchanged.
     """
-    try:
+
+    def answered(error: ClientError) -> Exception:
+        if isinstance(error, client.exceptions.ConditionalCheckFailedException):
+            return error
+        return _request_error(client, table, action, error)
+
+    with dynatomic_errors(client, answered):
         return call_client(operation, TableName=table, **request)
-    except client.exceptions.ConditionalCheckFailedException:
-        raise
-    except ClientError as error:
-        raise _startup_error(client, table, action, error) from None
-    except MISCONFIGURED as error:
-        raise ConfigError(credentials_message(error)) from None
-    except BotoCoreError as error:
-        raise unavailable_error(client, error) from None

@@ -1,9 +1,9 @@
-"""One window on its way into the tables: what is open, refused, held back, or in already."""
+"""The state of one window while it is written to the tables."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from dynatomic.dynamodb.answers import PartiallyRejected, Refused, Rejected, Retry
 from dynatomic.dynamodb.statements import Change
@@ -12,21 +12,21 @@ from dynatomic.events.window import Window
 
 
 class Remainder(NamedTuple):
-    """What is left of a change after what is in the item already; None if nothing is."""
+    """The part of a change that is not in the item yet; None if all of it is."""
 
     change: Change | None
 
 
 @dataclass(slots=True, eq=False)
 class WindowWrite:
-    """One window on its way into the tables.
+    """One window while it is written to the tables.
 
-    When `is_complete`, each counter is applied, in ``rejected``, or in ``held_back``. These are
-    the changes of items that refused a part of them. They wait for `Writer.write_held_back`, which
-    may be called when the rejected events are stored as dead letters: the item's fence hides
-    those events once it is set. ``waits_by_table`` says what the window waits for, per table.
-    ``fenced_items`` counts the items whose fence refused the sum or a part of it,
-    ``suppressed_events`` the events that were in them already.
+    When `is_complete`, each counter is applied, in ``rejected``, or in ``held_back``. The last are
+    the changes of items that refused some of their counters. `Writer.write_held_back` may write
+    them once the rejected events are stored as dead letters, because the fence of the item then
+    hides those events. ``waits_by_table`` is the reason why each table makes the window wait.
+    ``fenced_items`` counts the items whose fence refused a sum or a part of it,
+    ``suppressed_events`` the events that the items had already.
     """
 
     window: Window
@@ -44,17 +44,17 @@ class WindowWrite:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing of it is left to write."""
+        """Whether every task of the window has ended."""
         return self.open_tasks == 0
 
     @property
     def refused_tables(self) -> dict[str, str]:
-        """The tables that refuse it until somebody mends them, and why."""
+        """The tables that refuse writes until somebody corrects them, with the causes."""
         waits = dict(self.waits_by_table)
         return {table: c.cause for table, c in waits.items() if isinstance(c, Refused)}
 
     def remainder_above(self, change: Change, offset: int) -> Remainder:
-        """Return what is left of a change whose item holds the events up to an offset."""
+        """Return the rest of a change whose item has the events up to an offset."""
         first = change.fence.first if change.fence else 0
         with self.lock:
             _, before = self.window.sums_above(change.refs(), first - 1)
@@ -66,13 +66,30 @@ class WindowWrite:
         return Remainder(change.only({ref.name: total for ref, total in sums.items()}, offset + 1))
 
     def reject(self, change: Change, why: Rejected | PartiallyRejected) -> None:
-        """Take note of the counters that can never be added, and hold the others back."""
-        # What a fence covers was stored as a dead letter before the fence was set.
+        """Record the counters that the item can never take, and hold the others back."""
+        # The events below the first offset were stored as dead letters before the fence was set.
         first = change.fence.first if change.fence else 0
         refs = {ref.name: ref for ref in change.refs()}
         rejected = why.rejected if isinstance(why, PartiallyRejected) else dict.fromkeys(refs, why)
         for name, cause in rejected.items():
             self.rejected[refs[name]] = replace(cause, first=first)
-        good = {name: total for name, total in change.sums.items() if name not in rejected}
-        if good:
-            self.held_back.append(change.only(good))
+        accepted = {name: total for name, total in change.sums.items() if name not in rejected}
+        if accepted:
+            self.held_back.append(change.only(accepted))
+
+
+class WindowWriter(Protocol):
+    """The part of `writer.Writer` that the worker uses."""
+
+    failure: BaseException | None
+
+    def submit(
+        self, window: Window, on_complete: Callable[[WindowWrite], None], /, fence: str | None
+    ) -> WindowWrite:
+        """Start to write the sums of a window."""
+
+    def write_held_back(self, write: WindowWrite, /) -> None:
+        """Write what the window held back."""
+
+    def cancel(self, write: WindowWrite, /) -> None:
+        """Send nothing more of the window."""

@@ -37,10 +37,10 @@ PATIENCE_S, PAUSE_S = 20.0, 0.2
 
 _ACTIONS = {
     Step.UPDATE: "PartiQLUpdate",
-    Step.FIRST: "PartiQLUpdate",
+    Step.ADD_FENCE: "PartiQLUpdate",
     Step.INSERT: "PartiQLInsert",
     Step.UPDATE_ITEM: "UpdateItem",
-    Step.LOOK: "UpdateItem",
+    Step.INSPECT: "UpdateItem",
 }
 _FENCE, _OTHER = (fence_name("0" * 32, number) for number in (0, 1))
 _LARGEST_NUMBER = 10**38 - 1  # of a number's 38 digits

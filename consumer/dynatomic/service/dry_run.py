@@ -18,7 +18,7 @@ class SumPrinter:
     def submit(
         self,
         window: Window,
-        on_settled: Callable[[WindowWrite], None],
+        on_complete: Callable[[WindowWrite], None],
         fence: str | None = None,  # noqa: ARG002 - nothing is written
     ) -> WindowWrite:
         """Print the sums."""
@@ -26,8 +26,8 @@ class SumPrinter:
             fields = {"table": ref.table, "key": ref.key, "range": ref.range}
             sys.stdout.write(json.dumps(fields | {"counter": ref.name, "incr": total}) + "\n")
         sys.stdout.flush()
-        write = WindowWrite(window, on_settled)
-        on_settled(write)
+        write = WindowWrite(window, on_complete)
+        on_complete(write)
         return write
 
     def write_held_back(self, write: WindowWrite) -> None:

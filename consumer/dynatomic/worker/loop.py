@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.store import LetterStore
-from dynatomic.dynamodb.writer import WindowWriter
+from dynatomic.dynamodb.write import WindowWriter
 from dynatomic.events.decoder import Decoder
 from dynatomic.kafka.messages import error_of
 from dynatomic.kafka.topic_identity import TopicIdCheck

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from dynatomic.dead_letters.letter import DeadLetter
 from dynatomic.dead_letters.store import LetterStore
 from dynatomic.dynamodb.fence import fence_name
-from dynatomic.dynamodb.writer import WindowWriter
+from dynatomic.dynamodb.write import WindowWriter
 from dynatomic.kafka.topic_identity import TopicIdCheck
 from dynatomic.telemetry.durations import Durations
 from dynatomic.telemetry.logs import RateLimiter

@@ -60,7 +60,7 @@ def test_a_refused_row_is_stored_as_it_was_with_the_reason(mode: str) -> None:
                     "0",
                     "1",
                     "counter-not-a-number",
-                    "the counter's attribute is no number",
+                    "the attribute of the counter is not a number",
                     GROUP,
                 ),
                 strict=True,

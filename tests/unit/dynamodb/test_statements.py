@@ -96,7 +96,7 @@ ONE_FENCED, TWO_FENCED = ONE._replace(fence=FENCE), TWO._replace(fence=FENCE)
             [{"N": "5"}, {"N": "1"}, {"N": "19"}, {"S": "k"}, {"N": "2"}, {"N": "10"}],
         ),
         (
-            Step.FIRST,
+            Step.ADD_FENCE,
             TEXT,
             ONE_FENCED,
             (
@@ -181,7 +181,7 @@ def test_the_fenced_update_of_a_single_item() -> None:
 
 @pytest.mark.parametrize("change", [ONE, ONE_FENCED])
 def test_to_look_is_to_update_only_an_item_that_is_not_there(change: Change) -> None:
-    found = update_item(TEXT, change, Step.LOOK)
+    found = update_item(TEXT, change, Step.INSPECT)
     assert found["ConditionExpression"] == "attribute_not_exists(#key)"
     assert found["ExpressionAttributeNames"]["#key"] == "pk"
     assert found["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
@@ -267,7 +267,7 @@ def item(**attributes: str) -> dict[str, dict[str, str]]:
     }
 
 
-@pytest.mark.parametrize("step", [Step.UPDATE, Step.FIRST])
+@pytest.mark.parametrize("step", [Step.UPDATE, Step.ADD_FENCE])
 def test_a_fenced_item_that_does_not_exist_is_inserted(step: Step) -> None:
     assert classify_answer(step, ONE_FENCED, "ConditionalCheckFailed", "", None) == TryStep(
         Step.INSERT
@@ -277,17 +277,17 @@ def test_a_fenced_item_that_does_not_exist_is_inserted(step: Step) -> None:
 def test_an_item_without_a_fence_gets_its_first() -> None:
     other = item(count="1", fence_0123abcd_8="99", fence_99999999_7="99")
     found = classify_answer(Step.UPDATE, ONE_FENCED, "ConditionalCheckFailed", "", other)
-    assert found == TryStep(Step.FIRST)
+    assert found == TryStep(Step.ADD_FENCE)
 
 
 def test_an_item_that_got_a_lower_fence_meanwhile_is_updated() -> None:
     lower = item(count="1", fence_0123abcd_7="9")
-    found = classify_answer(Step.FIRST, ONE_FENCED, "ConditionalCheckFailed", "", lower)
+    found = classify_answer(Step.ADD_FENCE, ONE_FENCED, "ConditionalCheckFailed", "", lower)
     assert found == TryStep(Step.UPDATE)
 
 
 @pytest.mark.parametrize("stands", [10, 14, 19, 20, 2**60])
-@pytest.mark.parametrize("step", [Step.UPDATE, Step.FIRST, Step.UPDATE_ITEM, Step.LOOK])
+@pytest.mark.parametrize("step", [Step.UPDATE, Step.ADD_FENCE, Step.UPDATE_ITEM, Step.INSPECT])
 def test_a_fence_in_the_window_or_above_says_what_is_in(step: Step, stands: int) -> None:
     code = "ConditionalCheckFailedException" if step.alone else "ConditionalCheckFailed"
     found = classify_answer(
@@ -296,7 +296,7 @@ def test_a_fence_in_the_window_or_above_says_what_is_in(step: Step, stands: int)
     assert found == Fenced(stands)
 
 
-@pytest.mark.parametrize("step", [Step.UPDATE, Step.FIRST, Step.UPDATE_ITEM])
+@pytest.mark.parametrize("step", [Step.UPDATE, Step.ADD_FENCE, Step.UPDATE_ITEM])
 def test_a_fence_that_is_no_number_is_rejected(step: Step) -> None:
     odd = item(count="1", fence_0123abcd_7="x")
     found = classify_answer(step, ONE_FENCED, "ConditionalCheckFailed", "", odd)
@@ -306,21 +306,23 @@ def test_a_fence_that_is_no_number_is_rejected(step: Step) -> None:
 @pytest.mark.parametrize("change", [TWO, TWO_FENCED])
 def test_an_item_that_was_looked_at_tells_what_it_cannot_take(change: Change) -> None:
     code = "ConditionalCheckFailedException"
-    found = classify_answer(Step.LOOK, change, code, "", item(hits="x", bytes="1"))
+    found = classify_answer(Step.INSPECT, change, code, "", item(hits="x", bytes="1"))
     assert isinstance(found, PartiallyRejected)
     assert {name: why.reason for name, why in found.rejected.items()} == {
         "hits": Reason.COUNTER_NOT_A_NUMBER
     }
     full = item(bytes="9" * 38)
     found = classify_answer(
-        Step.LOOK, change._replace(sums={"hits": 1, "bytes": 2}), code, "", full
+        Step.INSPECT, change._replace(sums={"hits": 1, "bytes": 2}), code, "", full
     )
     assert isinstance(found, PartiallyRejected)
     assert {name: why.reason for name, why in found.rejected.items()} == {"bytes": Reason.REFUSED}
 
 
 def test_an_item_that_shows_no_cause_takes_none_of_its_counters() -> None:
-    found = classify_answer(Step.LOOK, TWO, "ConditionalCheckFailedException", "", item(hits="1"))
+    found = classify_answer(
+        Step.INSPECT, TWO, "ConditionalCheckFailedException", "", item(hits="1")
+    )
     assert isinstance(found, PartiallyRejected)
     assert {name: why.reason for name, why in found.rejected.items()} == dict.fromkeys(
         ("hits", "bytes"), Reason.REFUSED
@@ -342,7 +344,7 @@ class TestValidation:
 
     @pytest.mark.parametrize("change", [TWO, TWO_FENCED])
     def test_of_several_counters_the_item_tells_which(self, change: Change, code: str) -> None:
-        assert classify_answer(Step.UPDATE_ITEM, change, code, BAD_TYPE) == TryStep(Step.LOOK)
+        assert classify_answer(Step.UPDATE_ITEM, change, code, BAD_TYPE) == TryStep(Step.INSPECT)
 
     def test_a_counter_that_is_no_number_is_rejected(self, code: str) -> None:
         found = classify_answer(Step.UPDATE_ITEM, ONE, code, BAD_TYPE)

@@ -65,7 +65,7 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("step", [Step.UPDATE, Step.FIRST, Step.INSERT])
+@pytest.mark.parametrize("step", [Step.UPDATE, Step.ADD_FENCE, Step.INSERT])
 @pytest.mark.parametrize("count", [0, 1, 2, 25])
 def test_a_body_is_what_json_makes_of_the_statements(step: Step, count: int) -> None:
     batch = (CHANGES * 5)[:count]

@@ -111,7 +111,7 @@ def ended(writer: Writer) -> None:
 
 
 class Settled:
-    """Takes the calls of ``on_settled``."""
+    """Takes the calls of ``on_complete``."""
 
     def __init__(self) -> None:
         self._queue: queue.Queue[WindowWrite] = queue.Queue()
@@ -132,9 +132,9 @@ def sums(count: int, table: str = "tab", start: int = 0) -> dict[CounterRef, int
 
 
 def submit(
-    writer: Writer, sums: dict[CounterRef, int], on_settled: Callable[[WindowWrite], None]
+    writer: Writer, sums: dict[CounterRef, int], on_complete: Callable[[WindowWrite], None]
 ) -> WindowWrite:
-    return writer.submit(window_of(sums), on_settled)
+    return writer.submit(window_of(sums), on_complete)
 
 
 def change(key: str, **counters: int) -> Change:
@@ -395,16 +395,16 @@ def test_counters_that_fail_together_are_looked_at_and_only_the_bad_one_is_rejec
     def script(step: Step, found: Change) -> Answer:
         if "bad" not in found.sums:
             return Applied()
-        if step is Step.LOOK:
+        if step is Step.INSPECT:
             return PartiallyRejected({"bad": NO_NUMBER})
-        return TryStep(Step.LOOK if step is Step.UPDATE_ITEM else Step.UPDATE_ITEM)
+        return TryStep(Step.INSPECT if step is Step.UPDATE_ITEM else Step.UPDATE_ITEM)
 
     requests, write = flow(script, window)
     assert write.rejected == {CounterRef("tab", "k", None, "bad"): NO_NUMBER}
     all_three = (change("k", a=0, bad=1, c=2),)
     assert [call for call in requests.calls if call[0].alone] == [
         (Step.UPDATE_ITEM, all_three),
-        (Step.LOOK, all_three),
+        (Step.INSPECT, all_three),
         (Step.UPDATE_ITEM, (change("k", a=0, c=2),)),
     ]
 
@@ -528,9 +528,9 @@ class Table:
         if step.alone:
             if kind == "text" and "bad" in found.sums:
                 many = len(found.sums) > 1
-                if step is Step.LOOK:
+                if step is Step.INSPECT:
                     return PartiallyRejected({"bad": NO_NUMBER})
-                return TryStep(Step.LOOK) if many else NO_NUMBER
+                return TryStep(Step.INSPECT) if many else NO_NUMBER
         elif step is Step.INSERT:
             if kind != "missing":
                 return TryStep(Step.UPDATE)

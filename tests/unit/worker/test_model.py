@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from dynatomic.dynamodb import writer
+from dynatomic.dynamodb import table_queue
 from dynatomic.dynamodb.statements import Step
 from tests.support.model import ALWAYS, STEPS, Model, schedule
 
@@ -107,13 +107,13 @@ def test_the_model_comes_to_inserts_that_are_tried_first(
     guarantee: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: Counter[Step] = Counter()
-    learn = writer._Table.record_missing
+    learn = table_queue.TableQueue.record_missing
 
     def counted(table: Any, step: Step, *found: Any) -> None:
         opened[step] += 1
         learn(table, step, *found)
 
-    monkeypatch.setattr(writer._Table, "record_missing", counted)
+    monkeypatch.setattr(table_queue.TableQueue, "record_missing", counted)
     for number in range(20):
         schedule(number, guarantee)
     assert opened[Step.UPDATE] > 50
