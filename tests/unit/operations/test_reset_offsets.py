@@ -12,7 +12,7 @@ from dynatomic.operations import reset_offsets as module
 from dynatomic.operations.offset_plan import Target
 from dynatomic.operations.reset_offsets import JOIN_S, ResetOptions, Resetter
 from dynatomic.testing.kafka.consumer import FakeConsumer
-from tests.unit.operations.test_lag import GROUP, NOW, OTHER, TOPIC, World, member
+from tests.support.lag_world import GROUP, NOW, OTHER, TOPIC, World, member
 
 EMPTY: tuple[Any, list[Any]] = (ConsumerGroupState.EMPTY, [])
 UNTOLD = KafkaError._UNSUPPORTED_FEATURE

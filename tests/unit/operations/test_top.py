@@ -19,7 +19,7 @@ from dynatomic.operations import top as module
 from dynatomic.operations.lag import GroupLag, LagReader, PartitionLag
 from dynatomic.operations.top import RATE_S, History, Rates, lines, top
 from tests.support.harness import Clock
-from tests.unit.operations.test_lag import GROUP, TOPIC, World, member
+from tests.support.lag_world import GROUP, TOPIC, World, member
 
 SETTINGS = Settings(topic=TOPIC, group_id=GROUP)
 

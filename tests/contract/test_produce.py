@@ -1,10 +1,9 @@
-"""Row events from files and samples: what is sent, what is refused, and where."""
+"""Sending row events from files and samples to the mock cluster."""
 
 import collections
 import functools
 import io
 import itertools
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from dynatomic.config.settings import Settings
-from dynatomic.console import progress_bar
 from dynatomic.errors import ConfigError, DeliveryError, RowError, UnavailableError
 from dynatomic.events.row import Row
 from dynatomic.events.samples import samples
@@ -153,71 +151,6 @@ def test_samples_are_sent(settings: Settings) -> None:
     assert stored(settings, 3000) == expected
 
 
-@pytest.mark.parametrize("distribution", ["uniform", "zipf"])
-def test_samples_follow_from_the_seed(distribution: Any) -> None:
-    def made(seed: int) -> list[Row]:
-        return list(
-            samples(
-                table="tab", count=2500, rows=9, distribution=distribution, seed=seed, max_incr=5
-            )
-        )
-
-    assert made(1) == made(1)
-    assert made(1) != made(2)
-    assert len(made(1)) == 2500
-    assert {row.incr for row in made(1)} == {1, 2, 3, 4, 5}
-
-
-def test_uniform_samples_are_spread_evenly() -> None:
-    counts = collections.Counter(row.key for row in samples(table="tab", count=20_000, rows=10))
-    assert len(counts) == 10
-    assert max(counts.values()) < 1.2 * min(counts.values())
-
-
-def test_zipf_samples_fall_with_the_rank() -> None:
-    counts = collections.Counter(
-        row.key for row in samples(table="tab", count=50_000, rows=100, distribution="zipf")
-    )
-    # The shares are 1 : 2**-1.1 : 10**-1.1.
-    assert counts["key-0"] / counts["key-1"] == pytest.approx(2**1.1, rel=0.1)
-    assert counts["key-0"] / counts["key-9"] == pytest.approx(10**1.1, rel=0.15)
-
-
-@pytest.mark.parametrize("wrong", [{"count": -1}, {"rows": 0}, {"max_incr": 0}])
-def test_samples_of_nothing_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="at least"):
-        next(samples(**{"table": "tab", "count": 1, **wrong}))  # type: ignore[arg-type]
-
-
 def test_samples_for_what_is_no_table_are_refused(settings: Settings) -> None:
     with pytest.raises(ConfigError, match="not the ARN"):
         produce_samples(settings, table="arn:aws:dynamodb:eu-west-1:1:table/t", count=1)
-
-
-def test_a_sample_is_what_a_file_may_hold() -> None:
-    row = next(samples(table="tab", count=1))
-    assert Row.from_json(json.dumps(row._asdict())) == row
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_pipe_sees_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    stderr = io.StringIO()
-    monkeypatch.setattr("sys.stderr", stderr)
-    with progress_bar("events", 10) as advance:
-        advance(10)
-    assert not stderr.getvalue()
-
-
-@pytest.mark.parametrize("total", [10, None])
-def test_a_terminal_sees_a_bar(monkeypatch: pytest.MonkeyPatch, total: int | None) -> None:
-    stderr = Terminal()
-    monkeypatch.setattr("sys.stderr", stderr)
-    monkeypatch.setenv("TERM", "xterm")
-    with progress_bar("events", total) as advance:
-        advance(7)
-    assert "events" in stderr.getvalue()
-    assert "7/" in stderr.getvalue()
