@@ -9,14 +9,11 @@ from typing import Any
 import pytest
 
 from bench import plan, plots, report
-from bench.freshness import Freshness
-from bench.goals import goals
-from bench.measure import Run
-from bench.page import write
-from bench.parts import NAMES, Part, load, merged
+from bench.parts import NAMES, load
 from bench.peers import PEERS
-from bench.process import Idle, Start
+from bench.process import Idle
 from bench.workloads import CASES, OTHERS
+from tests.support.bench_results import measured, parts_measured, run, written
 
 
 @pytest.mark.parametrize(
@@ -64,26 +61,6 @@ def test_the_command_refuses_nonsense(
     assert why in capsys.readouterr().err
 
 
-def run(kind: str, window_ms: int, number: int, seconds: float) -> Run:
-    ours = kind == "run"
-    return Run(
-        case="10k-zipf",
-        kind=kind,
-        label=f"{window_ms / 1000:g} s, exactly-once" if ours else "raw consume()",
-        round=number,
-        events=1_000_000,
-        start_s=0.5,
-        seconds=seconds,
-        cpu_s=2.0 if ours else 1.0,
-        process_cpu_s=2.5,
-        peak_bytes=number * 50_000_000,
-        requests=800 if ours else 0,
-        statements=20_000 if ours else 0,
-        window_ms=window_ms,
-        guarantee="exactly-once" if ours else "",
-    )
-
-
 def test_a_ratio_is_to_the_raw_run_of_the_same_round() -> None:
     runs = [
         *(run("raw", 0, n, s) for n, s in enumerate((1.0, 2.0, 4.0), start=1)),
@@ -97,53 +74,6 @@ def test_a_ratio_is_to_the_raw_run_of_the_same_round() -> None:
     assert (raw["write_us"], ours["write_us"]) == (None, 100)
     assert (raw["cpu_us"], ours["cpu_us"], ours["process_cpu_us"]) == (1, 2, 2.5)
     assert (ours["peak_mb"], ours["consumer"]) == (150, "1 s, exactly-once")
-
-
-def written(kind: str, label: str, events: int, cpu_s: float) -> Run:
-    made = replace(run("run", 0, 1, 1.0), case="write", kind=kind, label=label, events=events)
-    return replace(made, cpu_s=cpu_s)
-
-
-def parts_measured() -> list[Part]:
-    """Return a part of every kind."""
-    peer = replace(run("run", 5000, 1, 50.0), kind="peer", label=PEERS[0].label, guarantee="")
-    go = replace(peer, label=PEERS[-1].label, seconds=0.5, cpu_s=0.9)
-    zipf = [run("raw", 0, 1, 1.0), run("run", 1000, 1, 2.5), run("run", 5000, 1, 2.0)]
-    read = [
-        replace(run(kind, 0, 1, 1.0), case="decode", label="an id in each", cpu_s=cpu)
-        for kind, cpu in (("decode", 1.0), ("decode-each", 3.0))
-    ]
-    fresh = [Freshness(*load, 90, 4.5, 0.5, 1.0625, 1.25, 12.0, 0.07) for load in plan.STEADY]
-    cases = {case.name: asdict(case) for case in CASES}
-
-    def part(name: str, **found: Any) -> Part:
-        return Part(name, {"rounds": 1}, cases.get(name), report.machine(), complete=True, **found)
-
-    def of_case(name: str, runs: list[Run], **found: Any) -> Part:
-        return part(name, runs=[replace(each, case=name) for each in runs], **found)
-
-    ours = replace(run("run", 5000, 1, 2.0), guarantee="at-least-once", label="5 s, at-least-once")
-    return [
-        of_case("10k-zipf", zipf),
-        of_case("1m-uniform", zipf[:2]),
-        of_case("backlog-5x", zipf),
-        of_case("peers", [zipf[0], ours, peer, go], skipped={PEERS[2].label: "no such wheel"}),
-        part("decode", runs=read),
-        part(
-            "write",
-            runs=[
-                written("write", "batches", 1_000_000, 20.0),
-                written("update-item", "boto3 UpdateItem", 1000, 0.8),
-            ],
-        ),
-        part("freshness", freshness=fresh),
-        part("idle", idle=Idle(20.0, 0.004, 64_000_000)),
-        part("start", start=Start(5, 100, *[0.25] * 6)),
-    ]
-
-
-def measured() -> dict[str, Any]:
-    return merged(parts_measured())
 
 
 def test_the_tables_render() -> None:
@@ -191,102 +121,6 @@ def test_the_tables_render() -> None:
         "",
         "skipped: Quix Streams, batches of 25: no such wheel",
     ]
-
-
-def test_goals_are_reached_and_missed_by_their_own_numbers() -> None:
-    found = {goal.what: (goal.here, goal.wanted, goal.reached) for goal in goals(measured())}
-    assert found == {
-        "counters written with the CPU time of one boto3 UpdateItem": ("40", "at least 40", True),
-        "our events/s beside one UpdateItem an event": (
-            "25.0 times",
-            "at least 500.0 times",
-            False,
-        ),
-        "reading payloads, an id in each, beside each by itself": (
-            "3.00",
-            "at least 0.95",
-            True,
-        ),
-        "p99 s, 5,000 events/s, at-least-once": ("1.06", "at most 1.30", True),
-        "p99 s, 5,000 events/s, exactly-once": ("1.06", "at most 1.30", True),
-        "CPU of a core when idle": ("0.40%", "at most 1.00%", True),
-        "s from start to first commit, without the join, window of 0.1 s included": (
-            *("0.25", "at most 1.50"),
-            True,
-        ),
-        "s of `dynatomic --help`": ("0.25", "at most 0.25", True),
-    }
-
-
-def row(case: str, **changed: Any) -> dict[str, Any]:
-    numbers = {"of_raw": 0.5, "cpu_us": 1.5, "median": 100.0, "peak_mb": 250.0, "events": 10}
-    names = {"kind": "run", "window_ms": 1000, "guarantee": "at-least-once", "processes": 1}
-    return {"case": case, **names, **numbers, **changed}
-
-
-def test_goals_compare_the_rows_that_they_name() -> None:
-    rows = [
-        row("10k-zipf", kind="raw", cpu_us=1.25),
-        row("10k-zipf", of_raw=0.34),
-        row("10k-zipf", window_ms=5000),
-        row("10k-zipf", window_ms=5000, guarantee="exactly-once", median=89.0, of_raw=0.1),
-        row("increments", window_ms=5000, of_raw=0.44),
-        row("1m-uniform", peak_mb=251.0),
-        row("backlog-1.5x", peak_mb=200.0, events=1),
-        row("backlog-5x", peak_mb=250.0),
-        row("two-processes"),
-        row("two-processes", processes=2, median=170.0, cpu_us=1.6),
-    ]
-    nothing: dict[str, Any] = {"writes": [], "decode": [], "freshness": []}
-    results = {**nothing, "rows": rows, "idle": None, "start": None}
-    found = goals({**results, "parts": [{"machine": {"cores": 4}}]})
-    assert [(goal.what, goal.here, goal.reached) for goal in found] == [
-        ("events/s of raw, 5 s windows", "0.50", True),
-        ("events/s of raw, 1 s windows", "0.34", False),
-        ("events/s of raw, 5 s windows, increments 1-1000", "0.44", False),
-        ("CPU us an event, 5 s windows (raw takes 1.25)", "1.50", True),
-        ("events/s of exactly-once beside at-least-once, 5 s windows", "0.89", False),
-        ("peak MB, 1,000,000 distinct counters", "251", False),
-        ("peak MB, backlog of 10", "250", True),
-        ("peak memory beside that with 1", "1.25", False),
-        ("events/s of two processes beside one", "1.70", True),
-        ("CPU an event of two processes beside one", "1.07", True),
-    ]
-    few = goals({**results, "parts": [{"machine": {"cores": 2}}]})
-    assert [goal.what for goal in found if goal not in few] == [
-        "events/s of two processes beside one"
-    ]
-
-
-def test_what_the_hypervisor_gave_to_others_is_a_share_of_what_was_asked_for(
-    tmp_path: Path,
-) -> None:
-    stat = tmp_path / "stat"
-    stat.write_text("cpu  10 0 10 1000 0 0 0 5 0 0\ncpu0 10 0 10 1000 0 0 0 5 0 0\n")
-    before = report.cpu_time(stat)
-    stat.write_text("cpu  40 5 20 5000 9 3 2 55 7 7\ncpu0 0 0 0 0 0 0 0 0 0 0\n")
-    assert report.denied(before, stat) == 0.5
-    assert report.denied(before, tmp_path / "none") is None
-    assert report.denied(report.cpu_time(tmp_path / "none"), stat) is None
-
-
-def test_the_page_says_what_is_missing_and_who_is_ahead(tmp_path: Path) -> None:
-    results = measured()
-    results["parts"][0] |= {"complete": False, "error": "it broke", "denied": 0.125}
-    results["parts"][1]["denied"] = 0.25
-    page, *drawn = write(results, tmp_path)
-    text = page.read_text()
-    assert {f"performance/{path.name}" for path in drawn} == {*re.findall(r"\((\S+\.svg)\)", text)}
-    assert "- Not whole: 10k-zipf, 1 rounds. it broke\n" in text
-    assert "- The hypervisor gave 12% to 25% of the CPU time" in text
-    assert "Not measured here: no such wheel." in text
-    ahead = text.partition("ahead of ours")[2].partition("\n## ")[0]
-    go = "4.0 times our events/s; 0.90 us of CPU an event, ours 2.00"
-    assert f"- *{PEERS[-1].label}*: {go}. {PEERS[-1].about}" in ahead
-    assert PEERS[0].label not in ahead
-    missed = "one UpdateItem an event | 25.0 times | at least 500.0 times | missed |"
-    assert f"| our events/s beside {missed}\n" in text
-    assert "$" not in text
 
 
 def test_parts_are_stored_loaded_and_taken_for_done(tmp_path: Path) -> None:

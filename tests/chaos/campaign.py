@@ -25,8 +25,9 @@ from tests.chaos.backends import Backend
 from tests.chaos.judge import Verdict, judge
 from tests.chaos.kinds import KINDS, Kind
 from tests.chaos.members import Nursery
+from tests.chaos.plan import Plan, StuckError
 from tests.chaos.report import Result, fences
-from tests.chaos.round import Plan, Round, StuckError
+from tests.chaos.round import Round
 
 LEAST_S: Final = 0.8
 """How long events are produced at least, faults or not."""

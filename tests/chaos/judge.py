@@ -11,7 +11,8 @@ from confluent_kafka import Consumer, TopicPartition
 from dynatomic.config.settings import ProcessingGuarantee
 from dynatomic.kafka.client import PARTITION_EOF
 from tests.chaos.load import log_of
-from tests.chaos.round import Round, StuckError
+from tests.chaos.plan import StuckError
+from tests.chaos.round import Round
 from tests.support.events import Log, Ref
 
 _FENCE: Final = re.compile(r"fence_[0-9a-f]{8}_[0-9]+")

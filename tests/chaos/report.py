@@ -9,7 +9,7 @@ from typing import Any
 from dynatomic.config.settings import ProcessingGuarantee
 from tests.chaos.judge import Verdict
 from tests.chaos.members import Member
-from tests.chaos.round import Plan
+from tests.chaos.plan import Plan
 
 
 @dataclass

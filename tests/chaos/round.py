@@ -4,27 +4,24 @@ import queue
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from dynatomic.config.settings import GroupProtocol, ProcessingGuarantee, WriteMode
 from dynatomic.testing.embedded import environment
 from tests.chaos.backends import Backend
-from tests.chaos.load import TEXT_KEY, Load, Shape, ends_of
+from tests.chaos.load import Load, Shape, ends_of
 from tests.chaos.members import Member, Nursery
+from tests.chaos.plan import Plan, StuckError, options
+from tests.chaos.tables import make_tables
 from tests.support.faults import Fault, Hold, Request, writes
 from tests.support.names import unique
 from tests.support.proxy import FaultyProxy
-
-if TYPE_CHECKING:
-    from tests.support.events import Log
 
 MOST_STARTS: Final = 200
 STOP_S: Final = 20.0
@@ -32,29 +29,6 @@ DRAIN_S: Final = 60.0
 FIRST_S: Final = 30.0
 
 Rule = Callable[[Member, Request], Fault | None]
-
-
-class StuckError(AssertionError):
-    """Something that had to happen did not; the message says what."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The parameters of a round, all from its seed."""
-
-    seed: str
-    guarantee: ProcessingGuarantee
-    protocol: GroupProtocol
-    partitions: int
-    members: int
-    window_ms: int
-    write_mode: WriteMode
-    keyed: bool
-    static: bool
-    rate: int
-    faults: tuple[str, ...]
-    kills: int = 3
-    """Kills of one kind in a round."""
 
 
 @dataclass
@@ -85,8 +59,9 @@ class Round:
         self.group = self.topic
         plain, ranged = unique("plain"), unique("ranged")
         self.tables = (plain, ranged)
-        self.before: Log = Counter()
-        self._make(plain, ranged)
+        for name, count in ((self.topic, self.plan.partitions), (f"{self.topic}.dlq", 1)):
+            self.backend.create(name, count)
+        self.before = make_tables(self.backend.client, plain, ranged)
         # Doubled negative increments would make a counter too low.
         least = -50 if self.plan.guarantee == "exactly-once" else 0
         shape = Shape(plain, ranged, self.plan.partitions, self.plan.keyed, least, self.plan.rate)
@@ -103,33 +78,6 @@ class Round:
         self._keeper.start()
         self._errors: list[BaseException] = []
         self._asker: Consumer | None = None
-
-    def _make(self, plain: str, ranged: str) -> None:
-        """Make topics and tables, and items of all kinds that were there before."""
-        for name, count in ((self.topic, self.plan.partitions), (f"{self.topic}.dlq", 1)):
-            self.backend.create(name, count)
-        for name, keys in ((plain, ("pk",)), (ranged, ("pk", "rk"))):
-            self.backend.client.create_table(
-                TableName=name,
-                BillingMode="PAY_PER_REQUEST",
-                AttributeDefinitions=[{"AttributeName": k, "AttributeType": "S"} for k in keys],
-                KeySchema=[
-                    {"AttributeName": k, "KeyType": t}  # type: ignore[typeddict-item]
-                    for k, t in zip(keys, ("HASH", "RANGE"), strict=False)
-                ],
-            )
-        for number in range(0, 60, 3):
-            key = f"c{number}"
-            item = {"pk": {"S": key}, "count": {"N": "1000"}, "note": {"S": "not ours"}}
-            if number % 2:
-                del item["count"]
-            else:
-                self.before[plain, key, None, "count"] += 1000
-            self.backend.client.put_item(TableName=plain, Item=item)
-        text = {"pk": {"S": TEXT_KEY}, "count": {"S": "many"}}
-        self.backend.client.put_item(TableName=plain, Item=text)
-
-    # --- members ------------------------------------------------------------------------------
 
     @property
     def session_s(self) -> float:
@@ -150,34 +98,14 @@ class Round:
         self.members.append(member)
         env = environment(self.backend.bootstrap_servers, self.backend.endpoint_url)
         twists = f"{self.twist} {twist}"
-        self.nursery.start(member, self._argv(name, slot), env, twists, self._ended.put)
+        argv = [
+            *("run", "-t", self.topic, "-g", self.group),
+            *(part for table in self.tables for part in ("--table", table)),
+            *("--endpoint-url", f"{self.proxy.endpoint_url}/{name}"),
+            *options(self.plan, self.backend.classic_ms, slot, self.arguments),
+        ]
+        self.nursery.start(member, argv, env, twists, self._ended.put)
         return member
-
-    def _argv(self, name: str, slot: int) -> list[str]:
-        plan = self.plan
-        argv = ["run", "-t", self.topic, "-g", self.group, "--window-ms", str(plan.window_ms)]
-        for table in self.tables:
-            argv += ["--table", table]
-        argv += ["--write-mode", plan.write_mode]
-        if plan.guarantee == "exactly-once":
-            argv += ["--processing-guarantee", plan.guarantee]
-        argv += ["--group-protocol", plan.protocol]
-        if "--shutdown-timeout-ms" not in self.arguments:
-            argv += ["--shutdown-timeout-ms", "5000"]
-        argv += ["--endpoint-url", f"{self.proxy.endpoint_url}/{name}"]
-        properties = {
-            "fetch.wait.max.ms": "50",
-            "topic.metadata.refresh.interval.ms": "1000",
-            "reconnect.backoff.max.ms": "500",
-        }
-        if plan.static:
-            properties["group.instance.id"] = f"slot-{slot}"
-        if plan.protocol == "classic":
-            properties["session.timeout.ms"] = str(self.backend.classic_ms)
-            properties["heartbeat.interval.ms"] = "300"
-        for key, value in properties.items():
-            argv += ["-X", f"{key}={value}"]
-        return argv + self.arguments
 
     def slot(self, member: Member) -> int:
         """Return which of the places in the group a member has taken."""
@@ -233,8 +161,6 @@ class Round:
         while len(self.alive()) < self.plan.members:
             self.start()
 
-    # --- waiting ------------------------------------------------------------------------------
-
     def pause(self, seconds: float) -> None:
         """Let a fault last; not to wait for something."""
         threading.Event().wait(seconds)
@@ -264,8 +190,6 @@ class Round:
         if not self.more(requests, seconds):
             raise StuckError(f"{requests} more writes did not come within {seconds:g} s")
 
-    # --- between members and table ------------------------------------------------------------
-
     def _choose(self, request: Request) -> Fault | None:
         member = self._by_path.get(request.path.rstrip("/"))
         if member is None or not writes(request):
@@ -284,8 +208,6 @@ class Round:
             yield
         finally:
             self.rules.remove(rule)
-
-    # --- offsets ------------------------------------------------------------------------------
 
     def committed(self) -> dict[int, int]:
         """Return the group's committed offsets; nothing if the brokers do not tell."""
@@ -317,8 +239,6 @@ class Round:
         if self._asker is not None:
             self._asker.close()
             self._asker = None
-
-    # --- the end ------------------------------------------------------------------------------
 
     def heal(self) -> None:
         """End all faults; what was held goes on."""

@@ -1,35 +1,19 @@
 """Where the end-to-end tests run: the embedded default, and the real Kafka and DynamoDB Local."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from tests.support.brokers import HasBootstrapServers, create_kafka_topic
+from tests.support.brokers import create_kafka_topic
 from tests.support.children import Spawn
-from tests.support.kafka_server import KafkaServer
-from tests.support.stack import Stack
-from tests.support.tables import MakeTable, make_client
+from tests.support.names import unique
+from tests.support.secure_kafka import Place, Secure, secure_kafka
+from tests.support.stack import Stack, real_stack
+from tests.support.tables import HasEndpointUrl, MakeTable, Table, make_client
 
 if TYPE_CHECKING:
     from dynatomic.testing.embedded import Embedded
-
-Table = Callable[..., str]
-
-
-def real_stack(request: pytest.FixtureRequest, kafka: HasBootstrapServers, spawn: Spawn) -> Stack:
-    url = request.getfixturevalue("dynamodb_real").endpoint_url
-    servers = kafka.bootstrap_servers
-    return Stack(
-        "real",
-        servers,
-        url,
-        make_client(url),
-        lambda name, count: create_kafka_topic(servers, name, count),
-        spawn,
-        # A broker of the user's own takes no session shorter than Kafka's default minimum.
-        2000 if isinstance(kafka, KafkaServer) else 6000,
-    )
 
 
 @pytest.fixture(params=["embedded", "real"])
@@ -60,3 +44,20 @@ def table(stack: Stack, make_table: MakeTable) -> Table:
         return make_table(stack.client, hash_type, range_type)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    """Return the broker with TLS that tests share."""
+    with secure_kafka(tmp_path_factory.mktemp("certificates")) as made:
+        yield made
+
+
+@pytest.fixture
+def place(secure: Secure, dynamodb_real: HasEndpointUrl, make_table: MakeTable) -> Place:
+    """Return a topic on the broker with TLS, and a table."""
+    topic = unique("secure")
+    for name in (topic, f"{topic}.dlq"):
+        create_kafka_topic(secure.kafka.bootstrap_servers, name, 1)
+    client = make_client(dynamodb_real.endpoint_url)
+    return Place(topic, make_table(client), dynamodb_real.endpoint_url)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Table
 from tests.support.events import Event, Log, avro, ref
 from tests.support.stack import Stack
+from tests.support.tables import Table
 
 SECRET = "card-4711"  # noqa: S105 - a key as users have them; no log may show it
 HEADERS = [("trace", b"\x00\xff"), ("trace", b"again"), ("empty", None)]

@@ -10,14 +10,13 @@ from confluent_kafka import KafkaError
 
 from dynatomic.testing.embedded import Embedded
 from dynatomic.testing.mock_broker import MockBroker
-from tests.e2e.conftest import real_stack
 from tests.support.children import Child, Spawn
 from tests.support.events import Event, Log, lower
 from tests.support.fenced import FencedProxy
 from tests.support.kafka_server import KafkaServer
 from tests.support.live_load import Load
 from tests.support.needed import unless_missing
-from tests.support.stack import Stack
+from tests.support.stack import Stack, real_stack
 from tests.support.tables import MakeTable, make_client
 from tests.support.waiting import wait_until
 

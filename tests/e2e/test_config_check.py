@@ -20,14 +20,14 @@ from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.replay import ReplayOptions, replay
 from dynatomic.errors import ConfigError
 from dynatomic.operations.check_config import check_config
-from tests.e2e.conftest import Table
-from tests.e2e.test_exit_codes import one_line
+from tests.support.children import one_line
 from tests.support.events import Event
 from tests.support.faults import Fault, Request, access_denied
 from tests.support.kafka_server import KafkaServer
 from tests.support.names import unique
 from tests.support.proxy import FaultyProxy
 from tests.support.stack import Stack
+from tests.support.tables import Table
 from tests.support.waiting import wait_until
 
 REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)

@@ -10,10 +10,10 @@ from typing import Literal
 
 import pytest
 
-from tests.e2e.conftest import Table
 from tests.support.events import Event, Log, avro
 from tests.support.names import unique
 from tests.support.stack import Stack, same
+from tests.support.tables import Table
 
 KEY_TYPES: tuple[tuple[Literal["S", "N"], Literal["S", "N"] | None], ...] = (
     ("S", None),

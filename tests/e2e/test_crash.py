@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from tests.e2e.conftest import Table
 from tests.support.children import Child
 from tests.support.events import Event, higher, lower
 from tests.support.faults import Delay, DropRequest, Fault, Hold, Request, writes
 from tests.support.live_load import Load
 from tests.support.proxy import FaultyProxy
 from tests.support.stack import Stack
+from tests.support.tables import Table
 from tests.support.waiting import wait_until
 
 PARTITIONS = 4

@@ -14,10 +14,9 @@ from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from dynatomic.testing.embedded import Embedded
-from tests.e2e.conftest import real_stack
 from tests.support.children import Spawn
 from tests.support.events import Event, Log
-from tests.support.stack import Stack
+from tests.support.stack import Stack, real_stack
 from tests.support.tables import make_client
 from tests.support.waiting import wait_until
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from dynatomic.testing.embedded import environment, free_port
-from tests.e2e.conftest import Table
-from tests.support.children import Child, Spawn
+from tests.support.children import Spawn, one_line
 from tests.support.faults import Fault, Request, access_denied
 from tests.support.names import unique
 from tests.support.proxy import FaultyProxy
 from tests.support.stack import Stack
+from tests.support.tables import Table
 
 HASTY = """
 import sys, dynatomic.service.run
@@ -19,17 +19,6 @@ dynatomic.service.run.START_S = 1.0  # instead of half a minute
 from dynatomic.cli.main import main
 sys.exit(main())
 """
-
-
-def one_line(child: Child, code: int, *parts: str) -> None:
-    """Check the exit code, and that the error is one line with these parts."""
-    assert child.wait(30) == code, child.logs()
-    assert not child.stdout
-    told = [line for line in child.stderr.splitlines() if line.startswith("dynatomic: error:")]
-    assert len(told) == 1, child.logs()
-    assert "Traceback" not in child.stderr
-    for part in parts:
-        assert part in told[0]
 
 
 def test_a_missing_table(stack: Stack) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from tests.e2e.conftest import Table
 from tests.support.events import Event, higher, lower
 from tests.support.faults import (
     Delay,
@@ -25,6 +24,7 @@ from tests.support.faults import (
 )
 from tests.support.proxy import FaultyProxy
 from tests.support.stack import Stack
+from tests.support.tables import Table
 from tests.support.waiting import wait_until
 
 COUNTERS = 60  # three batches of UPDATE; for every second item it is an INSERT in the end

@@ -5,11 +5,11 @@ import signal
 
 import pytest
 
-from tests.e2e.conftest import Table
 from tests.support.events import Event
 from tests.support.faults import Error, Fault, Request, access_denied
 from tests.support.proxy import FaultyProxy
 from tests.support.stack import Stack
+from tests.support.tables import Table
 from tests.support.waiting import wait_until
 
 

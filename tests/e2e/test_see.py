@@ -13,7 +13,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dynatomic.testing.mock_broker import MockBroker
-from tests.e2e.conftest import Table
 from tests.support.browser import Browser
 from tests.support.children import Child, Spawn
 from tests.support.events import Event, avro
@@ -21,7 +20,7 @@ from tests.support.faults import Error, Fault, Request, access_denied, throttle
 from tests.support.needed import needs
 from tests.support.proxy import FaultyProxy
 from tests.support.stack import Stack
-from tests.support.tables import MakeTable, make_client
+from tests.support.tables import MakeTable, Table, make_client
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

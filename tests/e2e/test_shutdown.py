@@ -6,12 +6,12 @@ from functools import partial
 
 import pytest
 
-from tests.e2e.conftest import Table
 from tests.support.events import Event, lower
 from tests.support.faults import Delay, Fault, Hold, Request, writes
 from tests.support.live_load import Load
 from tests.support.proxy import FaultyProxy
 from tests.support.stack import Stack, same
+from tests.support.tables import Table
 from tests.support.waiting import wait_until
 
 PARTITIONS = 4

@@ -2,29 +2,13 @@
 
 import pytest
 
-from tests.e2e.conftest import Table
 from tests.support.children import Child
 from tests.support.events import Event
-from tests.support.stack import Stack
+from tests.support.stack import Stack, made_again
+from tests.support.tables import Table
 from tests.support.waiting import wait_until
 
 ONCE = ("--processing-guarantee", "exactly-once")
-
-
-def made_again(stack: Stack, topic: str) -> None:
-    """Delete a topic and make it again at once."""
-    stack.delete(topic)
-    wait_until(lambda: made(stack, topic), "the topic is made again")
-
-
-def made(stack: Stack, topic: str) -> bool:
-    try:
-        stack.create(topic, 1)
-    except Exception as error:  # the brokers have not forgotten the old one yet
-        if "TOPIC_ALREADY_EXISTS" not in str(error):
-            raise
-        return False
-    return True
 
 
 @pytest.mark.parametrize("stack", ["real"], indirect=True)  # the mock cluster deletes no topics

@@ -1,79 +1,24 @@
 """``dynatomic verify`` beside real consumers: right, wrong, moving, too late, and not idle."""
 
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError, UnavailableError
-from dynatomic.testing.embedded import environment, free_port
 from dynatomic.verify.command import VerifyOptions
 from dynatomic.verify.command import verify as compare
 from dynatomic.verify.comparison import Comparison
 from dynatomic.verify.report import VerifyReport
-from tests.e2e.conftest import Table
-from tests.support.children import Child
 from tests.support.events import Event, Log
-from tests.support.faults import (
-    DropResponse,
-    Fault,
-    Request,
-    WrongChecksum,
-    access_denied,
-    html,
-    server_error,
-    throttle,
-)
+from tests.support.letters import REAL
 from tests.support.live_load import Load
-from tests.support.names import unique
-from tests.support.proxy import FaultyProxy
 from tests.support.stack import Stack
-from tests.support.waiting import wait_until
-
-EXACTLY_ONCE = ("--processing-guarantee", "exactly-once")
-WORDS = ["table", "item", "counter", "in", "topic", "in", "table", "difference", "partitions"]
-REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)
-
-
-def verify(
-    stack: Stack, topic: str, tables: list[str], *arguments: str, code: int = 0, group: str = ""
-) -> Child:
-    """Run the command to its end and check its exit code."""
-    command = ["verify", "-t", topic, "-g", group or topic, *arguments]
-    for table in tables:
-        command += ["--table", table]
-    child = stack.spawn(*command, env=stack.env())
-    assert child.wait(60) == code, child.logs()
-    assert "Traceback" not in child.stderr
-    return child
-
-
-def ok(log: Log) -> str:
-    return f"OK  {len(log):,} counters, sum {log.total():,} = {log.total():,}"
-
-
-def add(stack: Stack, table: str, key: str, number: int, counter: str = "count") -> None:
-    """Change a counter behind the consumer's back."""
-    stack.client.update_item(
-        TableName=table,
-        Key={"pk": {"S": key}},
-        UpdateExpression="ADD #c :n",
-        ExpressionAttributeNames={"#c": counter},
-        ExpressionAttributeValues={":n": {"N": str(number)}},
-    )
-
-
-def delete_before(stack: Stack, topic: str, offsets: dict[int, int]) -> None:
-    """Remove the beginning of partitions, as retention does."""
-    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers, "log_level": 0})
-    places = [TopicPartition(topic, number, offset) for number, offset in offsets.items()]
-    for deleted in admin.delete_records(places).values():
-        deleted.result(30)
+from tests.support.tables import Table
+from tests.support.verifying import EXACTLY_ONCE, WORDS, add, delete_before, ok, verify
 
 
 @pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
@@ -269,92 +214,3 @@ def test_at_least_once_says_that_the_group_is_not_idle(
     assert consumer.wait() == 0
     idle = verify(stack, topic, [name]).stdout
     assert idle == ok(log) + "\n"
-
-
-def failing(child: Child, code: int, *parts: str) -> None:
-    assert child.wait(60) == code, child.logs()
-    (told,) = [line for line in child.stderr.splitlines() if line.startswith("dynatomic: error:")]
-    assert not child.stdout
-    for part in parts:
-        assert part in told
-
-
-def test_what_is_missing_or_denied_is_one_line(stack: Stack, table: Table) -> None:
-    topic, name = stack.topic(1), table()
-    stack.produce(topic, [Event(name, "a")])
-    never = stack.spawn("verify", "-t", topic, "-g", "nobody", "--table", name, env=stack.env())
-    failing(never, 78, "group nobody has committed nothing", "--group-id")
-    gone = stack.spawn("verify", "-t", unique("gone"), "--table", name, env=stack.env())
-    failing(gone, 78, "does not exist")
-    no_table = stack.spawn("verify", "-t", topic, "--table", unique("gone"), env=stack.env())
-    failing(no_table, 78, "does not exist at")
-    none = stack.spawn("verify", "-t", topic, env=stack.env())
-    failing(none, 78, "--table")
-    both = ("--sample", "3", "--snapshot", "x")
-    usage = stack.spawn("verify", "-t", topic, "--table", name, *both, env=stack.env())
-    failing(usage, 2, "--sample")
-
-    def deny(request: Request) -> Fault | None:
-        return access_denied() if request.operation == "BatchGetItem" else None
-
-    stack.drain(topic, [name])
-    with FaultyProxy(stack.endpoint_url, deny) as proxy:
-        where = ("--endpoint-url", proxy.endpoint_url)
-        denied = stack.spawn(
-            "verify", "-t", topic, "-g", topic, "--table", name, *where, env=stack.env()
-        )
-        failing(denied, 78, "access denied: allow dynamodb:")
-
-
-HASTY = """
-import sys, dynatomic.verify.command
-dynatomic.verify.command.START_S = 1.0  # instead of ten seconds
-from dynatomic.cli.main import main
-sys.exit(main())
-"""
-
-
-def test_no_kafka(stack: Stack, table: Table) -> None:
-    nobody = f"127.0.0.1:{free_port()}"
-    command = [sys.executable, "-c", HASTY, "verify", "--table", table()]
-    child = stack.spawn.command(command, env=environment(nobody, stack.endpoint_url))
-    failing(child, 75, nobody, "--bootstrap-servers")
-
-
-def test_a_throttled_table_does_not_hold_up_an_interrupt(stack: Stack, table: Table) -> None:
-    topic, name = stack.topic(1), table()
-    stack.produce(topic, [Event(name, f"k{n}") for n in range(1_000)])
-
-    def slow(request: Request) -> Fault | None:
-        return throttle() if request.operation == "BatchGetItem" else None
-
-    with FaultyProxy(stack.endpoint_url, slow) as proxy:
-        where = ("--endpoint-url", proxy.endpoint_url)
-        child = stack.spawn(
-            *("verify", "-t", topic, "--table", name, *EXACTLY_ONCE, *where), env=stack.env()
-        )
-        wait_until(lambda: len(proxy.requests) > 30, "it waits for the table")
-        child.signal(2)
-        assert child.wait(15) == 130, child.logs()
-    assert "Traceback" not in child.stderr
-
-
-FAULTS: list[Fault] = [throttle(), server_error(), html(), DropResponse(), WrongChecksum()]
-
-
-def test_faults_of_the_table_do_not_change_the_verdict(stack: Stack, table: Table) -> None:
-    topic, name = stack.topic(2), table()
-    log = stack.produce(topic, [Event(name, f"k{n}") for n in range(250)])
-    stack.drain(topic, [name])
-    count: dict[str, int] = {}
-
-    def trouble(request: Request) -> Fault | None:
-        seen = count[request.operation] = count.get(request.operation, 0) + 1
-        if request.operation != "BatchGetItem" or seen > len(FAULTS):
-            return None
-        return FAULTS[seen - 1]
-
-    with FaultyProxy(stack.endpoint_url, trouble) as proxy:
-        found = verify(stack, topic, [name], "--endpoint-url", proxy.endpoint_url).stdout
-    assert found.splitlines()[0] == ok(log)
-    assert count["BatchGetItem"] > len(FAULTS)

@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dynatomic.testing.embedded import environment
+from tests.support.brokers import HasBootstrapServers, create_kafka_topic
 from tests.support.children import Child, Spawn
 from tests.support.events import Event, Log, avro, lower, ref
+from tests.support.kafka_server import KafkaServer
 from tests.support.names import unique
+from tests.support.tables import make_client
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -233,3 +237,34 @@ def same(stack: Stack, log: Log, found: Log, protocol: str) -> None:
     assert not lower(log, found)
     if stack.name == "real" or protocol == "consumer":
         assert found == log
+
+
+def real_stack(request: pytest.FixtureRequest, kafka: HasBootstrapServers, spawn: Spawn) -> Stack:
+    url = request.getfixturevalue("dynamodb_real").endpoint_url
+    servers = kafka.bootstrap_servers
+    return Stack(
+        "real",
+        servers,
+        url,
+        make_client(url),
+        lambda name, count: create_kafka_topic(servers, name, count),
+        spawn,
+        # A broker of the user's own takes no session shorter than Kafka's default minimum.
+        2000 if isinstance(kafka, KafkaServer) else 6000,
+    )
+
+
+def made_again(stack: Stack, topic: str) -> None:
+    """Delete a topic and make it again at once."""
+    stack.delete(topic)
+    wait_until(lambda: made(stack, topic), "the topic is made again")
+
+
+def made(stack: Stack, topic: str) -> bool:
+    try:
+        stack.create(topic, 1)
+    except Exception as error:  # the brokers have not forgotten the old one yet
+        if "TOPIC_ALREADY_EXISTS" not in str(error):
+            raise
+        return False
+    return True

@@ -1,5 +1,6 @@
 """DynamoDB clients and tables of the tests."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -49,3 +50,6 @@ class MakeTable(Protocol):
         range_type: Literal["S", "N"] | None = None,
     ) -> str:
         """Return its name."""
+
+
+Table = Callable[..., str]

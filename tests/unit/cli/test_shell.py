@@ -14,7 +14,7 @@ from dynatomic.cli.app import app
 from dynatomic.cli.main import main
 from dynatomic.cli.man import EXIT_CODES, commands, page
 from dynatomic.config.settings import SETTINGS
-from tests.docs.test_readme import README
+from tests.support.children import REPOSITORY
 from tests.support.needed import needs
 
 PATHS = [path for path, _ in commands(app, "dynatomic")]
@@ -135,7 +135,7 @@ def test_the_page_has_every_command_flag_and_exit_code() -> None:
     for setting in SETTINGS:
         assert rf"\fB{setting.flags[0]}\fR" in text
         assert setting.env in text
-    for flag in re.findall(r"`(--[a-z-]+)", README):
+    for flag in re.findall(r"`(--[a-z-]+)", (REPOSITORY / "README.md").read_text()):
         assert rf"\fB{flag}\fR" in text, flag
     assert set(EXIT_CODES) == {0, 1, 2, 75, 78, 130, 143}
     assert "dynatomic 1.2.3" in text.splitlines()[0]
