@@ -98,7 +98,7 @@ def until_counted(stack: Stack, child: Child, topic: str, table: str, log: Log) 
     )
     if child.returncode is not None:
         assert child.wait() == 1, child.logs()
-        assert "which a new process may mend; start it again" in child.stderr, child.logs()
+        assert "a new process may recover: start it again" in child.stderr, child.logs()
         child = stack.run(topic, [table])
         stack.wait_counted(log, table)
     return child

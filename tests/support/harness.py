@@ -31,7 +31,7 @@ from dynatomic.kafka.client import consumer_config
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topic_identity import TopicIdCheck
 from dynatomic.service.end_offsets import EndOffsetPoller
-from dynatomic.service.status import ServiceParts, Status
+from dynatomic.service.status import Status
 from dynatomic.testing.dynamodb.client import FakeDynamoDB, Request
 from dynatomic.testing.kafka.broker import FakeBroker
 from dynatomic.testing.kafka.consumer import FakeConsumer
@@ -39,6 +39,7 @@ from dynatomic.testing.kafka.producer import FakeProducer
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
 from dynatomic.worker.refused import read_again
+from dynatomic.worker.snapshot import SnapshotSource
 
 TOPIC, GROUP = "row-events", "dynatomic"
 LETTERS = f"{TOPIC}.dlq"
@@ -337,12 +338,24 @@ class World:
         member = self.make_member(self, worker, writer, letters, offsets)
         worker._wake = cast("Any", Wake(member))
         ends = EndOffsetPoller(worker.progress.brokers, self.ask_ends, self.clock)
-        parts = ServiceParts(
-            *(told, worker, decoder, letters, offsets, ends, counters, meter),
+        snapshots = SnapshotSource(
+            worker=worker,
+            decoder=decoder,
+            letters=letters,
+            offsets=offsets,
+            counters=counters,
+            meter=meter,
+            stalled_after_s=told.progress_timeout_ms / 1000,
             clock=self.clock,
-            wall=self.clock,
+            unix_clock=self.clock,
         )
-        member.status = Status(parts)
+        member.status = Status(
+            told,
+            snapshots.take,
+            lambda: ends.poll(worker.partitions),
+            clock=self.clock,
+            unix_clock=self.clock,
+        )
         self.clock.watchers.append(lambda: _notify(writer))
         self.members.append(member)
         if join:

@@ -1,4 +1,4 @@
-"""What ``run --dry-run`` puts in the place of the tables and the dead-letter topic."""
+"""What ``run --dry-run`` uses in place of the tables and the dead-letter topic."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from dynatomic.events.window import Window
 
 
 class SumPrinter:
-    """Prints a window's sums as JSON lines that `produce` can read."""
+    """Prints the sums of each window as JSON lines that ``dynatomic produce`` can read."""
 
     failure: BaseException | None = None
 
@@ -21,7 +21,7 @@ class SumPrinter:
         on_complete: Callable[[WindowWrite], None],
         fence: str | None = None,  # noqa: ARG002 - nothing is written
     ) -> WindowWrite:
-        """Print the sums."""
+        """Print the sums, and complete the write at once."""
         for ref, total in window.sums.items():
             fields = {"table": ref.table, "key": ref.key, "range": ref.range}
             sys.stdout.write(json.dumps(fields | {"counter": ref.name, "incr": total}) + "\n")
@@ -31,22 +31,22 @@ class SumPrinter:
         return write
 
     def write_held_back(self, write: WindowWrite) -> None:
-        """Do nothing: nothing was held back."""
+        """Do nothing: no change is held back."""
 
     def cancel(self, write: WindowWrite) -> None:
-        """Do nothing: it is printed already."""
+        """Do nothing: the sums are printed already."""
 
 
 class DiscardedLetters:
-    """Takes every dead letter for stored: the worker logs them, and that is all."""
+    """Treats each dead letter as stored. The worker logs it; nothing else happens to it."""
 
     pending: int = 0
     pending_bytes: int = 0
     last_error: str | None = None
 
     def store(self, _item: DeadLetter, on_stored: OnStored, _wanted: IsWanted) -> None:
-        """Take it for stored."""
+        """Report it as stored at once."""
         on_stored()
 
     def poll(self, _timeout_s: float = 0.0) -> None:
-        """Do nothing."""
+        """Do nothing: no delivery is reported."""

@@ -1,7 +1,7 @@
-"""Where the topic ends, and whether the brokers answer: asked now and then, waited for never.
+"""Polls where the topic ends and whether the brokers answer, without blocking the loop.
 
-The consumer knows the ends of what it fetches, but a paused partition is not fetched, and a
-stopped fetch is what we want to know of.
+The group's consumer knows the end of what it fetches. But a paused partition is not fetched, and
+a fetch that stopped is what this poll detects, so the answers come from a client of their own.
 """
 
 import time
@@ -15,60 +15,66 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from dynatomic.kafka.replaceable import ReplaceableClient, answered, code_of
 from dynatomic.worker.health import BrokerView
 
-ASK_S, TIMEOUT_S = 5.0, 5.0
+INTERVAL_S, TIMEOUT_S = 5.0, 5.0
 
-# librdkafka may say so of what it knows from before, though every broker is gone.
+TOPIC_ONLY = -1
+"""Stands for the topic's metadata where no partition is assigned."""
+
+# librdkafka may answer with these from its cache while no broker is up.
 _FROM_CACHE = (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)  # noqa: SLF001
 
-AskEndOffsets = Callable[[Collection[int]], "dict[int, Future[int]]"]
+RequestEndOffsets = Callable[[Collection[int]], "dict[int, Future[int]]"]
 
 
-def end_offset_source(reader: ReplaceableClient[Any], topic: str) -> AskEndOffsets:
-    """Return what asks for the last stable offset of some partitions, on a thread of its own.
+def end_offset_source(reader: ReplaceableClient[Any], topic: str) -> RequestEndOffsets:
+    """Return a function that requests the last stable offsets of partitions, on its own thread.
 
-    ``reader`` has a consumer that nobody else uses. No admin request is sent while the loop runs
-    that can meet a coordinator that is gone: in librdkafka 2.16.0 DescribeGroups then aborts the
-    process (an assertion of rd_kafka_enq_once_del_source_return). Without partitions it asks for
-    the topic alone, under the number -1, to hear whether a broker answers.
+    ``reader`` has a consumer that nothing else uses. Admin requests to the group's coordinator
+    are not sent while the loop runs: if the coordinator is gone, DescribeGroups aborts the
+    process in librdkafka 2.16.0 (an assertion of rd_kafka_enq_once_del_source_return). Without
+    partitions it requests the topic's metadata, as the partition `TOPIC_ONLY`, to learn whether a
+    broker answers.
     """
 
-    def ask(numbers: Collection[int]) -> "dict[int, Future[int]]":
-        answers: dict[int, Future[int]] = {number: Future() for number in numbers or (-1,)}
+    def request(partitions: Collection[int]) -> "dict[int, Future[int]]":
+        answers: dict[int, Future[int]] = {
+            partition: Future() for partition in partitions or (TOPIC_ONLY,)
+        }
         Thread(target=_answer, args=(reader, topic, answers), name="ends", daemon=True).start()
         return answers
 
-    return ask
+    return request
 
 
 def _answer(reader: ReplaceableClient[Any], topic: str, answers: "dict[int, Future[int]]") -> None:
     deadline = time.monotonic() + TIMEOUT_S
-    found: dict[int, int | BaseException] = {}
-    for number in answers:
+    results: dict[int, int | BaseException] = {}
+    for partition in answers:
         left = max(0.01, deadline - time.monotonic())
         try:
-            found[number] = _end(reader.get(), topic, number, left)
-        except BaseException as error:  # noqa: BLE001 - `EndOffsetPoller` takes it in
-            # Its traceback would hold this frame, which holds it, and the client for good.
-            found[number] = error.with_traceback(None)
+            results[partition] = _end_offset(reader.get(), topic, partition, left)
+        except BaseException as error:  # noqa: BLE001 - `EndOffsetPoller` reads it from the future
+            # Its traceback holds this frame, which holds it: the client would never be freed.
+            results[partition] = error.with_traceback(None)
     try:
-        if not any(isinstance(each, int) or answered(each) for each in found.values()):
+        if not any(isinstance(result, int) or answered(result) for result in results.values()):
             reader.discard()
     finally:
-        for number, answer in answers.items():
-            each = found[number]
-            if isinstance(each, int):
-                answer.set_result(each)
+        for partition, answer in answers.items():
+            result = results[partition]
+            if isinstance(result, int):
+                answer.set_result(result)
             else:
-                answer.set_exception(each)
+                answer.set_exception(result)
 
 
-def _end(reader: Any, topic: str, number: int, timeout_s: float) -> int:
-    if number < 0:
+def _end_offset(reader: Any, topic: str, partition: int, timeout_s: float) -> int:
+    if partition == TOPIC_ONLY:
         reader.list_topics(topic, timeout=timeout_s)
         return -1
-    place = TopicPartition(topic, number)
+    topic_partition = TopicPartition(topic, partition)
     try:
-        end: int = reader.get_watermark_offsets(place, timeout=timeout_s)[1]
+        end: int = reader.get_watermark_offsets(topic_partition, timeout=timeout_s)[1]
     except KafkaException as error:
         if error.args[0].code() in _FROM_CACHE:
             reader.list_topics(topic, timeout=timeout_s)  # raises if no broker answers
@@ -77,54 +83,50 @@ def _end(reader: Any, topic: str, number: int, timeout_s: float) -> int:
 
 
 class EndOffsetPoller:
-    """Keeps `BrokerView` up to date: one question at a time, every `ASK_S` seconds.
-
-    With ``tells_spares`` False the group protocol tells a member without a partition nothing, so
-    a broker's newest answer must do.
-    """
+    """Keeps a `BrokerView` up to date: one request at a time, every `INTERVAL_S` seconds."""
 
     def __init__(
         self,
         brokers: BrokerView,
-        ask_ends: AskEndOffsets,
+        request_end_offsets: RequestEndOffsets,
         clock: Callable[[], float] = time.monotonic,
-        *,
-        tells_spares: bool = True,
     ) -> None:
         self._brokers = brokers
-        self._ask_ends = ask_ends
-        self._tells_spares = tells_spares
+        self._request_end_offsets = request_end_offsets
         self._clock = clock
-        self._asked: dict[int, Future[int]] = {}
-        self._next = clock()
+        self._pending: dict[int, Future[int]] = {}
+        self._next_at = clock()
         brokers.answered_at = clock()
 
-    def poll(self, numbers: Collection[int]) -> None:
-        """Take the answers in, and ask again if it is time to. Raises nothing."""
-        self._take()
+    def poll(self, partitions: Collection[int]) -> None:
+        """Store answers that have come, and send the next request if it is due. Never raises."""
+        self._store_answers()
         now = self._clock()
-        if self._asked or now < self._next:
+        if self._pending or now < self._next_at:
             return
-        self._next = now + ASK_S
-        self._asked = self._ask_ends(tuple(numbers))
+        self._next_at = now + INTERVAL_S
+        self._pending = self._request_end_offsets(tuple(partitions))
 
-    def _take(self) -> None:
-        if not self._asked or not all(each.done() for each in self._asked.values()):
+    def _store_answers(self) -> None:
+        if not self._pending or not all(answer.done() for answer in self._pending.values()):
             return
-        answers, self._asked = self._asked, {}
-        known = dict(self._brokers.end_offsets)
+        answers, self._pending = self._pending, {}
+        before = dict(self._brokers.end_offsets)
         self._brokers.end_offsets = {
-            number: found.result() if self._heard(found.exception()) else known.get(number, -1)
-            for number, found in answers.items()
+            partition: (
+                answer.result()
+                if self._note_outcome(answer.exception())
+                else before.get(partition, -1)
+            )
+            for partition, answer in answers.items()
         }
 
-    def _heard(self, error: BaseException | None) -> bool:
-        """Take note that a broker answered, or did not; return whether it said what was asked."""
-        heard, code = answered(error), code_of(error)
-        if heard:
+    def _note_outcome(self, error: BaseException | None) -> bool:
+        """Store whether a broker answered; return whether the answer has the offset."""
+        is_answer, code = answered(error), code_of(error)
+        self._brokers.is_answering = is_answer
+        if is_answer:
             self._brokers.answered_at, self._brokers.last_error = self._clock(), None
         else:
             self._brokers.last_error = code.name() if code is not None else type(error).__name__
-        if not self._tells_spares:
-            self._brokers.has_joined = heard
         return error is None

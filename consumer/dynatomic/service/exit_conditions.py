@@ -1,4 +1,4 @@
-"""When the loop ends by itself: all is counted, or another process would get on."""
+"""When the loop ends without a signal: all is counted, or a new process is likely to recover."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -15,18 +15,19 @@ from dynatomic.kafka.topics import is_foreign
 from dynatomic.worker.causes import Stall
 from dynatomic.worker.health import RESTART_AFTER_S
 from dynatomic.worker.loop import Worker
+from dynatomic.worker.snapshot import PartitionSnapshot
 
 CHECK_INTERVAL_S = 1.0
 MAX_UNANSWERED = 2
-"""How often in a row no broker must have answered the group's client, half a minute apart."""
+"""After how many checks in a row, half a minute apart, that no broker answered the process ends."""
 
 
 class RestartDecision:
-    """Judges whether another process would get on where this one does not.
+    """Decides whether a new process is likely to recover where this one does not.
 
-    It would where brokers answer others but not the group's own client, asked twice, which has
-    lost them (see `kafka.replaceable`). Of anything else that a restart mends nobody knows, so that
-    has time.
+    It is if brokers answer other clients but not the group's own client, in two checks in a row:
+    that client has lost its brokers (see `kafka.replaceable`). Whether a restart helps against
+    anything else is not known, so that gets more time.
     """
 
     def __init__(
@@ -35,35 +36,35 @@ class RestartDecision:
         self._consumer = consumer
         self._topic = topic
         self._clock = clock
-        self._judged: Stall | None = None
+        self._last_stall: Stall | None = None
         self._since = 0.0
-        self._unheard = 0
+        self._unanswered = 0
 
-    def error_for(self, stuck: Stall | None) -> DynatomicError | None:
-        """Return the error to end with, None to go on. Asks the brokers about what is new."""
-        if stuck is None:
-            self._judged, self._unheard = None, 0
+    def error_for(self, stall: Stall | None) -> DynatomicError | None:
+        """Return the error to end with, None to go on. Requests metadata once for each stall."""
+        if stall is None:
+            self._last_stall, self._unanswered = None, 0
             return None
-        if stuck is self._judged:
+        if stall is self._last_stall:
             return None
         now = self._clock()
-        if self._judged is None or not stuck.cause.restart:
+        if self._last_stall is None or not stall.cause.restart:
             self._since = now
-        self._judged = stuck
-        lost = not has_brokers(self._consumer, self._topic)
-        self._unheard = self._unheard + 1 if lost else 0
-        if self._unheard < MAX_UNANSWERED and now - self._since < RESTART_AFTER_S:
+        self._last_stall = stall
+        is_answered = has_brokers(self._consumer, self._topic)
+        self._unanswered = 0 if is_answered else self._unanswered + 1
+        if self._unanswered < MAX_UNANSWERED and now - self._since < RESTART_AFTER_S:
             return None
         return DynatomicError(
-            f"no progress for {stuck.seconds:.0f} s ({stuck.cause.word}: {stuck.detail}), which a "
-            "new process may mend; start it again"
+            f"no progress for {stall.seconds:.0f} s ({stall.cause.word}: {stall.detail}); a new "
+            "process may recover: start it again"
         )
 
 
 class DrainCondition:
-    """Tells when a group has counted a topic up to the end offsets found at the start.
+    """Whether the group has counted the topic up to the end offsets of its start.
 
-    Partitions of other members count as well: they are asked for by their committed offsets.
+    The partitions of other members are checked by their committed offsets.
     """
 
     def __init__(
@@ -75,40 +76,40 @@ class DrainCondition:
     ) -> None:
         self._worker = worker
         self._settings = settings
-        self._ends = {n: marks.high for n, marks in ends.items() if marks.high > marks.low}
+        self._ends = {id_: marks.high for id_, marks in ends.items() if marks.high > marks.low}
         self._clock = clock
-        self._looked = float("-inf")
+        self._checked_at = float("-inf")
 
     def done(self) -> bool:
-        """Return whether all is counted; raises DynatomicError if that cannot come to pass."""
-        others = []
-        for number, end in self._ends.items():
-            partition = self._worker.partitions.get(number)
+        """Return whether all is counted. Raises DynatomicError if that cannot happen."""
+        not_owned = []
+        for partition_id, end in self._ends.items():
+            partition = self._worker.partitions.get(partition_id)
             if partition is None:
-                others.append(TopicPartition(self._settings.topic, number))
-                continue
-            if partition.stop_reason:
-                raise DynatomicError(partition.stop_reason)
-            write = partition.closing.write if partition.closing else None
-            if write is not None and write.refused_tables:
-                table, cause = next(iter(write.refused_tables.items()))
-                what = refusal_message(cause, f"table {table}", "the write")
-                raise DynatomicError(f"table {table} refuses to be written: {what}")
-            counted = partition.start_confirmed and partition.is_empty and partition.position >= end
-            if not counted or partition.committed_offset < partition.committable_offset:
+                not_owned.append(TopicPartition(self._settings.topic, partition_id))
+            elif not self._is_drained(PartitionSnapshot.of(partition), end):
                 return False
-        return not others or self._others_done(others)
+        return not not_owned or self._others_drained(not_owned)
 
-    def _others_done(self, others: list[TopicPartition]) -> bool:
-        if self._clock() - self._looked < CHECK_INTERVAL_S:
+    @staticmethod
+    def _is_drained(partition: PartitionSnapshot, end: int) -> bool:
+        if partition.stop_reason:
+            raise DynatomicError(partition.stop_reason)
+        for table, cause in partition.refused_tables.items():
+            message = refusal_message(cause, f"table {table}", "the write")
+            raise DynatomicError(f"table {table} refuses to be written: {message}")
+        return partition.is_settled and (partition.position or 0) >= end
+
+    def _others_drained(self, topic_partitions: list[TopicPartition]) -> bool:
+        if self._clock() - self._checked_at < CHECK_INTERVAL_S:
             return False
-        self._looked = self._clock()
+        self._checked_at = self._clock()
         try:
-            found = self._worker.consumer.committed(others, timeout=5.0)
+            committed = self._worker.consumer.committed(topic_partitions, timeout=5.0)
         except KafkaException:
-            return False  # asked again in a second
+            return False  # the next check is in a second
         return all(
-            place.offset >= self._ends[place.partition]
-            and not is_foreign(place.metadata or "", self._worker.topic_id)
-            for place in found
+            found.offset >= self._ends[found.partition]
+            and not is_foreign(found.metadata or "", self._worker.topic_id)
+            for found in committed
         )

@@ -1,8 +1,8 @@
-"""The metrics, read from the living objects when Prometheus asks. Knows prometheus-client."""
+"""The metrics of `telemetry.metrics` in the formats of Prometheus, built from snapshots."""
 
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import libversion
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -10,21 +10,24 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from dynatomic.dynamodb.meter import OUTCOMES
 from dynatomic.events.row import Reason
-from dynatomic.service.status import Status
 from dynatomic.telemetry import metrics as t
-from dynatomic.telemetry.durations import BUCKETS, Durations
+from dynatomic.telemetry.durations import BUCKETS
 from dynatomic.telemetry.metrics import Kind, Metric
-from dynatomic.worker.causes import Cause
+from dynatomic.worker.causes import Cause, Stall
+from dynatomic.worker.snapshot import Histogram, Snapshot
+
+if TYPE_CHECKING:
+    from dynatomic.service.status import Status
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
 class Metrics(Collector):
-    """Reads a `Status`; until there is one, it says only what runs, and that no letter was sent.
+    """Collects the metrics of a `Status`.
 
-    Prometheus sees an increase only from a sample that it has, so the letters begin with 0.
+    While there is none, it has the build information, and the dead letters at 0: Prometheus sees
+    an increase only from a sample that it has.
     """
 
     def __init__(self, version: str, guarantee: str) -> None:
@@ -35,12 +38,12 @@ class Metrics(Collector):
         ProcessCollector(registry=self._registry)
 
     def page(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics in the format that is asked for, and its content type."""
+        """Return the metrics in a format that an Accept header allows, and its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
     def describe(self) -> Iterable[Family]:
-        """Return nothing: it lets the registry take this in without reading it."""
+        """Return nothing, so that the registry does not collect when this is registered."""
         return ()
 
     def collect(self) -> Iterator[Family]:
@@ -50,33 +53,24 @@ class Metrics(Collector):
         if status is None:
             yield _letters({})
             return
-        yield from _events(status)
-        yield from _dynamodb(status)
-        yield from _kafka(status)
-        yield from _progress(status)
+        snapshot = status.take_snapshot()
+        yield from _events(snapshot)
+        yield from _dynamodb(snapshot)
+        yield from _kafka(snapshot)
+        yield from _progress(snapshot, status.stalls_in(snapshot))
 
 
-def _events(status: Status) -> Iterator[Family]:
-    parts, worker = status.parts, status.parts.worker
-    tally = worker.settlement.tally
-    yield _family(t.EVENTS, worker.events)
-    yield _family(t.WINDOWS, tally.windows)
-    yield _family(t.WINDOW_EVENTS, tally.events)
-    yield _family(t.WINDOW_COUNTERS, tally.counters)
-    yield _family(t.HELD_EVENTS, sum(p.held_events() for p in list(worker.partitions.values())))
-    yield _family(t.PAYLOADS_DECODED, parts.decoder.decodes)
-    yield _family(t.SUPPRESSED, worker.settlement.tally.suppressed)
-    yield _letters(tally.letters)
-    yield _family(t.LETTERS_HELD, parts.letters.pending)
-    yield _histogram(
-        t.PHASE,
-        {
-            "poll": worker.poll_durations,
-            "decode": worker.decode_durations,
-            "write": tally.write_durations,
-            "commit": parts.offsets.commit_durations,
-        },
-    )
+def _events(snapshot: Snapshot) -> Iterator[Family]:
+    yield _family(t.EVENTS, snapshot.events)
+    yield _family(t.WINDOWS, snapshot.windows)
+    yield _family(t.WINDOW_EVENTS, snapshot.window_events)
+    yield _family(t.WINDOW_COUNTERS, snapshot.window_counters)
+    yield _family(t.HELD_EVENTS, snapshot.held_events)
+    yield _family(t.PAYLOADS_DECODED, snapshot.payloads_decoded)
+    yield _family(t.SUPPRESSED, snapshot.suppressed_events)
+    yield _letters(snapshot.dead_letters)
+    yield _family(t.LETTERS_HELD, snapshot.dead_letters_pending)
+    yield _histogram(t.PHASE, snapshot.phase_durations)
 
 
 def _letters(counts: Mapping[str, int]) -> Family:
@@ -84,35 +78,36 @@ def _letters(counts: Mapping[str, int]) -> Family:
     return _family(t.LETTERS, {(reason,): count for reason, count in letters.items()})
 
 
-def _dynamodb(status: Status) -> Iterator[Family]:
-    meter, tables = status.parts.meter, status.parts.settings.tables
-    requests = dict(meter.requests)
-    pairs = [(table, outcome) for table in tables for outcome in OUTCOMES]
-    yield _family(t.REQUESTS, {pair: requests.get(pair, 0) for pair in pairs})
-    yield _histogram(t.REQUEST_DURATION, dict(meter.durations))
-    yield _family(t.THROTTLES, {(table,): meter.throttles[table] for table in tables})
-    units = status.parts.counters.units.by_table
-    yield _family(t.WRITE_UNITS, {(table,): units[table] for table in tables})
+def _dynamodb(snapshot: Snapshot) -> Iterator[Family]:
+    yield _family(t.REQUESTS, snapshot.requests)
+    yield _histogram(t.REQUEST_DURATION, snapshot.request_durations)
+    yield _family(t.THROTTLES, _by_label(snapshot.throttles))
+    yield _family(t.WRITE_UNITS, _by_label(snapshot.write_units))
 
 
-def _kafka(status: Status) -> Iterator[Family]:
-    offsets, worker = status.parts.offsets, status.parts.worker
-    yield _family(t.COMMITS, {(word,): count for word, count in offsets.commits.items()})
-    yield _family(t.LAST_COMMIT, offsets.last_commit)
-    yield _family(t.ASSIGNED, len(worker.partitions))
-    yield _family(t.REBALANCES, {(word,): count for word, count in worker.rebalances.items()})
+def _kafka(snapshot: Snapshot) -> Iterator[Family]:
+    yield _family(t.COMMITS, _by_label(snapshot.commits))
+    yield _family(t.LAST_COMMIT, snapshot.last_commit_time)
+    yield _family(t.ASSIGNED, len(snapshot.partitions))
+    yield _family(t.REBALANCES, _by_label(snapshot.rebalances))
 
 
-def _progress(status: Status) -> Iterator[Family]:
-    lags = {str(number): lag for number, lag in status.lags().items()}
-    known = {(n,): lag.events for n, lag in lags.items() if lag.events is not None}
-    yield _family(t.LAG_EVENTS, known)
-    aged = {(n,): lag.seconds for n, lag in lags.items() if lag.seconds is not None}
-    yield _family(t.LAG_SECONDS, aged)
-    causes = {each.cause for each in status.stalls()}
-    yield _family(t.STUCK, {(each.word,): int(each in causes) for each in Cause})
-    beat = status.parts.worker.progress.beat
-    yield _family(t.LOOP_AGE, 0.0 if beat is None else max(0.0, status.parts.clock() - beat))
+def _progress(snapshot: Snapshot, stalls: tuple[Stall, ...]) -> Iterator[Family]:
+    lag_offsets = {(str(p.id),): p.lag_offsets for p in snapshot.partitions}
+    lag_seconds = {(str(p.id),): p.lag_seconds for p in snapshot.partitions}
+    yield _family(t.LAG_EVENTS, _known(lag_offsets))
+    yield _family(t.LAG_SECONDS, _known(lag_seconds))
+    causes = {stall.cause for stall in stalls}
+    yield _family(t.STUCK, {(cause.word,): int(cause in causes) for cause in Cause})
+    yield _family(t.LOOP_AGE, snapshot.loop_age_seconds or 0.0)
+
+
+def _by_label(values: Mapping[str, float]) -> dict[tuple[str], float]:
+    return {(label,): value for label, value in values.items()}
+
+
+def _known(values: Mapping[Any, float | None]) -> dict[Any, float]:
+    return {labels: value for labels, value in values.items() if value is not None}
 
 
 def _family(metric: Metric, values: float | Mapping[Any, float]) -> Family:
@@ -125,10 +120,9 @@ def _family(metric: Metric, values: float | Mapping[Any, float]) -> Family:
     return family
 
 
-def _histogram(metric: Metric, values: Mapping[Any, Durations]) -> Family:
+def _histogram(metric: Metric, values: Mapping[str, Histogram]) -> Family:
     family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
-    for label, durations in values.items():
-        counts, total = durations.read()
+    for label, (counts, total) in values.items():
         buckets, below = [], 0
         for bound, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
             below += count

@@ -1,10 +1,10 @@
-"""``dynatomic run``: puts the worker together, runs it until a signal or the end, and closes it."""
+"""``dynatomic run``: builds the worker, runs it until a signal or the end, and closes it."""
 
 import gc
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
@@ -45,11 +45,12 @@ from dynatomic.service.end_offsets import EndOffsetPoller, end_offset_source
 from dynatomic.service.exit_conditions import DrainCondition, RestartDecision
 from dynatomic.service.server import serving
 from dynatomic.service.signals import Signals
-from dynatomic.service.status import ServiceParts, Status
+from dynatomic.service.status import Status
 from dynatomic.telemetry.logs import LastProblem
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
 from dynatomic.worker.refused import ReadAgain, read_again
+from dynatomic.worker.snapshot import SnapshotSource
 
 if TYPE_CHECKING:
     from dynatomic.events.row import KeySchema
@@ -57,26 +58,42 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 START_S = 30.0
-"""How long servers may take to answer when the consumer starts."""
+"""How long Kafka and DynamoDB may take to answer when the consumer starts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """The objects of a running consumer. A dry run has no writer."""
+
+    worker: Worker
+    writer: Writer | None
+    end_offsets: EndOffsetPoller
+    snapshots: SnapshotSource
 
 
 def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bool) -> int:
-    """Consume until SIGTERM or SIGINT, or with ``once`` to the end offsets found now.
+    """Consume until SIGTERM or SIGINT, or with ``once`` up to the end offsets at the start.
 
     Returns the exit code: 0, or 1 if the windows could not be finished within the bound. Raises
-    ConfigError or UnavailableError when it cannot start, DynatomicError when it cannot go on.
+    ConfigError or UnavailableError if it cannot start, DynatomicError if it cannot continue.
     """
     with (
         Signals(settings.shutdown_timeout_ms / 1000) as signals,
-        LastProblem() as trouble,
-        serving(settings) as view,
+        LastProblem() as last_problem,
+        serving(settings) as pages,
     ):
-        parts, writer = _assembled(settings, endpoint_url, dry_run=dry_run)
-        worker, status = parts.worker, Status(parts, trouble)
-        view.attach(status)
-        # Windows hold millions of small tuples and no cycles: to look for cycles in them was the
-        # largest cost found (CPU an event 2.5 us instead of 2.1, 4.5 instead of 2.8 where
-        # increments vary).
+        parts = _build(settings, endpoint_url, dry_run=dry_run)
+        worker = parts.worker
+        status = Status(
+            settings,
+            parts.snapshots.take,
+            lambda: parts.end_offsets.poll(worker.partitions),
+            last_problem=last_problem,
+        )
+        pages.attach(status)
+        # Windows hold millions of small tuples and no cycles. Searching them for cycles was the
+        # largest single cost: 2.5 us of CPU for each event instead of 2.1, and 4.5 instead of 2.8
+        # where increments vary.
         gc.freeze()
         gc.set_threshold(100_000, 50, 50)
         try:
@@ -86,19 +103,17 @@ def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bo
         finally:
             status.stopping = True
             worker.close()
-            if writer is not None:
-                writer.close()
-            log.info("stopped", extra={"fields": _counts(worker)})
+            if parts.writer is not None:
+                parts.writer.close()
+            log.info("stopped", extra={"fields": _totals(settings, parts.snapshots)})
 
 
-def _assembled(
-    settings: Settings, endpoint_url: str | None, *, dry_run: bool
-) -> tuple[ServiceParts, Writer | None]:
-    """Make the parts, once both servers answer; of a dry run there is no writer."""
+def _build(settings: Settings, endpoint_url: str | None, *, dry_run: bool) -> _Parts:
+    """Build the parts, after Kafka and DynamoDB have answered."""
     settings.require_tables()
     schema = load_writer_schema(settings.writer_schema)
     config = consumer_config(settings, eof=True)
-    new_consumer(dict(config)).close()  # a wrong property is told before any server is asked
+    new_consumer(dict(config)).close()  # reports a wrong property before any server is needed
     counters = _open_tables(settings, endpoint_url, probe=not dry_run)
     wait_for_kafka(settings, START_S)
     check_not_compacted(settings)
@@ -118,7 +133,7 @@ def _assembled(
         None if dry_run else Writer(meter, max_requests=settings.max_requests, first_step=first)
     )
     worker = Worker(
-        # A dry run is what shows why there are too many dead letters.
+        # A dry run shows why there are too many dead letters, so it does not end at them.
         replace(settings, dead_letter_max_ratio=1.0) if dry_run else settings,
         new_consumer,
         config,
@@ -129,15 +144,23 @@ def _assembled(
         offsets,
         identity,
     )
-    ends = EndOffsetPoller(
+    end_offsets = EndOffsetPoller(
         worker.progress.brokers,
         end_offset_source(ReplaceableClient(lambda: new_consumer(dict(config))), settings.topic),
-        tells_spares=settings.group_protocol == "classic",
     )
-    return ServiceParts(settings, worker, decoder, letters, offsets, ends, counters, meter), writer
+    snapshots = SnapshotSource(
+        worker=worker,
+        decoder=decoder,
+        letters=letters,
+        offsets=offsets,
+        counters=counters,
+        meter=meter,
+        stalled_after_s=settings.progress_timeout_ms / 1000,
+    )
+    return _Parts(worker=worker, writer=writer, end_offsets=end_offsets, snapshots=snapshots)
 
 
-def _loop(  # noqa: PLR0913 - what the flags say
+def _loop(  # noqa: PLR0913 - the flags of the command
     worker: Worker,
     settings: Settings,
     signals: Signals,
@@ -159,18 +182,18 @@ def _loop(  # noqa: PLR0913 - what the flags say
         "started",
         extra={"fields": {"topic": settings.topic, "group": settings.group_id, "dry_run": dry_run}},
     )
-    give_up, lost = RestartDecision(worker.consumer, settings.topic), None
+    restart, error = RestartDecision(worker.consumer, settings.topic), None
     while not signals.stop.is_set():
         worker.tick()
         if status is not None:
             status.after_tick()
-        lost = give_up.error_for(worker.progress.client_stall)
-        if lost is not None or (drain is not None and drain.done()):
+        error = restart.error_for(worker.progress.client_stall)
+        if error is not None or (drain is not None and drain.done()):
             break
     if status is not None:
         status.stopping = True
-    if lost is not None:
-        log.error("ends for want of progress", extra={"fields": {"cause": str(lost)}})
+    if error is not None:
+        log.error("ends for want of progress", extra={"fields": {"cause": str(error)}})
         signals.bound()
     finished = worker.shut_down()
     if not finished:
@@ -178,36 +201,35 @@ def _loop(  # noqa: PLR0913 - what the flags say
             "windows not finished within the bound; their events will be read again",
             extra={"fields": {"shutdown_timeout_ms": settings.shutdown_timeout_ms}},
         )
-    if lost is not None:
-        raise lost
+    if error is not None:
+        raise error
     return 0 if finished else 1
 
 
 def _open_tables(settings: Settings, endpoint_url: str | None, *, probe: bool) -> Counters:
-    """Describe the tables and, unless nothing will be written, check that they may be written."""
+    """Describe the tables and, with ``probe``, check the permission to write to them."""
     client = make_client(endpoint_url, max_requests=settings.max_requests)
     deadline = time.monotonic() + START_S
     keys: dict[str, KeySchema] = {}
     for table in settings.tables:
-        found = until(deadline, lambda: describe(client, table))  # noqa: B023 - called at once
-        keys[table] = found
+        schema = until(deadline, lambda: describe(client, table))  # noqa: B023 - called at once
+        keys[table] = schema
         if probe:
-            counters = Counters(client, {table: found})
+            counters = Counters(client, {table: schema})
             until(deadline, lambda: counters.check_access(table, settings.write_mode))  # noqa: B023
     return Counters(client, keys)
 
 
-def _counts(worker: Worker) -> dict[str, int]:
-    counts = {"events": worker.events}
-    return counts | (
-        {"suppressed": worker.settlement.tally.suppressed} if worker.settings.exactly_once else {}
-    )
+def _totals(settings: Settings, snapshots: SnapshotSource) -> dict[str, int]:
+    snapshot = snapshots.take()
+    totals = {"events": snapshot.events}
+    return totals | ({"suppressed": snapshot.suppressed_events} if settings.exactly_once else {})
 
 
 def _identity(settings: Settings, admin: ReplaceableClient[AdminClient]) -> TopicIdCheck:
-    found = identity_of(admin.get(), settings)
+    topic_id = identity_of(admin.get(), settings)
     check_guarantee(admin.get(), settings)
-    return TopicIdCheck(settings.topic, found, topic_id_source(admin, settings.topic))
+    return TopicIdCheck(settings.topic, topic_id, topic_id_source(admin, settings.topic))
 
 
 def _dead_letters(settings: Settings, topic_id: str | None) -> DeadLetters:
@@ -225,19 +247,21 @@ def _reader(settings: Settings, config: Mapping[str, Any]) -> ReadAgain:
 def _group_offsets(
     consumer: Consumer, settings: Settings, ends: Mapping[int, Watermarks]
 ) -> list[TopicPartition]:
-    """Return where the group stands, without joining it."""
+    """Return the committed offsets of the group, without joining it."""
     default = OFFSET_END if reset_policy(settings) == "latest" else OFFSET_BEGINNING
-    places = [TopicPartition(settings.topic, number) for number in ends]
+    topic_partitions = [TopicPartition(settings.topic, partition) for partition in ends]
 
-    def ask() -> list[TopicPartition]:
+    def request() -> list[TopicPartition]:
         try:
-            return consumer.committed(places, timeout=5.0)
-        except KafkaException as error:  # the group's coordinator may be moving
+            return consumer.committed(topic_partitions, timeout=5.0)
+        except (
+            KafkaException
+        ) as error:  # the coordinator of the group may be moving to another broker
             raise UnavailableError(
                 f"group {settings.group_id}: {reason(error)}; try again"
             ) from None
 
-    found = until(time.monotonic() + START_S, ask)
     return [
-        TopicPartition(p.topic, p.partition, p.offset if p.offset >= 0 else default) for p in found
+        TopicPartition(p.topic, p.partition, p.offset if p.offset >= 0 else default)
+        for p in until(time.monotonic() + START_S, request)
     ]

@@ -1,8 +1,9 @@
-"""The HTTP endpoint: /metrics, /livez, /readyz, /status and the page at /, in threads of its own.
+"""The HTTP endpoint: /metrics, /livez, /readyz, /status and the page at /.
 
-Only GET and HEAD, one request a connection. No client can stall or grow the process: a request's
-head is bounded in bytes and time, an answer in time, connections in number; of too many, the
-oldest is cut off, so that a probe always gets in.
+It answers GET and HEAD, one request for each connection, on threads of its own. A client cannot
+block the process or use up its memory: the head of a request is limited in bytes and time, a
+response in time, and connections in number. If there are too many, the oldest one is closed, so a
+probe always gets in.
 """
 
 import base64
@@ -13,7 +14,7 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -25,79 +26,87 @@ from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError
 from dynatomic.service.prometheus import Metrics
 from dynatomic.service.status import Status, stall_fields
+from dynatomic.worker.causes import Stall
 
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 16
-HEAD_BYTES, HEAD_S, ANSWER_S = 16 * 1024, 5.0, 5.0
-DEFAULT_HOST, DEFAULT_PORT, PORTS_TRIED = "127.0.0.1", 9108, 10
+MAX_HEAD_BYTES, HEAD_TIMEOUT_S, RESPONSE_TIMEOUT_S = 16 * 1024, 5.0, 5.0
+DEFAULT_HOST, DEFAULT_PORT, MAX_PORTS_TRIED = "127.0.0.1", 9108, 10
 
-Answer = tuple[HTTPStatus, str, bytes]
+Response = tuple[HTTPStatus, str, bytes]
+"""Status, content type and body."""
+
 _JSON = "application/json"
 
 
 class StatusPages:
-    """What the paths answer; ``status`` is None while the consumer starts."""
+    """The response of each path. ``status`` is None while the consumer starts."""
 
     def __init__(self, settings: Settings) -> None:
         self.status: Status | None = None
         self._version = version()
         self._metrics = Metrics(self._version, settings.processing_guarantee)
         self.page = resources.files("dynatomic.service").joinpath("page.html").read_bytes()
-        self.paths: Mapping[str, Callable[[str], Answer]] = {
+        self.paths: Mapping[str, Callable[[str], Response]] = {
             "/": lambda _: (HTTPStatus.OK, "text/html; charset=utf-8", self.page),
-            "/metrics": self._measured,
-            "/livez": self._live,
+            "/metrics": self._metrics_page,
+            "/livez": self._liveness,
             "/livez/restart": self._restart,
-            "/readyz": self._ready,
+            "/readyz": self._readiness,
             "/status": self._report,
         }
 
     def attach(self, status: Status) -> None:
-        """Answer from this one from now on."""
+        """Respond from this status from now on."""
         self.status = self._metrics.status = status
 
-    def _measured(self, accept: str) -> Answer:
+    def _metrics_page(self, accept: str) -> Response:
         body, content_type = self._metrics.page(accept)
         return HTTPStatus.OK, content_type, body
 
-    def _live(self, _accept: str) -> Answer:
-        stuck = self.status.stalls() if self.status else []
-        return _judged(live=not stuck, stuck=[stall_fields(each) for each in stuck])
+    def _liveness(self, _accept: str) -> Response:
+        return _live_response(self._stalls())
 
-    def _restart(self, _accept: str) -> Answer:
-        """Answer as /livez, for those causes alone that a restart of this process mends."""
-        stuck = self.status.stalls() if self.status else []
-        mended = [stall_fields(each) for each in stuck if each.cause.restart]
-        return _judged(live=not mended, stuck=mended)
+    def _restart(self, _accept: str) -> Response:
+        """Respond as /livez, but only for causes against which a restart helps."""
+        return _live_response([stall for stall in self._stalls() if stall.cause.restart])
 
-    def _ready(self, _accept: str) -> Answer:
-        return _judged(ready=self.status is not None and self.status.ready)
+    def _stalls(self) -> Sequence[Stall]:
+        return self.status.stalls() if self.status else ()
 
-    def _report(self, _accept: str) -> Answer:
+    def _readiness(self, _accept: str) -> Response:
+        ready = self.status is not None and self.status.ready
+        return _verdict(ok=ready, body={"ready": ready})
+
+    def _report(self, _accept: str) -> Response:
         report = self.status.report() if self.status else {"state": "starting"}
         return _json(HTTPStatus.OK, {"version": self._version, **report})
 
 
 def version() -> str:
-    """Return the version of what is installed."""
+    """Return the version of the installed package."""
     try:
         return metadata.version("dynatomic")
     except metadata.PackageNotFoundError:
         return "unknown"
 
 
-def _judged(**told: Any) -> Answer:
-    good = next(iter(told.values()))
-    return _json(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, told)
+def _live_response(stalls: Sequence[Stall]) -> Response:
+    body = {"live": not stalls, "stuck": [stall_fields(stall) for stall in stalls]}
+    return _verdict(ok=not stalls, body=body)
 
 
-def _json(status: HTTPStatus, body: object) -> Answer:
+def _verdict(*, ok: bool, body: object) -> Response:
+    return _json(HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE, body)
+
+
+def _json(status: HTTPStatus, body: object) -> Response:
     return status, _JSON, json.dumps(body).encode() + b"\n"
 
 
 def policy(page: bytes) -> str:
-    """Return the content security policy of a page: its own style and script, nothing else."""
+    """Return a content security policy that allows only the page's own style and script."""
     style, script = (
         " ".join(
             f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'"
@@ -112,31 +121,31 @@ def policy(page: bytes) -> str:
     )
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _RequestHandler(BaseHTTPRequestHandler):
     server: "_Server"
     server_version = "dynatomic"
     sys_version = ""
-    protocol_version = "HTTP/1.0"  # one request a connection
-    timeout = HEAD_S
+    protocol_version = "HTTP/1.0"  # one request for each connection
+    timeout = HEAD_TIMEOUT_S
 
     def setup(self) -> None:
-        """Read the head of the request, within its bounds, before it is parsed."""
+        """Read the head of the request, within its limits, before it is parsed."""
         super().setup()
         self.rfile = io.BytesIO(_head(self.request))
-        self.request.settimeout(ANSWER_S)  # of sendall, it bounds the whole
+        self.request.settimeout(RESPONSE_TIMEOUT_S)  # sendall applies it to the whole response
 
     def do_GET(self) -> None:
-        """Answer."""
-        find = self.server.view.paths.get(self.path.partition("?")[0])
-        if find is None:
+        """Respond."""
+        respond = self.server.pages.paths.get(self.path.partition("?")[0])
+        if respond is None:
             self._send((HTTPStatus.NOT_FOUND, "text/plain", b"not found\n"))
             return
-        self._send(find(self.headers.get("Accept", "")))
+        self._send(respond(self.headers.get("Accept", "")))
 
     do_HEAD = do_GET  # noqa: N815 - http.server's name
 
-    def _send(self, answer: Answer) -> None:
-        status, content_type, body = answer
+    def _send(self, response: Response) -> None:
+        status, content_type, body = response
         self.send_response(status)
         for name, value in {
             "Content-Type": content_type,
@@ -151,14 +160,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def log_message(self, *_said: object) -> None:
-        """Log nothing: what a client asks for is its own words."""
+    def log_message(self, *_arguments: object) -> None:
+        """Log nothing: the request line is text of the client."""
 
 
 def _head(connection: socket.socket) -> bytes:
-    """Return the head of a request, or what came of it until a bound was reached."""
-    deadline, head = time.monotonic() + HEAD_S, b""
-    while b"\r\n\r\n" not in head and len(head) < HEAD_BYTES:
+    """Return the head of a request, empty if it did not end within its limits."""
+    deadline, head = time.monotonic() + HEAD_TIMEOUT_S, b""
+    while b"\r\n\r\n" not in head and len(head) < MAX_HEAD_BYTES:
         if (left := deadline - time.monotonic()) <= 0:
             return b""
         connection.settimeout(left)
@@ -172,38 +181,38 @@ def _head(connection: socket.socket) -> bytes:
 class _Server(HTTPServer):
     request_queue_size = 64
 
-    def __init__(self, address: tuple[str, int], view: StatusPages) -> None:
+    def __init__(self, address: tuple[str, int], pages: StatusPages) -> None:
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
-        self.view = view
-        self.policy = policy(view.page)
+        self.pages = pages
+        self.policy = policy(pages.page)
         self._open: dict[socket.socket, Thread] = {}
         self._lock = Lock()
-        super().__init__(address, _Handler)
+        super().__init__(address, _RequestHandler)
 
     def server_bind(self) -> None:
-        """Bind, without asking a name server what we are called."""
+        """Bind, without a DNS request for the name of this host."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "dynatomic", self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer on a thread; of too many connections the oldest is cut off."""
+        """Respond on a thread. If there are too many connections, close the oldest one."""
         self._make_room()
         thread = Thread(target=self._serve, args=(request, client_address), daemon=True)
         with self._lock:
             self._open[request] = thread
         try:
             thread.start()
-        except RuntimeError:  # the system has no thread left
+        except RuntimeError:  # the system allows no further thread
             with self._lock:
                 del self._open[request]
             raise
 
     def handle_error(self, _request: Any, _client_address: Any) -> None:
-        """Log what a request met before it had a thread."""
-        log.exception("request failed")  # noqa: LOG004 - called while it is handled
+        """Log an error from before the request had a thread."""
+        log.exception("request failed")  # noqa: LOG004 - called inside an except block
 
     def _make_room(self) -> None:
         with self._lock:
@@ -217,7 +226,7 @@ class _Server(HTTPServer):
         try:
             self.finish_request(request, client_address)
         except OSError:
-            pass  # the client has gone, or was too slow
+            pass  # the client closed the connection, or was too slow
         except Exception:
             log.exception("request failed")
         finally:
@@ -226,31 +235,31 @@ class _Server(HTTPServer):
             self.shutdown_request(request)
 
     def server_close(self) -> None:
-        """Listen no more, and cut off who is still connected."""
+        """Stop listening, and close all connections."""
         super().server_close()
         with self._lock:
-            left = list(self._open.items())
-        for request, thread in left:
+            still_open = list(self._open.items())
+        for request, thread in still_open:
             _cut(request)
             thread.join()
 
 
 def _cut(request: socket.socket) -> None:
-    with suppress(OSError):  # it may have gone by itself
+    with suppress(OSError):  # the client may have closed it already
         request.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[StatusPages]:
-    """Serve, where the settings say, while the block lasts.
+    """Serve on the address of the settings while the block runs.
 
-    Raises ConfigError if the address of the settings cannot be had. Of the default, the next free
-    port is taken; where none is free, it says so and goes on without.
+    Raises ConfigError if it cannot listen on that address. Without an address it takes the first
+    free port from `DEFAULT_PORT` on; if none is free, it logs a warning and serves nothing.
     """
-    view = StatusPages(settings)
-    server = None if settings.http == "off" else _listening(settings, view)
+    pages = StatusPages(settings)
+    server = None if settings.http == "off" else _listen(settings, pages)
     if server is None:
-        yield view
+        yield pages
         return
     host, port = server.socket.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -258,28 +267,28 @@ def serving(settings: Settings) -> Iterator[StatusPages]:
     thread = Thread(target=server.serve_forever, args=(0.2,), name="http", daemon=True)
     thread.start()
     try:
-        yield view
+        yield pages
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-def _listening(settings: Settings, view: StatusPages) -> _Server | None:
+def _listen(settings: Settings, pages: StatusPages) -> _Server | None:
     if settings.http is not None:
-        host, _, number = settings.http.rpartition(":")
+        host, _, port_text = settings.http.rpartition(":")
         try:
-            return _Server((host.strip("[]"), int(number)), view)
+            return _Server((host.strip("[]"), int(port_text)), pages)
         except OSError as error:
             raise ConfigError(
                 f"http: cannot listen on {settings.http} ({error.strerror or error}); give another "
                 "address with --http, or off"
             ) from None
-    for port in range(DEFAULT_PORT, DEFAULT_PORT + PORTS_TRIED):
+    for port in range(DEFAULT_PORT, DEFAULT_PORT + MAX_PORTS_TRIED):
         try:
-            return _Server((DEFAULT_HOST, port), view)
+            return _Server((DEFAULT_HOST, port), pages)
         except OSError:
             continue
-    fields = {"host": DEFAULT_HOST, "ports": f"{DEFAULT_PORT}-{DEFAULT_PORT + PORTS_TRIED - 1}"}
+    fields = {"host": DEFAULT_HOST, "ports": f"{DEFAULT_PORT}-{DEFAULT_PORT + MAX_PORTS_TRIED - 1}"}
     log.warning("no free port, so nothing is served", extra={"fields": fields})
     return None

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT of a process that has something to finish."""
+"""SIGTERM and SIGINT: a shutdown that finishes the open windows, within a bound."""
 
 import faulthandler
 import logging
@@ -12,39 +12,44 @@ from typing import Any, Self
 
 log = logging.getLogger(__name__)
 
-NUMBERS = (signal.SIGTERM, signal.SIGINT)
+SIGNAL_NUMBERS = (signal.SIGTERM, signal.SIGINT)
 GRACE_S = 1.0
+"""How long after its bound a shutdown is ended by force."""
 
 
 class Signals:
-    """SIGTERM and SIGINT: the first asks to stop, the second ends the process at once.
+    """The first signal sets ``stop``; the second one ends the process at once.
 
-    A Python handler waits until the main thread is back from C, which a dead broker can delay;
-    so the signals are read by a thread, from the pipe that Python's C handler writes to. It also
-    ends the process when the shutdown takes longer than its bound. If C holds the interpreter, so
-    that no thread of Python's can, a thread of C's does, and prints where all threads stand.
+    Python runs a signal handler only after the main thread returns from C, which can take long
+    while brokers are down. So a thread reads the signals from the pipe that Python's C handler
+    writes to. A timer ends the process if the shutdown takes longer than ``bound_s``. If C code
+    holds the interpreter lock, no thread of Python can run; then faulthandler's C thread prints
+    the stack of each thread and ends the process.
     """
 
     def __init__(self, bound_s: float) -> None:
         self.stop = threading.Event()
         self._bound_s = bound_s
         self._ready = False
-        self._first = threading.Lock()
-        self._read, self._write = socket.socketpair()
-        self._write.setblocking(False)
-        self._before: dict[int, Any] = {}
-        self._fd = -1
-        self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
-        self._late = threading.Timer(bound_s + GRACE_S, self._too_late)
-        self._late.daemon = True
+        self._bound_started = threading.Lock()
+        self._read_socket, self._write_socket = socket.socketpair()
+        self._write_socket.setblocking(False)
+        self._previous_handlers: dict[int, Any] = {}
+        self._previous_fd = -1
+        self._reader = threading.Thread(target=self._read_signals, name="signals", daemon=True)
+        self._force_timer = threading.Timer(bound_s + GRACE_S, self._end_by_force)
+        self._force_timer.daemon = True
 
     def __enter__(self) -> Self:
-        """Take the signals over."""
-        # Somebody must listen before the handlers, which do nothing, take the defaults' place.
-        self._fd = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
-        self._watcher.start()
-        for number in NUMBERS:
-            self._before[number] = signal.signal(number, lambda *_: None)
+        """Install the handlers."""
+        # The reader starts first: from here on the handlers do nothing, and only it reacts.
+        self._previous_fd = signal.set_wakeup_fd(
+            self._write_socket.fileno(), warn_on_full_buffer=False
+        )
+        self._reader.start()
+        for signal_number in SIGNAL_NUMBERS:
+            handler = signal.signal(signal_number, lambda *_: None)
+            self._previous_handlers[signal_number] = handler
         return self
 
     def __exit__(
@@ -53,41 +58,41 @@ class Signals:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        """Give them back."""
-        signal.set_wakeup_fd(self._fd)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._late.cancel()
+        """Restore the handlers that were there before."""
+        signal.set_wakeup_fd(self._previous_fd)
+        for signal_number, handler in self._previous_handlers.items():
+            signal.signal(signal_number, handler)
+        self._force_timer.cancel()
         faulthandler.cancel_dump_traceback_later()
-        self._write.close()
-        self._watcher.join()
-        self._read.close()
+        self._write_socket.close()
+        self._reader.join()
+        self._read_socket.close()
 
     def ready(self) -> None:
-        """Say that there may be something to finish; before that, one signal ends the process."""
+        """From now on the first signal stops the loop; until now it ended the process at once."""
         self._ready = True
 
     def bound(self) -> None:
-        """End the process by force if it does not end within the bound from now; once."""
-        if self._first.acquire(blocking=False):
-            last = self._bound_s + 2 * GRACE_S
-            faulthandler.dump_traceback_later(last, exit=True, file=sys.__stderr__ or 2)
-            self._late.start()
+        """End the process by force if it has not ended within the bound from now. Starts once."""
+        if self._bound_started.acquire(blocking=False):
+            timeout_s = self._bound_s + 2 * GRACE_S
+            faulthandler.dump_traceback_later(timeout_s, exit=True, file=sys.__stderr__ or 2)
+            self._force_timer.start()
 
-    def _watch(self) -> None:
-        while raw := self._read.recv(1):
-            number = raw[0]
-            if number not in NUMBERS:
+    def _read_signals(self) -> None:
+        while raw := self._read_socket.recv(1):
+            signal_number = raw[0]
+            if signal_number not in SIGNAL_NUMBERS:
                 continue
-            name = signal.Signals(number).name
+            name = signal.Signals(signal_number).name
             if self._ready and not self.stop.is_set():
                 log.info("stopping", extra={"fields": {"signal": name, "bound_s": self._bound_s}})
                 self.bound()
                 self.stop.set()
             else:
                 log.warning("forced to end", extra={"fields": {"signal": name}})
-                os._exit(128 + number)
+                os._exit(128 + signal_number)
 
-    def _too_late(self) -> None:
+    def _end_by_force(self) -> None:
         log.error("not stopped in time; what was not committed will be read again")
         os._exit(1)

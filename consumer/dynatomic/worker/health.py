@@ -33,12 +33,16 @@ SPARE = "the group has more members than the topic has partitions"
 
 @dataclass(slots=True)
 class BrokerView:
-    """What the brokers said last: the end of each partition, and when; -1 where not known."""
+    """What the brokers answered last. Only `service.end_offsets.EndOffsetPoller` writes it.
+
+    ``end_offsets`` has the end of each partition, -1 where it is not known. ``is_answering`` says
+    whether the newest request got an answer, ``answered_at`` when one did.
+    """
 
     end_offsets: Mapping[int, int] = field(default_factory=dict)
     answered_at: float | None = None
+    is_answering: bool = False
     last_error: str | None = None
-    has_joined: bool = False
 
     def silent_s(self, now: float) -> float:
         """Return for how many seconds they have not answered; 0 if they were never asked."""
@@ -53,11 +57,17 @@ class ProgressMonitor:
     The loop calls `look` at every turn; any thread may call `stuck`. What is stuck is logged too,
     twice a minute. ``clients_own`` is the first of it that the group's Kafka client may be to
     blame for, while brokers answer others.
+
+    ``group_answered`` is set by the loop: the group gave this member an assignment. With
+    ``group_answers_spares`` False the group protocol sends nothing to a member without a
+    partition (KIP-848), so the newest answer of any broker counts instead.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, group_answers_spares: bool = True) -> None:
         self.brokers = BrokerView()
-        self.beat: float | None = None
+        self.group_answered = False
+        self._group_answers_spares = group_answers_spares
+        self.last_tick_at: float | None = None
         self.client_stall: Stall | None = None
         self._partitions: Collection[Partition] = ()
         self._troubles = NO_ERRORS
@@ -66,15 +76,20 @@ class ProgressMonitor:
         self._was_spare = False
         self._unread: dict[int, tuple[int, float]] = {}
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether the group has this member, with or without a partition."""
+        return self.group_answered if self._group_answers_spares else self.brokers.is_answering
+
     def check(
         self, partitions: Collection[Partition], now: float, troubles: SharedErrors = NO_ERRORS
     ) -> None:
         """Take note of where all partitions are, and log what is stuck, if it is time to."""
-        if self.beat is None:
+        if self.last_tick_at is None:
             self._unassigned_since = self._logged_at = now  # the start is no reason to complain
-        self.beat = now
+        self.last_tick_at = now
         self._partitions, self._troubles = partitions, troubles
-        if partitions or self.brokers.has_joined:
+        if partitions or self.has_joined:
             self._unassigned_since = now
         self._update_unread(partitions, now)
         if now - self._logged_at >= STALLED_AFTER_S:
@@ -85,7 +100,7 @@ class ProgressMonitor:
 
         Nothing before the loop's first turn: what comes before it has bounds of its own.
         """
-        last_tick_at = self.beat
+        last_tick_at = self.last_tick_at
         if last_tick_at is None:
             return []
         if now - last_tick_at >= after_s:
@@ -97,11 +112,7 @@ class ProgressMonitor:
         found = []
         partitions = list(self._partitions)
         silent = self.brokers.silent_s(now)
-        if (
-            not partitions
-            and not self.brokers.has_joined
-            and now - self._unassigned_since >= after_s
-        ):
+        if not partitions and not self.has_joined and now - self._unassigned_since >= after_s:
             detail = self.brokers.last_error or "no answer from the group"
             why = Cause.BROKER_DOWN if silent else Cause.NEVER_ASSIGNED
             found.append(Stall(why, detail, now - self._unassigned_since))
@@ -144,7 +155,7 @@ class ProgressMonitor:
         }
 
     def _log_stalls(self, now: float) -> None:
-        spare = self.brokers.has_joined and not self._partitions
+        spare = self.has_joined and not self._partitions
         if spare and not self._was_spare:
             log.info("no partition assigned", extra={"fields": {"cause": SPARE}})
         self._was_spare = spare

@@ -65,7 +65,7 @@ class Worker:
         self.events = 0
         self.rebalances = {"assigned": 0, "revoked": 0, "lost": 0}
         self.poll_durations, self.decode_durations = Durations(), Durations()
-        self.progress = ProgressMonitor()
+        self.progress = ProgressMonitor(group_answers_spares=settings.group_protocol == "classic")
         self._decoder = decoder
         self._writer = writer
         self._letters = letters
@@ -282,7 +282,7 @@ class Worker:
             # librdkafka keeps a pause over assignments: taken for paused, so that it is resumed.
             partition = Partition(place.partition, is_paused=True, progress_at=self._clock())
             self.partitions[place.partition] = partition
-        self.progress.brokers.has_joined = True
+        self.progress.group_answered = True
         self._log_rebalance("assigned", places)
 
     def _on_revoke(self, _consumer: Any, places: list[TopicPartition]) -> None:
@@ -295,12 +295,12 @@ class Worker:
             self._offsets.commit(self.consumer, mine, now=True)
         self._abandon(numbers)
         # The group tells a member that stays what it has next, be it nothing.
-        self.progress.brokers.has_joined = bool(self.partitions)
+        self.progress.group_answered = bool(self.partitions)
         self._log_rebalance("revoked", places)
 
     def _on_lost(self, _consumer: Any, places: list[TopicPartition]) -> None:
         self._abandon(place.partition for place in places)
-        self.progress.brokers.has_joined = False
+        self.progress.group_answered = False
         self._log_rebalance("lost", places)
 
     def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:

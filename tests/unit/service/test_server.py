@@ -210,7 +210,7 @@ def test_slow_clients_do_not_keep_a_probe_out(served: Served) -> None:
 def test_a_request_without_an_end_is_cut_off_by_its_size(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HEAD_S", 60.0)
+    monkeypatch.setattr(server, "HEAD_TIMEOUT_S", 60.0)
     with closing(served.connect()) as client:
         try:
             for _ in range(64):
@@ -225,7 +225,7 @@ def test_a_request_without_an_end_is_cut_off_by_its_size(
 def test_a_request_without_an_end_is_cut_off_by_time(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "HEAD_S", 0.1)
+    monkeypatch.setattr(server, "HEAD_TIMEOUT_S", 0.1)
     with closing(served.connect()) as client:
         client.sendall(b"GET /livez HTTP/1.1\r\n")
         assert client.recv(1) == b""
@@ -313,7 +313,7 @@ def test_of_the_default_the_next_free_port_is_taken_and_then_none(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO", "dynatomic")
-    monkeypatch.setattr(server, "PORTS_TRIED", 2)
+    monkeypatch.setattr(server, "MAX_PORTS_TRIED", 2)
     settings = Settings(tables=("hits",))
     with ExitStack() as stack:
         first = stack.enter_context(closing(socket.create_server((DEFAULT_HOST, 0))))

@@ -6,7 +6,6 @@ import logging
 import re
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,7 +262,7 @@ def test_a_wall_clock_that_is_set_back_stops_no_sample_and_no_line(
         status = member.status
         assert status is not None
         for hour in (3600, 0):
-            status.parts = replace(status.parts, wall=lambda h=hour: w.clock() + h)  # type: ignore[misc]
+            status.unix_clock = lambda h=hour: w.clock() + h  # type: ignore[misc]
             for _ in range(100):
                 w.emit("a")
                 w.window()
