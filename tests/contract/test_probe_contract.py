@@ -8,6 +8,7 @@ import pytest
 from dynatomic.dynamodb.statements import Step
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.operations.probe import Probe, ProbeResult, probe
+from dynatomic.operations.probe_cases import ALONE, BATCHES, TEXT, TEXT_IN_BATCHES
 from dynatomic.testing.dynamodb.client import FakeDynamoDB, Request
 from dynatomic.testing.dynamodb.responses import client_error
 from tests.support.harness import Clock
@@ -221,8 +222,6 @@ def test_an_item_that_stays_is_named(
 
 
 def test_every_step_of_a_write_is_played(fake: FakeDynamoDB, table: str) -> None:
-    import dynatomic.operations.probe as module  # noqa: PLC0415 -- its plays
-
-    plays = (*module.BATCHES, *module.ALONE, *module.TEXT, *module.TEXT_IN_BATCHES)
-    assert {play.step for play in plays} == set(Step)
+    cases = (*BATCHES, *ALONE, *TEXT, *TEXT_IN_BATCHES)
+    assert {case.step for case in cases} == set(Step)
     assert not different(run(fake, table))

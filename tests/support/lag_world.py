@@ -10,7 +10,7 @@ from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, Topi
 from dynatomic.config.settings import Settings
 from dynatomic.kafka.client import consumer_config
 from dynatomic.operations.lag import LagReader, PartitionLag
-from dynatomic.operations.positions import READ_LITTLE
+from dynatomic.operations.positions import SMALL_FETCHES
 from dynatomic.testing.kafka.broker import FakeBroker
 from tests.support.harness import Clock
 
@@ -70,7 +70,7 @@ class World:
         self.id = self.broker.topic_ids[TOPIC]
         self.admin = Admin(self.broker)
         self.settings = Settings(topic=TOPIC, group_id=GROUP, **settings)
-        config = consumer_config(self.settings, eof=True) | READ_LITTLE
+        config = consumer_config(self.settings, eof=True) | SMALL_FETCHES
         self.consumer = self.broker.consumer(config)
 
     def emit(self, count: int, partition: int = 0, age_s: float = 0.0) -> None:

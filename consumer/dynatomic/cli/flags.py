@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from dynatomic.cli.sources import number
+from dynatomic.cli.converters import whole_number_from
 from dynatomic.operations.iam import Command
 
 Baseline = Annotated[
@@ -22,13 +22,15 @@ Snapshot = Annotated[
 ]
 Sample = Annotated[
     int | None,
-    Parameter(help="Check this many counters, chosen at random.", converter=number(1)),
+    Parameter(help="Check this many counters, chosen at random.", converter=whole_number_from(1)),
 ]
 Seed = Annotated[
-    int | None, Parameter(help="Same seed, same sample; else a new one.", converter=number(0))
+    int | None,
+    Parameter(help="Same seed, same sample; else a new one.", converter=whole_number_from(0)),
 ]
 Limit = Annotated[
-    int, Parameter(help="Most differences shown; the largest first.", converter=number(0))
+    int,
+    Parameter(help="Most differences shown; the largest first.", converter=whole_number_from(0)),
 ]
 Output = Annotated[
     Literal["text", "json"],

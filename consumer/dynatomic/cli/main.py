@@ -16,7 +16,7 @@ from cyclopts import App, CoercionError, CycloptsError, Parameter
 
 from dynatomic.cli import flags, operate, shell  # noqa: F401 - two are imported for their commands
 from dynatomic.cli.app import ALL, KAFKA, RULES, EndpointUrl, app, command, flag, say, sources
-from dynatomic.cli.sources import file_name, number, seconds
+from dynatomic.cli.converters import file_name, seconds, whole_number_from
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError, DynatomicError
 from dynatomic.operations import iam
@@ -84,15 +84,17 @@ def produce(  # noqa: PLR0913 -- one a flag
     *,
     count: Annotated[
         int | None,
-        Parameter(help="Make that many sample events instead.", converter=number(0)),
+        Parameter(help="Make that many sample events instead.", converter=whole_number_from(0)),
     ] = None,
     rows: Annotated[
-        int, Parameter(help="Counters among the samples.", converter=number(1))
+        int, Parameter(help="Counters among the samples.", converter=whole_number_from(1))
     ] = 1_000,
     distribution: Annotated[
         Literal["uniform", "zipf"], Parameter(help="How samples spread over the counters.")
     ] = "uniform",
-    seed: Annotated[int, Parameter(help="Same seed, same samples.", converter=number(0))] = 0,
+    seed: Annotated[
+        int, Parameter(help="Same seed, same samples.", converter=whole_number_from(0))
+    ] = 0,
 ) -> int:
     """Send row events to the topic: JSON lines, or samples for one table with --count."""
     from dynatomic.console import progress_bar  # noqa: PLC0415
@@ -129,7 +131,9 @@ def incr(  # noqa: PLR0913 -- one a flag
         str | None,
         Parameter(name="--range", help="The item's range key.", allow_leading_hyphen=True),
     ] = None,
-    by: Annotated[int, Parameter(help="How much to add.", converter=number(-(2**63)))] = 1,
+    by: Annotated[
+        int, Parameter(help="How much to add.", converter=whole_number_from(-(2**63)))
+    ] = 1,
     endpoint_url: EndpointUrl = None,
 ) -> int:
     """Add to one counter at once, and print its new value.
@@ -241,9 +245,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _dispatch(tokens)
         sys.stdout.flush()
     except CycloptsError as error:
-        return _misused(error)
+        return _report_usage(error)
     except DynatomicError as error:
-        _complain(str(error))
+        _print_error(str(error))
         return error.exit_code
     except BrokenPipeError:
         # Whoever read the output has gone. Python flushes once more at its end: into nothing.
@@ -268,9 +272,9 @@ def _dispatch(tokens: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _misused(error: CycloptsError) -> int:
+def _report_usage(error: CycloptsError) -> int:
     token = error.token if isinstance(error, CoercionError) else None
-    _complain(str(error))
+    _print_error(str(error))
     if token and token.source != "cli":
         return ConfigError.exit_code
     commands = " ".join(["dynatomic", *(error.command_chain or ())])
@@ -278,5 +282,5 @@ def _misused(error: CycloptsError) -> int:
     return USAGE
 
 
-def _complain(message: str) -> None:
+def _print_error(message: str) -> None:
     sys.stderr.write(f"dynatomic: error: {' '.join(message.splitlines())}\n")

@@ -69,9 +69,9 @@ def commands(app: App, path: str) -> Iterator[tuple[str, App]]:
 
 def _command(path: str, command: App) -> Iterator[str]:
     arguments = list(command.assemble_argument_collection())
-    places = [argument for argument in arguments if argument.is_positional_only()]
-    synopsis = [path, *(_place(argument) for argument in places)]
-    if len(arguments) > len(places):
+    positional = [argument for argument in arguments if argument.is_positional_only()]
+    synopsis = [path, *(_place(argument) for argument in positional)]
+    if len(arguments) > len(positional):
         synopsis.append("[OPTIONS]")
     yield f'.SS "{_text(" ".join(synopsis))}"'
     yield from _paragraph(command.help)
@@ -80,7 +80,7 @@ def _command(path: str, command: App) -> Iterator[str]:
         if argument.field_info.name in _SETTING:
             shared.append(_SETTING[argument.field_info.name].flags[0])
         elif argument.parameter.show is not False:
-            value = "" if argument.is_flag() or argument in places else _metavar(argument)
+            value = "" if argument.is_flag() or argument in positional else _metavar(argument)
             yield from _entry(argument.names, value, argument.parameter.help or "")
     if len(shared) == len(SETTINGS):
         yield from _paragraph("Takes all settings.")

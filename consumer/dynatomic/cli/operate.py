@@ -7,7 +7,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from dynatomic.cli import flags
 from dynatomic.cli.app import BROKERS, KAFKA, RULES, EndpointUrl, app, command, flag
-from dynatomic.cli.sources import number, seconds
+from dynatomic.cli.converters import seconds, whole_number_from
 from dynatomic.config.settings import Settings
 
 GROUP = (*BROKERS, "topic", "group_id", "group_protocol")
@@ -38,7 +38,7 @@ def top(
     ] = 1.0,
     iterations: Annotated[
         int | None,
-        Parameter(help="Looks; without it, until interrupted.", converter=number(1)),
+        Parameter(help="Looks; without it, until interrupted.", converter=whole_number_from(1)),
     ] = None,
 ) -> int:
     """Show lag and rates live, the largest lag first; tables one by one if not on a terminal."""
@@ -54,7 +54,8 @@ def offsets(  # noqa: PLR0913 -- one a flag
     to_earliest: Annotated[bool, flag("To the first event that is left.")] = False,
     to_latest: Annotated[bool, flag("To the end.")] = False,
     to_offset: Annotated[
-        int | None, Parameter(help="To this offset, or the nearest there is.", converter=number(0))
+        int | None,
+        Parameter(help="To this offset, or the nearest there is.", converter=whole_number_from(0)),
     ] = None,
     to_datetime: Annotated[
         datetime | None,
@@ -87,7 +88,7 @@ def show(
     *,
     reason: flags.LetterReason = None,
     limit: Annotated[
-        int | None, Parameter(help="Only the newest ones, so many.", converter=number(0))
+        int | None, Parameter(help="Only the newest ones, so many.", converter=whole_number_from(0))
     ] = None,
     output: flags.Output = "text",
 ) -> int:
@@ -123,7 +124,7 @@ def replay(
 def _checked(reason: str | None) -> str | None:
     from dynatomic.events.row import Reason  # noqa: PLC0415 -- see `command`
 
-    known = [each.value for each in Reason]
+    known = [value.value for value in Reason]
     if reason is not None and reason not in known:
         raise CycloptsError(msg=f"--reason: {reason!r} is not one of {', '.join(known)}")
     return reason

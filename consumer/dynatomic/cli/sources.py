@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_type_hints
 from cyclopts import App, ArgumentCollection, CycloptsError, Parameter, Token
 from cyclopts.argument import Argument
 
-from dynatomic.config.checks import shown
+from dynatomic.cli.converters import decimal, pairs, split, whole
 from dynatomic.config.properties import whole_values
 from dynatomic.config.settings import SETTINGS, Setting
 from dynatomic.errors import ConfigError
@@ -28,41 +28,6 @@ ConfigFile = Annotated[
     Path | None,
     Parameter(name="--config", env_var=CONFIG_ENV, metavar="FILE", help="TOML file with settings."),
 ]
-
-
-def whole(text: str) -> int:
-    """Return the whole number; raise `ValueError` that says so for anything else."""
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{shown(text)} is not a whole number") from None
-
-
-def decimal(text: str) -> float:
-    """Return the number; raise `ValueError` that says so for anything else."""
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{shown(text)} is not a number") from None
-
-
-def split(text: str) -> list[str]:
-    """Return what stands between the commas, without blanks around it; nothing for nothing."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def pairs(texts: Iterable[str]) -> dict[str, str]:
-    """Return the properties of ``name=value`` texts; raise `ValueError` without '=' or if twice."""
-    found: dict[str, str] = {}
-    for position, text in enumerate(texts, start=1):
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            # Not shown: it may be the second half of a password with a comma in it.
-            raise ValueError(f"property {position} is not of the form name=value")
-        if name in found:
-            raise ValueError(f"property {shown(name)} is given twice; leave one")
-        found[name] = value
-    return found
 
 
 def parameter(setting: Setting) -> Any:
@@ -116,48 +81,22 @@ def signature(function: Callable[..., int], names: Iterable[str]) -> inspect.Sig
     """Return a command's signature: its own parameters, the settings it names, ``--config``."""
     hints = get_type_hints(function, include_extras=True)
     own = list(inspect.signature(function).parameters.values())[1:]
-    parameters = [each.replace(annotation=hints[each.name]) for each in own]
-    more: dict[str, tuple[Any, Any]] = {
+    parameters = [
+        own_parameter.replace(annotation=hints[own_parameter.name]) for own_parameter in own
+    ]
+    settings: dict[str, tuple[Any, Any]] = {
         setting.name: (annotation, setting.default)
         for setting, annotation in _annotated()
         if setting.name in names
     }
-    more["config"] = (ConfigFile, None)
+    settings["config"] = (ConfigFile, None)
     parameters += [
         inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default
         )
-        for name, (annotation, default) in more.items()
+        for name, (annotation, default) in settings.items()
     ]
     return inspect.Signature(parameters)
-
-
-def number(low: int) -> Callable[[object, Sequence[Token]], int]:
-    """Return a converter for whole numbers from ``low`` on."""
-
-    def convert(_type: object, tokens: Sequence[Token]) -> int:
-        value = whole(tokens[0].value)
-        if value < low:
-            raise ValueError(f"{value} is less than {low}")
-        return value
-
-    return convert
-
-
-def file_name(_type: object, tokens: Sequence[Token]) -> str:
-    """Convert the name of a file, ``-`` for stdin; cyclopts takes a hyphen for an option."""
-    name = tokens[0].value
-    if name.startswith("-") and name != "-":
-        raise ValueError(f"unknown option {name} (a file of that name is ./{name})")
-    return name
-
-
-def seconds(_type: object, tokens: Sequence[Token]) -> float:
-    """Convert a time of no or more seconds."""
-    value = float(tokens[0].value)
-    if not value >= 0:  # nan is not
-        raise ValueError(f"{tokens[0].value!r} is not a number of seconds")
-    return value
 
 
 class Sources:
@@ -200,19 +139,19 @@ class Sources:
 
     def _merge(self, setting: Setting, argument: Argument, value: Any, file: str) -> None:
         """Merge properties name by name: nobody means to drop the file's logins with one ``-X``."""
-        given = [token for token in argument.tokens if token.source == "cli"]
+        flag_tokens = [token for token in argument.tokens if token.source == "cli"]
         try:
-            flags = pairs(token.value for token in given)
+            flags = pairs(token.value for token in flag_tokens)
         except ValueError as error:
             raise CycloptsError(msg=f"Invalid value for {setting.flags[0]}: {error}") from None
         merged: dict[str, str] = {}
-        for origin, found in (
+        for origin, properties in (
             (file, value or {}),
             (f"environment {setting.env}", from_environment(setting) or {}),
             (COMMAND_LINE, flags),
         ):
-            merged |= found
-            self.origins |= {f"{setting.name}.{name}": origin for name in found}
+            merged |= properties
+            self.origins |= {f"{setting.name}.{name}": origin for name in properties}
         if merged:
             _replace(argument, setting, merged, "")
 
@@ -277,13 +216,13 @@ def read_file(path: Path) -> dict[str, object]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
     known = {setting.name: setting for setting in SETTINGS}
-    found = {}
+    settings = {}
     for key, raw in content.items():
         if key not in known:
             raise ConfigError(f"{path}: unknown setting {key!r}; {_suggestion(key)}")
-        found[key] = _from_toml(known[key], raw)
-        known[key].validate(found[key], f"file {path}")
-    return found
+        settings[key] = _from_toml(known[key], raw)
+        known[key].validate(settings[key], f"file {path}")
+    return settings
 
 
 def _suggestion(key: str) -> str:

@@ -22,18 +22,18 @@ def check_config(
     """
     if probe is not None and not settings.tables and not checks.table(probe):
         settings = replace(settings, tables=(probe,))
-    code = _shown(check(settings))
+    code = _print_results(check(settings))
     if code == 0 and connect:
         from dynatomic.operations.check_servers import connect as reach  # noqa: PLC0415 -- takes a while to load
 
-        code = _shown(reach(settings, endpoint_url, probe))
+        code = _print_results(reach(settings, endpoint_url, probe))
     if probe is not None and code in (0, UnavailableError.exit_code):
-        different = _shown(_probed(settings, endpoint_url, probe))
+        different = _print_results(_probed(settings, endpoint_url, probe))
         code = code or different
     return code
 
 
-def _shown(results: Iterable[CheckResult]) -> int:
+def _print_results(results: Iterable[CheckResult]) -> int:
     codes = set()
     for result in results:
         sys.stdout.write(f"{_writable(result.line())}\n")
@@ -62,8 +62,8 @@ def _probed(settings: Settings, endpoint_url: str | None, table: str) -> Iterato
         if problem := checks.table(table):
             raise ConfigError(f"--probe: {problem}")
         batches = settings.write_mode == "batch"
-        for played in probe(make_client(endpoint_url), table, batches=batches):
-            error = DynatomicError(played.difference) if played.difference else None
-            yield CheckResult(f"table {table}, {played.name}", error=error)
+        for result in probe(make_client(endpoint_url), table, batches=batches):
+            error = DynatomicError(result.difference) if result.difference else None
+            yield CheckResult(f"table {table}, {result.name}", error=error)
     except DynatomicError as error:
         yield CheckResult(f"table {table}", error=error)

@@ -64,20 +64,20 @@ def _brokers(settings: Settings) -> str:
 
 
 def _topic(settings: Settings, admin: Any) -> str:
-    numbers = topic_partitions(admin, settings.topic)
+    partitions = topic_partitions(admin, settings.topic)
     check_not_compacted(settings, settings.topic)
-    found = identity_of(admin, settings)
+    topic_id = identity_of(admin, settings)
     allowed = _of_topic(admin, settings.topic)
-    told = _demand(allowed, AclOperation.READ, f"topic {settings.topic!r}")
-    return _partitions(len(numbers)) + (f", id {found}" if found else "") + told
+    unchecked = _require(allowed, AclOperation.READ, f"topic {settings.topic!r}")
+    return _partitions(len(partitions)) + (f", id {topic_id}" if topic_id else "") + unchecked
 
 
 def _letters(settings: Settings, admin: Any) -> str:
     topic = settings.dead_letters
-    numbers = topic_partitions(admin, topic)
+    partitions = topic_partitions(admin, topic)
     check_not_compacted(settings, topic)
-    told = _demand(_of_topic(admin, topic), AclOperation.WRITE, f"topic {topic!r}")
-    return _partitions(len(numbers)) + told
+    unchecked = _require(_of_topic(admin, topic), AclOperation.WRITE, f"topic {topic!r}")
+    return _partitions(len(partitions)) + unchecked
 
 
 def _partitions(count: int) -> str:
@@ -85,45 +85,52 @@ def _partitions(count: int) -> str:
 
 
 def _group(settings: Settings, admin: Any, consumer: Any) -> str:
-    numbers = topic_partitions(consumer, settings.topic)
-    committed = committed_offsets(consumer, settings, numbers)
+    partitions = topic_partitions(consumer, settings.topic)
+    committed = committed_offsets(consumer, settings, partitions)
     check_guarantee(admin, settings)
     allowed = _of_group(admin, settings.group_id)
-    told = _demand(allowed, AclOperation.READ, f"group {settings.group_id!r}")
-    found = describe_group(admin, settings)
-    members = "" if found is None else f", {len(found.members)} members"
-    return f"offsets of {len(committed)} of {_partitions(len(numbers))} committed{members}{told}"
+    unchecked = _require(allowed, AclOperation.READ, f"group {settings.group_id!r}")
+    description = describe_group(admin, settings)
+    members = "" if description is None else f", {len(description.members)} members"
+    offsets = f"offsets of {len(committed)} of {_partitions(len(partitions))} committed"
+    return f"{offsets}{members}{unchecked}"
 
 
 def _table(settings: Settings, endpoint_url: str | None, table: str) -> str:
     client = make_client(endpoint_url)
     keys = describe(client, table)
     Counters(client, {table: keys}).check_access(table, settings.write_mode)
-    named = [f"{keys.hash_name} ({keys.hash_type})"]
+    key_names = [f"{keys.hash_name} ({keys.hash_type})"]
     if keys.range_name:
-        named.append(f"{keys.range_name} ({keys.range_type})")
-    return f"keys {', '.join(named)}"
+        key_names.append(f"{keys.range_name} ({keys.range_type})")
+    return f"keys {', '.join(key_names)}"
 
 
 def _of_topic(admin: Any, topic: str) -> list[AclOperation] | None:
-    return _told(lambda more: admin.describe_topics(TopicCollection([topic]), **more)[topic])
+    return _authorized_operations(
+        lambda more: admin.describe_topics(TopicCollection([topic]), **more)[topic]
+    )
 
 
 def _of_group(admin: Any, group: str) -> list[AclOperation] | None:
-    return _told(lambda more: admin.describe_consumer_groups([group], **more)[group])
+    return _authorized_operations(
+        lambda more: admin.describe_consumer_groups([group], **more)[group]
+    )
 
 
-def _told(describe_it: Callable[[dict[str, Any]], Any]) -> list[AclOperation] | None:
+def _authorized_operations(
+    describe_it: Callable[[dict[str, Any]], Any],
+) -> list[AclOperation] | None:
     """Return the operations that are allowed; None where the brokers do not tell."""
     try:
-        found = describe_it({"include_authorized_operations": True, "request_timeout": START_S})
-        operations: list[AclOperation] | None = found.result().authorized_operations
+        futures = describe_it({"include_authorized_operations": True, "request_timeout": START_S})
+        operations: list[AclOperation] | None = futures.result().authorized_operations
     except _SILENT:
         return None
     return operations
 
 
-def _demand(allowed: list[AclOperation] | None, operation: AclOperation, what: str) -> str:
+def _require(allowed: list[AclOperation] | None, operation: AclOperation, what: str) -> str:
     """Raise ConfigError if the operation is not among those; return what is not known."""
     if allowed is None:
         return f"; the brokers tell no permissions, {operation.name.capitalize()} is not checked"

@@ -77,7 +77,7 @@ def demo(*, stay: bool = False) -> int:
             bootstrap_servers=embedded.bootstrap_servers, group_id="demo", tables=(TABLE,)
         )
         _say(f"broker {embedded.bootstrap_servers}, table {embedded.endpoint_url}")
-        began = time.monotonic()
+        started = time.monotonic()
         consumers = [
             stack.enter_context(_consumer(folder / f"consumer-{i}.log", embedded.environment()))
             for i in range(CONSUMERS)
@@ -86,11 +86,11 @@ def demo(*, stay: bool = False) -> int:
         _say(f"what one of them does: {consumers[-1].page()}")
         _produce(settings, consumers)
         _drain(settings, consumers)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started
         if not stay:
             _stop(consumers[1:])
-        written = [line for each in consumers for line in each.lines("window written")]
-        fenced = [line for each in consumers for line in each.lines("fence refused")]
+        written = [line for consumer in consumers for line in consumer.lines("window written")]
+        fenced = [line for consumer in consumers for line in consumer.lines("fence refused")]
         result = DemoResult(
             requests=sum(line["requests"] for line in written),
             writes=sum(line["counters"] for line in written),
@@ -107,27 +107,27 @@ def demo(*, stay: bool = False) -> int:
 
 
 def _stop(consumers: list["_Child"]) -> None:
-    for each in consumers:
-        each.stop()
+    for consumer in consumers:
+        consumer.stop()
 
 
 def _stay(settings: Settings, environment: Mapping[str, str], consumers: list["_Child"]) -> None:
     """Tell how to look at the group, and emit a few events a second, until Ctrl-C."""
-    told = {k: v for k, v in environment.items() if k.startswith(("AWS_", "DYNATOMIC_"))} | {
+    variables = {k: v for k, v in environment.items() if k.startswith(("AWS_", "DYNATOMIC_"))} | {
         "DYNATOMIC_GROUP_ID": settings.group_id,
         "DYNATOMIC_TABLES": TABLE,
         "DYNATOMIC_PROCESSING_GUARANTEE": EXACTLY_ONCE[1],
     }
     _say(f"goes on with {STAY_EVENTS_S} events a second until Ctrl-C; for another terminal:")
-    _say(f"export {' '.join(f'{name}={value}' for name, value in sorted(told.items()))}")
+    _say(f"export {' '.join(f'{name}={value}' for name, value in sorted(variables.items()))}")
     rows = cycle(samples(table=TABLE, count=10_000, rows=COUNTERS, seed=2))
     try:
         with Emitter(settings.bootstrap_servers, topic=settings.topic) as emit:
             while True:
                 for row in islice(rows, STAY_EVENTS_S):
                     emit(row)
-                for each in consumers:
-                    each.check()
+                for consumer in consumers:
+                    consumer.check()
                 time.sleep(1.0)
     except KeyboardInterrupt:
         _say("")
@@ -152,25 +152,25 @@ class _Child:
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         """Return the log lines of one event; the last line may be cut off by the kill."""
-        found = []
+        events = []
         for text in self.log.read_text().splitlines():
             try:
                 line = json.loads(text)
             except ValueError:
                 continue
             if line["event"] == event:
-                found.append(line)
-        return found
+                events.append(line)
+        return events
 
     def page(self) -> str:
         """Return the address of its page, once it serves it."""
         deadline = time.monotonic() + PATIENCE_S
-        while not (found := self.lines("serving")):
+        while not (events := self.lines("serving")):
             self.check()
             if time.monotonic() > deadline:
                 raise DynatomicError(f"a consumer served no page within {PATIENCE_S:.0f} s")
             time.sleep(0.05)
-        url: str = found[0]["url"]
+        url: str = events[0]["url"]
         return url
 
     def check(self) -> None:
@@ -216,7 +216,7 @@ def _produce(settings: Settings, consumers: list[_Child]) -> None:
     """Emit the events in `PRODUCE_S` seconds, and kill the first consumer when half are out."""
     rows = list(samples(table=TABLE, count=EVENTS, rows=COUNTERS, seed=1))
     chunk = 1000
-    began = time.monotonic()
+    started = time.monotonic()
     with (
         progress_bar("events", EVENTS) as advance,
         Emitter(settings.bootstrap_servers, topic=settings.topic) as emit,
@@ -227,7 +227,7 @@ def _produce(settings: Settings, consumers: list[_Child]) -> None:
             for row in rows[start : start + chunk]:
                 emit(row)
             advance(chunk)
-            ahead = (start + chunk) / EVENTS * PRODUCE_S - (time.monotonic() - began)
+            ahead = (start + chunk) / EVENTS * PRODUCE_S - (time.monotonic() - started)
             time.sleep(max(0.0, ahead))
 
 
@@ -251,13 +251,13 @@ def _drain(settings: Settings, consumers: list[_Child]) -> None:
         ends = watermarks(reader, settings.topic)
         if any(marks.low for marks in ends.values()):
             raise DynatomicError("the embedded broker has dropped events; run the demo again")
-        places = [TopicPartition(settings.topic, number) for number in ends]
+        topic_partitions = [TopicPartition(settings.topic, partition) for partition in ends]
         while True:
-            found = reader.committed(places, timeout=PATIENCE_S)
-            if all(place.offset >= ends[place.partition].high for place in found):
+            committed = reader.committed(topic_partitions, timeout=PATIENCE_S)
+            if all(tp.offset >= ends[tp.partition].high for tp in committed):
                 return
-            for each in consumers[1:]:
-                each.check()
+            for consumer in consumers[1:]:
+                consumer.check()
             if time.monotonic() > deadline:
                 raise DynatomicError(f"not drained within {PATIENCE_S:.0f} s")
             time.sleep(0.1)

@@ -130,22 +130,22 @@ class PolicyScope:
         return f"{start}:{kind}/{cluster}/{plain}"
 
 
-def policy(command: Command, settings: Settings, place: PolicyScope) -> dict[str, object]:
+def policy(command: Command, settings: Settings, scope: PolicyScope) -> dict[str, object]:
     """Return the policy of a command for the settings' tables, topics and group.
 
     Raises ConfigError if no table is listed, or if the command needs nothing of AWS.
     """
     needs = NEEDS[command]
     tables = settings.require_tables() if needs.tables else ()
-    resources = {"tables": [place.table(name) for name in tables]}
-    if place.msk_cluster is not None:
+    resources = {"tables": [scope.table(name) for name in tables]}
+    if scope.msk_cluster is not None:
         resources |= {
-            "cluster": [place.msk_cluster],
-            "topic": [place.kafka("topic", settings.topic)],
-            "dead_letters": [place.kafka("topic", settings.dead_letters)],
-            "group": [place.kafka("group", settings.group_id)],
+            "cluster": [scope.msk_cluster],
+            "topic": [scope.kafka("topic", settings.topic)],
+            "dead_letters": [scope.kafka("topic", settings.dead_letters)],
+            "group": [scope.kafka("group", settings.group_id)],
             "transactional_id": [
-                place.kafka("transactional-id", f"{settings.dead_letters}.replay")
+                scope.kafka("transactional-id", f"{settings.dead_letters}.replay")
             ],
         }
     statements = [
@@ -171,6 +171,6 @@ def _statement(kind: str, actions: tuple[str, ...], names: list[str]) -> dict[st
     }
 
 
-def print_iam(command: Command, settings: Settings, place: PolicyScope) -> Iterator[str]:
+def print_iam(command: Command, settings: Settings, scope: PolicyScope) -> Iterator[str]:
     """Yield the lines of the policy as JSON, as ``aws iam create-policy`` takes it."""
-    yield from json.dumps(policy(command, settings, place), indent=2).splitlines()
+    yield from json.dumps(policy(command, settings, scope), indent=2).splitlines()

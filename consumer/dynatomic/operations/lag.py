@@ -31,7 +31,7 @@ from dynatomic.kafka.client import (
 )
 from dynatomic.kafka.groups import GroupDescription, GroupMember, committed_offsets, describe_group
 from dynatomic.kafka.topics import topic_id
-from dynatomic.operations.positions import READ_LITTLE, GroupPosition, Timestamps
+from dynatomic.operations.positions import SMALL_FETCHES, GroupPosition, Timestamps
 
 START_S = 10.0
 
@@ -126,40 +126,42 @@ class LagReader:
         """Ask the brokers. Raises ConfigError or UnavailableError."""
         settings = self._settings
         identity = topic_id(self._admin, settings.topic)
-        numbers = topic_partitions(self._consumer, settings.topic)
-        found = committed_offsets(self._consumer, settings, numbers)
+        partitions = topic_partitions(self._consumer, settings.topic)
+        committed = committed_offsets(self._consumer, settings, partitions)
         at = self._clock()
         # Afterwards: the end is never below an offset that was committed before.
         marks = watermarks(self._consumer, settings.topic)
         group = describe_group(self._admin, settings)
-        places = [GroupPosition(n, marks[n], found.get(n), identity) for n in sorted(marks)]
+        positions = [GroupPosition(n, marks[n], committed.get(n), identity) for n in sorted(marks)]
         policy = reset_policy(settings)
-        begins = {place.partition: place.begin(policy) for place in places}
-        made = self._timestamps.first({n: b for n, b in begins.items() if b < marks[n].high})
+        starts = {position.partition: position.start(policy) for position in positions}
+        times = self._timestamps.first(
+            {n: start for n, start in starts.items() if start < marks[n].high}
+        )
         now = self._now()
         members = group.members if group else ()
-        owners = {number: member for member in members for number in member.partitions}
+        owners = {partition: member for member in members for partition in member.partitions}
         rows = [
             PartitionLag(
-                place.partition,
-                place.committed.offset if place.committed else None,
-                place.marks.high,
-                place.lag,
+                position.partition,
+                position.committed.offset if position.committed else None,
+                position.marks.high,
+                position.lag,
                 # Clocks differ: an event may come from the future.
-                max(0.0, now - made[place.partition]) if place.partition in made else None,
-                owners.get(place.partition),
-                place.trouble,
+                max(0.0, now - times[position.partition]) if position.partition in times else None,
+                owners.get(position.partition),
+                position.problem,
             )
-            for place in places
+            for position in positions
         ]
         rows += [PartitionLag(member=member) for member in members if member.idle]
-        return GroupLag(rows, list(self._remarks(group, found=bool(found))), at)
+        return GroupLag(rows, list(self._remarks(group, has_commits=bool(committed))), at)
 
-    def _remarks(self, group: GroupDescription | None, *, found: bool) -> Iterator[str]:
+    def _remarks(self, group: GroupDescription | None, *, has_commits: bool) -> Iterator[str]:
         name = self._settings.group_id
         if group is None:
             yield f"group {name}: these brokers tell no members"
-        elif not group.exists and not found:
+        elif not group.exists and not has_commits:
             yield f"group {name} does not exist"
         elif not group.active:
             yield f"group {name} has no active members"
@@ -168,7 +170,7 @@ class LagReader:
 @contextmanager
 def lag_reader(settings: Settings) -> Iterator[LagReader]:
     """Give a `LagReader` with clients of its own. Raises ConfigError or UnavailableError."""
-    consumer = new_consumer(consumer_config(settings, eof=True) | READ_LITTLE)
+    consumer = new_consumer(consumer_config(settings, eof=True) | SMALL_FETCHES)
     try:
         wait_for_kafka(settings, START_S)
         yield LagReader(settings, consumer, new_admin(admin_config(settings)))
@@ -180,15 +182,15 @@ def lag_reader(settings: Settings) -> Iterator[LagReader]:
 
 def lag(settings: Settings, output: Literal["text", "json"] = "text") -> int:
     """Print the group's lag; return 0. Raises ConfigError or UnavailableError."""
-    with lag_reader(settings) as watch:
-        found = watch.read()
+    with lag_reader(settings) as reader:
+        group_lag = reader.read()
     if output == "json":
-        rows = [row.fields(settings) for row in found.rows]
+        rows = [row.fields(settings) for row in group_lag.rows]
         sys.stdout.write(f"{json.dumps(rows)}\n")
         return 0
-    cells = [_HEADINGS, *(row.cells(settings) for row in found.rows)]
+    cells = [_HEADINGS, *(row.cells(settings) for row in group_lag.rows)]
     if not any(row[-1] for row in cells[1:]):
         cells = [row[:-1] for row in cells]
     sys.stdout.writelines(f"{line}\n" for line in table_lines(cells, _RIGHT_ALIGNED))
-    sys.stderr.writelines(f"{line}\n" for line in found.remarks)
+    sys.stderr.writelines(f"{line}\n" for line in group_lag.remarks)
     return 0

@@ -42,7 +42,7 @@ class PlannedOffset:
     effect: str
     why: str
     changes: bool
-    again: bool = False
+    rereads: bool = False
     skips: bool = False
 
     def cells(self) -> tuple[str, ...]:
@@ -51,49 +51,49 @@ class PlannedOffset:
         return str(self.partition), current, new if self.changes else current, self.effect, self.why
 
 
-def propose(place: GroupPosition, policy: ResetPolicy) -> tuple[int | None, str]:
+def propose(position: GroupPosition, policy: ResetPolicy) -> tuple[int | None, str]:
     """Return where a partition should go on, and why; its own offset if nothing is wrong."""
-    low, high = place.marks
-    found = place.committed
-    if found is None:
+    low, high = position.marks
+    committed = position.committed
+    if committed is None:
         if policy == "error":
             return low, "no committed offset, and auto.offset.reset is error"
         return None, f"no committed offset: it begins by auto.offset.reset={policy}"
-    if place.foreign or found.offset < low:
-        return low, place.trouble
-    if found.offset <= high:
-        return found.offset, "in range"
-    if found.metadata and found.metadata == place.topic_id:
-        hidden = f"with exactly-once, new events below {found.offset} are taken for counted"
+    if position.foreign or committed.offset < low:
+        return low, position.problem
+    if committed.offset <= high:
+        return committed.offset, "in range"
+    if committed.metadata and committed.metadata == position.topic_id:
+        hidden = f"with exactly-once, new events below {committed.offset} are taken for counted"
         return high, f"the log was cut at {high}; {hidden}"
-    return None, f"{place.trouble}: the log was cut, or the topic made again; {_CHOOSE}"
+    return None, f"{position.problem}: the log was cut, or the topic made again; {_CHOOSE}"
 
 
 def plan(
-    place: GroupPosition, policy: ResetPolicy, chosen: tuple[int, str] | None = None
+    position: GroupPosition, policy: ResetPolicy, chosen: tuple[int, str] | None = None
 ) -> PlannedOffset:
     """Return the step of one partition, to ``chosen`` (offset, why) or to what is proposed."""
-    new, why = chosen or propose(place, policy)
-    found = place.committed
-    current = found.offset if found else None
-    changes = new is not None and (new != current or place.foreign)
+    new, why = chosen or propose(position, policy)
+    committed = position.committed
+    current = committed.offset if committed else None
+    changes = new is not None and (new != current or position.foreign)
     if new is None or not changes:
-        return PlannedOffset(place.partition, current, new, "", why, changes=False)
-    reached = place.begin(policy)
-    first = found is None or place.foreign
+        return PlannedOffset(position.partition, current, new, "", why, changes=False)
+    reached = position.start(policy)
+    first = committed is None or position.foreign
     if new > reached:
         effect = f"skips {_up_to(new - reached)}"
     elif first:
-        effect = f"reads {_up_to(place.marks.high - new)}"
+        effect = f"reads {_up_to(position.marks.high - new)}"
     elif new < reached:
         effect = f"reads {_up_to(reached - new)} again"
     else:
         effect = "skips nothing that is left"
     return PlannedOffset(
-        *(place.partition, current, new, effect, why),
+        *(position.partition, current, new, effect, why),
         changes=True,
         # Without a commit nobody knows: the brokers forget those of a group that was long away.
-        again=(found is None and new < place.marks.high) or (not first and new < reached),
+        rereads=(committed is None and new < position.marks.high) or (not first and new < reached),
         skips=new > reached,
     )
 
@@ -105,16 +105,18 @@ def _up_to(count: int) -> str:
 
 def notes(steps: list[PlannedOffset], *, exactly_once: bool) -> Iterator[str]:
     """Yield what the plan means for the counters."""
-    if any(step.again for step in steps):
+    if any(step.rereads for step in steps):
         yield _AGAIN_ONCE if exactly_once else _AGAIN_TWICE
         yield _LETTERS
     if any(step.skips for step in steps):
         yield _SKIPPED_ONCE if exactly_once else _SKIPPED
 
 
-def aim(target: Target, place: GroupPosition, by_time: Mapping[int, int]) -> tuple[int, str]:
+def target_offset(
+    target: Target, position: GroupPosition, by_time: Mapping[int, int]
+) -> tuple[int, str]:
     """Return the offset that a target means in a partition, and the reason to show."""
-    low, high = place.marks
+    low, high = position.marks
     if target.earliest:
         return low, "--to-earliest"
     if target.latest:
@@ -123,5 +125,5 @@ def aim(target: Target, place: GroupPosition, by_time: Mapping[int, int]) -> tup
         new = min(max(target.offset, low), high)
         bound = "" if new == target.offset else f", which has {low} to {high}"
         return new, f"--to-offset {target.offset}{bound}"
-    found = by_time[place.partition]
-    return (high, "--to-datetime: nothing is as new") if found < 0 else (found, "--to-datetime")
+    offset = by_time[position.partition]
+    return (high, "--to-datetime: nothing is as new") if offset < 0 else (offset, "--to-datetime")

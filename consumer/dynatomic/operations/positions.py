@@ -25,7 +25,7 @@ POLL_S, BATCH = 0.1, 100
 
 
 # Only the first event at an offset is wanted: no more is read ahead than brokers send at once.
-READ_LITTLE = {
+SMALL_FETCHES = {
     "queued.min.messages": "1",
     "fetch.min.bytes": "1",
     "fetch.wait.max.ms": "100",
@@ -45,30 +45,34 @@ class GroupPosition:
     @property
     def foreign(self) -> bool:
         """Whether the commit is of another topic of this name, and says nothing of this one."""
-        found = self.committed
-        return found is not None and found.offset > 0 and is_foreign(found.metadata, self.topic_id)
+        committed = self.committed
+        return (
+            committed is not None
+            and committed.offset > 0
+            and is_foreign(committed.metadata, self.topic_id)
+        )
 
     @property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """What is wrong with the commit, if anything is; `offset_plan` has the way out."""
-        found, (low, high) = self.committed, self.marks
-        if found is None:
+        committed, (low, high) = self.committed, self.marks
+        if committed is None:
             return ""
         if self.foreign:
-            return f"committed in another topic of this name, id {found.metadata}"
-        if found.offset < low:
-            return f"retention removed offsets {found.offset} to {low - 1}"
-        return f"{found.offset - high} beyond the end" if found.offset > high else ""
+            return f"committed in another topic of this name, id {committed.metadata}"
+        if committed.offset < low:
+            return f"retention removed offsets {committed.offset} to {low - 1}"
+        return f"{committed.offset - high} beyond the end" if committed.offset > high else ""
 
     @property
     def lag(self) -> int | None:
         """Offsets up to the end, as Kafka's tool counts; None if the commit says nothing of it."""
-        found, high = self.committed, self.marks.high
-        if found is None or self.foreign or found.offset > high:
+        committed, high = self.committed, self.marks.high
+        if committed is None or self.foreign or committed.offset > high:
             return None
-        return high - found.offset
+        return high - committed.offset
 
-    def begin(self, policy: ResetPolicy) -> int:
+    def start(self, policy: ResetPolicy) -> int:
         """Return the offset below which the group is done with what is left in the partition."""
         low, high = self.marks
         if self.committed is None:
@@ -89,7 +93,7 @@ class Timestamps:
         self._consumer = consumer
         self._settings = settings
         self._clock = clock
-        self._known: dict[int, tuple[int, float]] = {}
+        self._times: dict[int, tuple[int, float]] = {}
 
     def first(self, offsets: Mapping[int, int], timeout_s: float = READ_S) -> dict[int, float]:
         """Return the time, in seconds since 1970, of the first event from each offset on.
@@ -97,36 +101,38 @@ class Timestamps:
         None is there for a partition that has no event there, whose events carry no time, or that
         no broker sent within ``timeout_s``. Markers of transactions are no events.
         """
-        self._known = {n: seen for n, seen in self._known.items() if offsets.get(n) == seen[0]}
-        wanted = {n: offset for n, offset in offsets.items() if n not in self._known}
+        self._times = {n: known for n, known in self._times.items() if offsets.get(n) == known[0]}
+        wanted = {n: offset for n, offset in offsets.items() if n not in self._times}
         if wanted:
             self._read(wanted, self._clock() + timeout_s)
-        return {number: at for number, (_, at) in self._known.items()}
+        return {partition: at for partition, (_, at) in self._times.items()}
 
     def _read(self, wanted: dict[int, int], deadline: float) -> None:
         topic = self._settings.topic
-        places = [TopicPartition(topic, number, offset) for number, offset in wanted.items()]
-        self._consumer.assign(places)
-        self._consumer.resume(places)  # librdkafka keeps a pause over assignments
+        topic_partitions = [
+            TopicPartition(topic, partition, offset) for partition, offset in wanted.items()
+        ]
+        self._consumer.assign(topic_partitions)
+        self._consumer.resume(topic_partitions)  # librdkafka keeps a pause over assignments
         try:
             while wanted and self._clock() < deadline:
                 messages = self._consumer.consume(BATCH, POLL_S)
                 done = {message.partition() for message in messages if self._take(message, wanted)}
                 if done and wanted:
-                    self._consumer.pause([TopicPartition(topic, number) for number in done])
+                    self._consumer.pause([TopicPartition(topic, partition) for partition in done])
         finally:
             self._consumer.assign([])
 
     def _take(self, message: Any, wanted: dict[int, int]) -> bool:
         """Take in a message; tell whether it was the one that was wanted."""
-        number, error = message.partition(), message.error()
+        partition, error = message.partition(), message.error()
         if error is not None and error.code() not in (PARTITION_EOF, AUTO_OFFSET_RESET):
             check_error(message, self._settings)
             return False
-        if number not in wanted:  # read ahead before it was paused
+        if partition not in wanted:  # read ahead before it was paused
             return False
-        offset = wanted.pop(number)
-        kind, milliseconds = message.timestamp() if error is None else (0, -1)
-        if kind and milliseconds >= 0:
-            self._known[number] = (offset, milliseconds / 1000)
+        offset = wanted.pop(partition)
+        timestamp_type, milliseconds = message.timestamp() if error is None else (0, -1)
+        if timestamp_type and milliseconds >= 0:
+            self._times[partition] = (offset, milliseconds / 1000)
         return True

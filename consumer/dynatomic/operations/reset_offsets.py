@@ -40,7 +40,7 @@ from dynatomic.kafka.groups import (
 )
 from dynatomic.kafka.topics import topic_id
 from dynatomic.operations.lag import START_S
-from dynatomic.operations.offset_plan import PlannedOffset, Target, aim, notes, plan
+from dynatomic.operations.offset_plan import PlannedOffset, Target, notes, plan, target_offset
 from dynatomic.operations.positions import GroupPosition
 
 # The mock cluster keeps members that left until their sessions end, Kafka's default being 45 s.
@@ -49,7 +49,7 @@ JOIN_S = 50.0
 _SHORT_SESSION = {"session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}
 
 _HEADINGS = ("PARTITION", "CURRENT-OFFSET", "NEW-OFFSET", "EFFECT", "WHY")
-_NOT_TOLD = (
+_MEMBERS_UNKNOWN = (
     "these brokers do not tell whether the group is active: --execute joins it to find out, which "
     f"takes up to {JOIN_S:.0f} s"
 )
@@ -97,7 +97,7 @@ class Resetter:
         yield from table_lines([_HEADINGS, *(step.cells() for step in steps)], {0, 1, 2})
         yield from notes(steps, exactly_once=settings.exactly_once)
         if group is None:
-            yield _NOT_TOLD
+            yield _MEMBERS_UNKNOWN
         active = group is not None and group.active
         if group is not None and active:
             state = group.state.lower().replace("_", " ")
@@ -111,10 +111,10 @@ class Resetter:
             return
         self._check(steps)
         if active:
-            raise self._active()
+            raise self._group_is_active()
         if changes:
             self._commit(changes, alone=group is None)
-            yield from self._in_effect(changes)
+            yield from self._read_back(changes)
 
     def _steps(self, options: ResetOptions) -> list[PlannedOffset]:
         settings = self._settings
@@ -123,37 +123,46 @@ class Resetter:
             raise ConfigError(
                 f"--partition {wrong[0]}: topic {settings.topic!r} has 0 to {max(marks)}"
             )
-        numbers = sorted(set(options.partitions) or marks)
-        found = committed_offsets(self._consumer, settings, numbers)
-        places = [GroupPosition(n, marks[n], found.get(n), self._topic_id) for n in numbers]
+        partitions = sorted(set(options.partitions) or marks)
+        committed = committed_offsets(self._consumer, settings, partitions)
+        positions = [
+            GroupPosition(n, marks[n], committed.get(n), self._topic_id) for n in partitions
+        ]
         policy, target = reset_policy(settings), options.target
         if target is None:
-            return [plan(place, policy) for place in places]
-        by_time = self._by_time(places, target.at) if target.at is not None else {}
-        return [plan(place, policy, aim(target, place, by_time)) for place in places]
+            return [plan(position, policy) for position in positions]
+        by_time = self._by_time(positions, target.at) if target.at is not None else {}
+        return [
+            plan(position, policy, target_offset(target, position, by_time))
+            for position in positions
+        ]
 
-    def _by_time(self, places: list[GroupPosition], at: datetime) -> dict[int, int]:
+    def _by_time(self, positions: list[GroupPosition], at: datetime) -> dict[int, int]:
         """Return the first offsets at or after a time, negative where nothing is as new."""
         at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-        found = self._first_since(places, max(0, round(at.timestamp() * 1000)))
-        full = [p for p in places if p.marks.low < p.marks.high and found[p.partition] < 0]
+        first_offsets = self._first_since(positions, max(0, round(at.timestamp() * 1000)))
+        full = [
+            p for p in positions if p.marks.low < p.marks.high and first_offsets[p.partition] < 0
+        ]
         # Brokers that do not know say the same: then nothing would be as new as 1970 either.
         known = self._first_since(full, 0) if full else {}
         if any(offset < 0 for offset in known.values()):
             raise ConfigError(
                 "--to-datetime: these brokers have no offsets by time; use --to-offset"
             )
-        return found
+        return first_offsets
 
-    def _first_since(self, places: list[GroupPosition], milliseconds: int) -> dict[int, int]:
-        asked = [TopicPartition(self._settings.topic, p.partition, milliseconds) for p in places]
+    def _first_since(self, positions: list[GroupPosition], milliseconds: int) -> dict[int, int]:
+        wanted = [
+            TopicPartition(self._settings.topic, p.partition, milliseconds) for p in positions
+        ]
         try:
-            found = self._consumer.offsets_for_times(asked, timeout=TIMEOUT_S)
+            found = self._consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)
         except KafkaException as error:
             raise denied_or_unavailable(error, self._settings) from None
-        for place in found:
-            if place.error is not None:
-                raise denied_or_unavailable(KafkaException(place.error), self._settings)
+        for topic_partition in found:
+            if topic_partition.error is not None:
+                raise denied_or_unavailable(KafkaException(topic_partition.error), self._settings)
         return {p.partition: -1 if p.offset == OFFSET_END else p.offset for p in found}
 
     def _check(self, steps: list[PlannedOffset]) -> None:
@@ -165,60 +174,62 @@ class Resetter:
                 )
 
     def _commit(self, steps: list[PlannedOffset], *, alone: bool) -> None:
-        topic, about = self._settings.topic, self._topic_id or ""
-        places = [TopicPartition(topic, s.partition, s.new or 0, about) for s in steps]
+        topic, metadata = self._settings.topic, self._topic_id or ""
+        topic_partitions = [TopicPartition(topic, s.partition, s.new or 0, metadata) for s in steps]
         try:
-            _commit(self._consumer, places)
+            _commit(self._consumer, topic_partitions)
         except KafkaException as error:
             code = error.args[0].code()
             if code != KafkaError.UNKNOWN_MEMBER_ID:
                 raise denied_or_unavailable(error, self._settings) from None
             if not alone:
-                raise self._active() from None
-            self._commit_as_member(places)
+                raise self._group_is_active() from None
+            self._commit_as_member(topic_partitions)
 
-    def _commit_as_member(self, places: list[TopicPartition]) -> None:
+    def _commit_as_member(self, topic_partitions: list[TopicPartition]) -> None:
         """Commit as the group's only member, for brokers that take it from no one else."""
         settings = self._settings
         with closing(self._join()) as consumer:
             consumer.subscribe([settings.topic])
             deadline = self._clock() + JOIN_S
             everything = set(watermarks(consumer, settings.topic))
-            while {place.partition for place in consumer.assignment()} != everything:
+            while {
+                topic_partition.partition for topic_partition in consumer.assignment()
+            } != everything:
                 if self._clock() >= deadline:
-                    raise self._active()
+                    raise self._group_is_active()
                 consumer.poll(0.1)  # what it reads is neither stored nor committed
             try:
-                _commit(consumer, places)
+                _commit(consumer, topic_partitions)
             except KafkaException as error:
                 raise denied_or_unavailable(error, settings) from None
 
-    def _active(self) -> UnavailableError:
+    def _group_is_active(self) -> UnavailableError:
         return UnavailableError(
             f"group {self._settings.group_id} is active: stop its consumers, wait until their "
             "sessions have ended, and try again; nothing was changed"
         )
 
-    def _in_effect(self, steps: list[PlannedOffset]) -> Iterator[str]:
+    def _read_back(self, steps: list[PlannedOffset]) -> Iterator[str]:
         wanted = {step.partition: step.new for step in steps}
-        found = committed_offsets(self._consumer, self._settings, wanted)
+        committed = committed_offsets(self._consumer, self._settings, wanted)
         yield "committed, and read back:"
         rows = [("PARTITION", "CURRENT-OFFSET")]
-        rows += [(str(n), str(found[n].offset) if n in found else UNKNOWN) for n in wanted]
+        rows += [(str(n), str(committed[n].offset) if n in committed else UNKNOWN) for n in wanted]
         yield from table_lines(rows, {0, 1})
-        for number, offset in wanted.items():
+        for partition, offset in wanted.items():
             expected = CommittedOffset(offset or 0, self._topic_id or "")
-            if found.get(number) != expected:
+            if committed.get(partition) != expected:
                 raise DynatomicError(
-                    f"{self._settings.topic}:{number}: {offset} was committed, and another offset "
-                    "is in effect: stop whoever else commits for the group, and try again"
+                    f"{self._settings.topic}:{partition}: {offset} was committed, but another "
+                    "offset is in effect: stop what else commits for the group, and try again"
                 )
 
 
-def _commit(consumer: Any, places: list[TopicPartition]) -> None:
-    for place in consumer.commit(offsets=places, asynchronous=False):
-        if place.error is not None:
-            raise KafkaException(place.error)
+def _commit(consumer: Any, topic_partitions: list[TopicPartition]) -> None:
+    for topic_partition in consumer.commit(offsets=topic_partitions, asynchronous=False):
+        if topic_partition.error is not None:
+            raise KafkaException(topic_partition.error)
 
 
 def reset_offsets(settings: Settings, options: ResetOptions) -> int:

@@ -47,8 +47,10 @@ class History:
 
     def add(self, lag: GroupLag) -> None:
         """Take in a look; at least one older one stays."""
-        places = (row for row in lag.rows if row.partition is not None)
-        offsets = {row.partition: (row.current_offset, row.log_end_offset) for row in places}
+        partition_rows = (row for row in lag.rows if row.partition is not None)
+        offsets = {
+            row.partition: (row.current_offset, row.log_end_offset) for row in partition_rows
+        }
         self._seen.append(_Offsets(lag.at, {n: o for n, o in offsets.items() if n is not None}))
         while len(self._seen) > 2 and self._seen[1].at <= lag.at - RATE_S:  # noqa: PLR2004 - two are compared
             self._seen.popleft()
@@ -67,18 +69,18 @@ class History:
 def _rate(seen: list[tuple[float, int]]) -> float | None:
     if not seen:
         return None
-    (began, first), (ended, last) = seen[0], seen[-1]
-    return (last - first) / (ended - began) if ended > began and last >= first else None
+    (first_at, first), (last_at, last) = seen[0], seen[-1]
+    return (last - first) / (last_at - first_at) if last_at > first_at and last >= first else None
 
 
 def lines(settings: Settings, lag: GroupLag, history: History, clock: str) -> Iterator[str]:
     """Yield what one look shows; ``clock`` is the time of day."""
     owners = {row.member for row in lag.rows if row.member is not None}
-    told = [f"{len(owners)} members"] if owners else lag.remarks
-    head = [f"group {settings.group_id}", f"topic {settings.topic}", clock, *told]
+    members = [f"{len(owners)} members"] if owners else lag.remarks
+    head = [f"group {settings.group_id}", f"topic {settings.topic}", clock, *members]
     rated = [(row, history.rates(row.partition)) for row in lag.rows if row.partition is not None]
     # Nothing known of a partition is worse than a lag.
-    rated.sort(key=lambda each: (each[0].lag is not None, -(each[0].lag or 0)))
+    rated.sort(key=lambda pair: (pair[0].lag is not None, -(pair[0].lag or 0)))
     rows = [_HEADINGS, _total(rated), *(_cells(row, rates) for row, rates in rated)]
     if not any(row[-1] for row in rows[1:]):
         rows = [row[:-1] for row in rows]
@@ -126,8 +128,8 @@ def _last(drains: list[float | None]) -> float | None:
     return max(known) if known and len(known) == len(drains) else None
 
 
-def _count(number: float | None) -> str:
-    return UNKNOWN if number is None else f"{number:,.0f}"
+def _count(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:,.0f}"
 
 
 def top(
@@ -143,21 +145,21 @@ def top(
     Brokers that go away later are waited for. Raises ConfigError, and UnavailableError if they
     are not there at the start.
     """
-    history, shown, rounds = History(), [""], 0
-    with lag_reader(settings) as watch, live_display() as show:
+    history, lines_shown, rounds = History(), [""], 0
+    with lag_reader(settings) as reader, live_display() as show:
         while True:
-            begun = clock()
+            started = clock()
             try:
-                found = watch.read()
+                group_lag = reader.read()
             except UnavailableError as error:
-                if shown == [""]:
+                if lines_shown == [""]:
                     raise
-                show([*shown, f"not up to date: {error}"])
+                show([*lines_shown, f"not up to date: {error}"])
             else:
-                history.add(found)
-                shown = list(lines(settings, found, history, time.strftime("%H:%M:%S")))
-                show(shown)
+                history.add(group_lag)
+                lines_shown = list(lines(settings, group_lag, history, time.strftime("%H:%M:%S")))
+                show(lines_shown)
             rounds += 1
             if iterations is not None and rounds >= iterations:
                 return 0
-            sleep(max(0.0, begun + interval_s - clock()))
+            sleep(max(0.0, started + interval_s - clock()))

@@ -72,22 +72,22 @@ class Baseline:
         count, ended = 0, False
         lines = enumerate(_lines(self.path), start=1)
         next(lines)
-        for number, line in lines:
+        for line_number, line in lines:
             if ended:
-                raise _damaged(self.path, number)
+                raise _damaged(self.path, line_number)
             try:
                 if "items" in line:
                     ended = line["items"] == count
                     continue
                 range_ = line["range"]
                 item = item_key(_text(line["key"]), range_ if range_ is None else _text(range_))
-                counters, others = _numbers(line["counters"]), _numbers(line["others"])
+                counters, others = _whole_numbers(line["counters"]), _whole_numbers(line["others"])
                 fences = _by_partition(line["fences"])
-                held = BaselineItem(_text(line["table"]), item, counters, others, fences)
+                item_held = BaselineItem(_text(line["table"]), item, counters, others, fences)
             except (LookupError, TypeError, ValueError, AttributeError):
-                raise _damaged(self.path, number) from None
+                raise _damaged(self.path, line_number) from None
             count += 1
-            yield held
+            yield item_held
         if not ended:
             raise ConfigError(f"baseline {self.path}: cut off after {count} items; copy it again")
 
@@ -103,14 +103,14 @@ class Baseline:
             )
 
 
-def check_begins(topic: str, marks: Mapping[int, Watermarks], baseline: Baseline | None) -> None:
+def check_starts(topic: str, marks: Mapping[int, Watermarks], baseline: Baseline | None) -> None:
     """Raise ConfigError if the topic no longer has, or never had, what is to be recounted."""
     reached = baseline.offsets if baseline else {}
-    for number, (low, high) in sorted(marks.items()):
-        offset = reached.get(number, 0)
+    for partition, (low, high) in sorted(marks.items()):
+        offset = reached.get(partition, 0)
         if offset > high:
             raise ConfigError(
-                f"the baseline reaches offset {offset} of partition {number} of {topic}, which "
+                f"the baseline reaches offset {offset} of partition {partition} of {topic}, which "
                 f"ends at {high}: the topic lost events, or the baseline is not of this topic"
             )
         if low <= offset:
@@ -120,7 +120,7 @@ def check_begins(topic: str, marks: Mapping[int, Watermarks], baseline: Baseline
         else:
             have = "use --baseline FILE, which `dynatomic verify --snapshot FILE` wrote before"
         raise ConfigError(
-            f"partition {number} of {topic} begins at offset {low}: the events before it are "
+            f"partition {partition} of {topic} begins at offset {low}: the events before it are "
             f"gone, so they cannot be recounted; {have}"
         )
     if missing := sorted(n for n, offset in reached.items() if offset and n not in marks):
@@ -128,25 +128,25 @@ def check_begins(topic: str, marks: Mapping[int, Watermarks], baseline: Baseline
 
 
 def _lines(path: Path) -> Iterator[Any]:
-    number = 0
+    line_number = 0
     try:
         with path.open(encoding="utf-8") as file:
-            for number, text in enumerate(file, start=1):
+            for line_number, text in enumerate(file, start=1):
                 line = json.loads(text)
                 if not isinstance(line, dict):
-                    raise _damaged(path, number)
+                    raise _damaged(path, line_number)
                 yield line
     except (ValueError, RecursionError):
-        raise _damaged(path, number or 1) from None
+        raise _damaged(path, line_number or 1) from None
     except OSError as error:
         raise ConfigError(f"baseline {path} cannot be read: {error.strerror}") from None
-    if not number:
+    if not line_number:
         raise _damaged(path, 1)
 
 
-def _damaged(path: Path, number: int) -> ConfigError:
+def _damaged(path: Path, line_number: int) -> ConfigError:
     return ConfigError(
-        f"baseline {path}, line {number}: damaged, or not a file that `dynatomic verify` wrote"
+        f"baseline {path}, line {line_number}: damaged, or not a file that `dynatomic verify` wrote"
     )
 
 
@@ -168,12 +168,12 @@ def _whole(value: Any) -> int:
     return value
 
 
-def _numbers(fields: Any) -> dict[str, int]:
+def _whole_numbers(fields: Any) -> dict[str, int]:
     return {name: _whole(value) for name, value in fields.items()}
 
 
 def _by_partition(fields: Any) -> dict[int, int]:
-    return {int(number): _whole(offset) for number, offset in fields.items()}
+    return {int(partition): _whole(offset) for partition, offset in fields.items()}
 
 
 class Snapshot:
@@ -194,18 +194,18 @@ class Snapshot:
         self._temporary = Path(name)
         self._file: IO[str] = os.fdopen(handle, "w", encoding="utf-8")
 
-    def begin(
+    def write_head(
         self, topic: str, topic_id: str | None, offsets: Mapping[int, int], tables: Sequence[str]
     ) -> None:
         """Write the first line."""
         fields = {"format": FORMAT, "version": VERSION, "topic": topic, "topic_id": topic_id}
         self._write(fields | {"offsets": offsets, "tables": tables})
 
-    def add(self, held: BaselineItem) -> None:
+    def add(self, item: BaselineItem) -> None:
         """Write an item."""
-        key, range_ = key_of(held.item)
-        numbers = {"counters": held.counters, "others": held.others, "fences": held.fences}
-        self._write({"table": held.table, "key": key, "range": range_} | numbers)
+        key, range_ = key_of(item.item)
+        numbers = {"counters": item.counters, "others": item.others, "fences": item.fences}
+        self._write({"table": item.table, "key": key, "range": range_} | numbers)
         self._count += 1
 
     def finish(self) -> None:
@@ -236,10 +236,10 @@ class Snapshot:
         self._temporary.unlink(missing_ok=True)
 
 
-def unlisted(items: Iterable[BaselineItem], tables: Iterable[str]) -> Iterator[BaselineItem]:
+def require_listed(items: Iterable[BaselineItem], tables: Iterable[str]) -> Iterator[BaselineItem]:
     """Pass the items on; raises ConfigError for one of a table that is not listed."""
     listed = set(tables)
-    for held in items:
-        if held.table not in listed:
-            raise ConfigError(f"the baseline has items of table {held.table}: list it with --table")
-        yield held
+    for item in items:
+        if item.table not in listed:
+            raise ConfigError(f"the baseline has items of table {item.table}: list it with --table")
+        yield item

@@ -29,12 +29,13 @@ from dynatomic.dynamodb.fence import fences_of
 from dynatomic.dynamodb.items import BATCH_GET, ItemKey, Sleep, item_key
 from dynatomic.events.row import CounterRef
 from dynatomic.kafka.client import Watermarks, watermarks
-from dynatomic.verify.baseline import Baseline, BaselineItem, Snapshot, check_begins, unlisted
+from dynatomic.verify.baseline import Baseline, BaselineItem, Snapshot, check_starts, require_listed
 from dynatomic.verify.group_state import GroupState
-from dynatomic.verify.recount import Recount, Span, read
+from dynatomic.verify.recount import Recount, Span
 from dynatomic.verify.report import Difference, TableValue, VerifyReport
+from dynatomic.verify.topic_reader import read
 
-NOT_TOLD = (
+MEMBERS_UNKNOWN = (
     "the brokers do not tell whether the group has members; its committed offsets did not move"
 )
 
@@ -47,7 +48,7 @@ Scan = Callable[[str], Iterable[tuple[ItemKey, Item]]]
 Counted = Callable[[int, list[Any]], list[Any]]
 """Takes a run of messages of a partition, and returns those that have no dead letter."""
 
-_NOTHING = Watermarks(0, 0)
+_EMPTY = Watermarks(0, 0)
 
 
 class ChangingItem(NamedTuple):
@@ -85,7 +86,7 @@ class Comparison:
         self._counted = counted
         self._letters = 0
         self._unnamed = 0
-        self._moving: dict[str, dict[ItemKey, ChangingItem]] = {}
+        self._changing: dict[str, dict[ItemKey, ChangingItem]] = {}
         self._verdict = VerifyReport(compared=snapshot is None or baseline is not None)
 
     def run(self) -> VerifyReport:
@@ -96,7 +97,7 @@ class Comparison:
         committed = self._group.committed(watermarks(self._consumer, topic))
         marks = watermarks(self._consumer, topic)
         if verdict.compared:
-            check_begins(topic, marks, self._baseline)
+            check_starts(topic, marks, self._baseline)
         if rests_on_idle:
             self._group.check_committed(committed, marks)
         elif not committed and any(low < high for low, high in marks.values()):
@@ -104,17 +105,19 @@ class Comparison:
                 f"group {self._group.name} has committed nothing of topic {topic}, so only fences "
                 "say what is in the tables; check --group-id"
             )
-        spans = {number: self._span(number, *marks[number], committed) for number in marks}
+        spans = {
+            partition: self._span(partition, *marks[partition], committed) for partition in marks
+        }
         self._load_baseline()
-        with progress_bar("events", sum(s.end - s.begin for s in spans.values())) as advance:
-            ranges = {number: (span.begin, span.end) for number, span in spans.items()}
+        with progress_bar("events", sum(s.end - s.start for s in spans.values())) as advance:
+            ranges = {partition: (span.start, span.end) for partition, span in spans.items()}
             recount.scan(self._read(ranges, advance), spans)
         verdict.events = recount.events + self._letters
         verdict.rejected = recount.rejected + self._letters
         verdict.uncommitted = recount.uncommitted
         if self._snapshot is not None:
-            offsets = {number: span.cut for number, span in spans.items()}
-            self._snapshot.begin(topic, self._identity, offsets, self._settings.tables)
+            offsets = {partition: span.cut for partition, span in spans.items()}
+            self._snapshot.write_head(topic, self._identity, offsets, self._settings.tables)
         with progress_bar("items") as advance:
             for table in self._settings.tables:
                 self._compare_table(table, spans, advance)
@@ -124,35 +127,35 @@ class Comparison:
             )
         after = watermarks(self._consumer, topic)
         if rests_on_idle:
-            grew = any(mark.high != marks.get(n, _NOTHING).high for n, mark in after.items())
+            grew = any(mark.high != marks.get(n, _EMPTY).high for n, mark in after.items())
             to_count = grew or verdict.uncommitted > 0
             if not self._group.check_idle(after, members, committed, to_count=to_count):
-                verdict.notes.append(NOT_TOLD)
+                verdict.notes.append(MEMBERS_UNKNOWN)
         if verdict.compared:
-            self._look_again(spans, after)
+            self._compare_changing(spans, after)
         return verdict
 
     def _read(
         self, ranges: Mapping[int, tuple[int, int]], advance: Callable[[int], None]
     ) -> Iterator[tuple[int, list[Any]]]:
         """Yield what `recount.read` does, but for the group's dead letters."""
-        for number, run in read(self._consumer, self._settings, ranges, advance):
-            left = self._counted(number, run)
+        for partition, run in read(self._consumer, self._settings, ranges, advance):
+            left = self._counted(partition, run)
             self._letters += len(run) - len(left)
             if left:
-                yield number, left
+                yield partition, left
 
-    def _span(self, number: int, low: int, high: int, committed: Mapping[int, int]) -> Span:
-        begin = low
+    def _span(self, partition: int, low: int, high: int, committed: Mapping[int, int]) -> Span:
+        start = low
         if self._baseline:
-            begin = max(low, self._baseline.offsets.get(number, 0))
-        return Span(begin, max(begin, min(committed.get(number, begin), high)), high)
+            start = max(low, self._baseline.offsets.get(partition, 0))
+        return Span(start, max(start, min(committed.get(partition, start), high)), high)
 
     def _load_baseline(self) -> None:
         if self._baseline is None:
             return
-        for held in unlisted(self._baseline.items(), self._settings.tables):
-            self._recount.begin(held)
+        for item in require_listed(self._baseline.items(), self._settings.tables):
+            self._recount.add_baseline_item(item)
         for table in self._settings.tables:
             if table not in self._baseline.tables:
                 self._verdict.notes.append(
@@ -164,35 +167,37 @@ class Comparison:
     def _compare_table(
         self, table: str, spans: Mapping[int, Span], advance: Callable[[int], None]
     ) -> None:
-        places = self._recount.places(table)
-        for item, found in self._items(table):
-            sums = self._recount.sums_of(table, item, places)
-            values = {name: TableValue.of(found, name) for name in sums}
-            fences = self._fences_ahead(found, spans)
+        partition_sums = self._recount.partition_sums(table)
+        for item, item_found in self._items(table):
+            sums = self._recount.sums_of(table, item, partition_sums)
+            values = {name: TableValue.of(item_found, name) for name in sums}
+            fences = self._fences_ahead(item_found, spans)
             if self._snapshot is not None:
-                self._snapshot.add(_held(table, item, found or {}, values, fences))
+                self._snapshot.add(_baseline_item(table, item, item_found or {}, values, fences))
             if fences and self._verdict.compared:
-                moving = ChangingItem(tuple(values.items()), tuple(fences.items()))
-                self._moving.setdefault(table, {})[item] = moving
+                changing = ChangingItem(tuple(values.items()), tuple(fences.items()))
+                self._changing.setdefault(table, {})[item] = changing
             else:
-                self._settle(table, item, sums, values)
+                self._compare_item(table, item, sums, values)
             advance(1)
         if self._snapshot is not None:
-            for held in self._rest(table, spans):
-                if held.others:
-                    self._snapshot.add(held)
+            for other in self._other_items(table, spans):
+                if other.others:
+                    self._snapshot.add(other)
                     self._unnamed += 1
                 advance(1)
 
-    def _rest(self, table: str, spans: Mapping[int, Span]) -> Iterator[BaselineItem]:
+    def _other_items(self, table: str, spans: Mapping[int, Span]) -> Iterator[BaselineItem]:
         """Yield the items that no event and no counter of the baseline names."""
         if self._baseline is not None and table in self._baseline.tables:
             yield from self._recount.unnamed(table)
             return
-        named = [items for _, _, items in self._recount.places(table)]
-        for item, found in self._scan(table):
+        named = [items for _, _, items in self._recount.partition_sums(table)]
+        for item, item_found in self._scan(table):
             if not any(item in items for items in named):
-                yield _held(table, item, found, {}, self._fences_ahead(found, spans))
+                yield _baseline_item(
+                    table, item, item_found, {}, self._fences_ahead(item_found, spans)
+                )
 
     def _items(self, table: str) -> Iterator[tuple[ItemKey, Item | None]]:
         """Yield the items that were recounted, read from the table by several threads."""
@@ -207,19 +212,19 @@ class Comparison:
             while wanted := list(islice(names, 4 * threads * BATCH_GET)):
                 batches = [wanted[i : i + BATCH_GET] for i in range(0, len(wanted), BATCH_GET)]
                 answers = pool.map(read_batch, batches)
-                for batch, found in zip(batches, answers, strict=True):
+                for batch, items_found in zip(batches, answers, strict=True):
                     for item in batch:
-                        yield item, found.get(item)
+                        yield item, items_found.get(item)
 
-    def _fences_ahead(self, found: Item | None, spans: Mapping[int, Span]) -> dict[int, int]:
+    def _fences_ahead(self, item_found: Item | None, spans: Mapping[int, Span]) -> dict[int, int]:
         """Return the fences that say more than the committed offsets do."""
-        if found is None or self._identity is None or not self._settings.exactly_once:
+        if item_found is None or self._identity is None or not self._settings.exactly_once:
             return {}
         nothing = Span(0, 0, 0)  # of a partition added since
-        fences = fences_of(found, self._identity)
+        fences = fences_of(item_found, self._identity)
         return {n: offset for n, offset in fences.items() if offset >= spans.get(n, nothing).cut}
 
-    def _settle(
+    def _compare_item(
         self,
         table: str,
         item: ItemKey,
@@ -232,58 +237,60 @@ class Comparison:
             expected = sum(sums[name].values())
             verdict.counters += 1
             verdict.in_topic += expected
-            verdict.in_table += value.number
-            same = value.is_number and value.number == expected and not note
+            verdict.in_table += value.value
+            same = value.is_number and value.value == expected and not note
             if verdict.compared and not same:
                 verdict.differences.append(Difference(table, item, name, sums[name], value, note))
 
     # --- what moved ---------------------------------------------------------------------------
 
-    def _look_again(self, spans: Mapping[int, Span], after: Mapping[int, Watermarks]) -> None:
+    def _compare_changing(self, spans: Mapping[int, Span], after: Mapping[int, Watermarks]) -> None:
         """Add what the fences of moving items say is in, and settle them."""
         ranges: dict[int, tuple[int, int]] = {}
-        for items in self._moving.values():
-            for number, offset in (fence for moving in items.values() for fence in moving.fences):
-                begin = spans[number].cut if number in spans else 0
-                end = min(offset + 1, after[number].high) if number in after else 0
-                ranges[number] = (begin, max(end, ranges.get(number, (0, 0))[1]))
-        total = sum(max(0, end - begin) for begin, end in ranges.values())
-        with progress_bar("events again", total) as advance:
-            for number, run in self._read(ranges, advance):
-                self._recount.add(number, run, self._is_in)
-        for table, items in self._moving.items():
-            places = self._recount.places(table)
-            for item, moving in items.items():
-                sums, values = self._recount.sums_of(table, item, places), dict(moving.values)
-                self._settle(table, item, sums, values, _beyond(moving, after))
+        for items in self._changing.values():
+            fences = (fence for changing in items.values() for fence in changing.fences)
+            for partition, offset in fences:
+                start = spans[partition].cut if partition in spans else 0
+                end = min(offset + 1, after[partition].high) if partition in after else 0
+                ranges[partition] = (start, max(end, ranges.get(partition, (0, 0))[1]))
+        event_count = sum(max(0, end - start) for start, end in ranges.values())
+        with progress_bar("events again", event_count) as advance:
+            for partition, run in self._read(ranges, advance):
+                self._recount.add(partition, run, self._is_in)
+        for table, items in self._changing.items():
+            partition_sums = self._recount.partition_sums(table)
+            for item, changing in items.items():
+                sums = self._recount.sums_of(table, item, partition_sums)
+                note = _impossible_fence(changing, after)
+                self._compare_item(table, item, sums, dict(changing.values), note)
 
-    def _is_in(self, number: int, offset: int, ref: CounterRef) -> bool:
+    def _is_in(self, partition: int, offset: int, ref: CounterRef) -> bool:
         item = item_key(ref.key, ref.range)
-        moving = self._moving.get(ref.table, {}).get(item)
-        if moving is None or all(ref.name != name for name, _ in moving.values):
+        changing = self._changing.get(ref.table, {}).get(item)
+        if changing is None or all(ref.name != name for name, _ in changing.values):
             return False
         base = self._recount.fences.get((ref.table, item), {})
-        return base.get(number, -1) < offset <= dict(moving.fences).get(number, -1)
+        return base.get(partition, -1) < offset <= dict(changing.fences).get(partition, -1)
 
 
-def _held(
+def _baseline_item(
     table: str,
     item: ItemKey,
-    found: Item,
+    item_found: Item,
     values: Mapping[str, TableValue],
     fences: Mapping[int, int],
 ) -> BaselineItem:
     """Return what a baseline keeps of an item, whose fences may be ahead of what was recounted."""
-    numbers = {name: value.number for name, value in values.items() if value.is_number}
-    names = (name for name in found if name not in values and COUNTER_NAME.fullmatch(name))
-    more = {name: value for name in names if (value := TableValue.of(found, name)).is_number}
-    return BaselineItem(table, item, numbers, {name: v.number for name, v in more.items()}, fences)
+    numbers = {name: value.value for name, value in values.items() if value.is_number}
+    names = (name for name in item_found if name not in values and COUNTER_NAME.fullmatch(name))
+    others = {name: value for name in names if (value := TableValue.of(item_found, name)).is_number}
+    return BaselineItem(table, item, numbers, {name: v.value for name, v in others.items()}, fences)
 
 
-def _beyond(moving: ChangingItem, after: Mapping[int, Watermarks]) -> str:
+def _impossible_fence(changing: ChangingItem, after: Mapping[int, Watermarks]) -> str:
     """Say which fence no event can have set."""
-    for number, offset in moving.fences:
-        end = after[number].high if number in after else 0
+    for partition, offset in changing.fences:
+        end = after[partition].high if partition in after else 0
         if offset >= end:
-            return f"fence {offset} of partition {number}, which ends at {end}"
+            return f"fence {offset} of partition {partition}, which ends at {end}"
     return ""

@@ -30,21 +30,23 @@ class GroupState:
         A commit may carry the id of its topic. Of one that was deleted and made again, the old
         one's commits say nothing: at-least-once raises ConfigError, for it rests on them.
         """
-        found = {}
-        for number, commit in committed_offsets(self._consumer, self._settings, partitions).items():
+        offsets = {}
+        for partition, commit in committed_offsets(
+            self._consumer, self._settings, partitions
+        ).items():
             if not is_foreign(commit.metadata, self._topic_id):
-                found[number] = commit.offset
+                offsets[partition] = commit.offset
             elif not self._settings.exactly_once:
                 raise ConfigError(
-                    f"group {self.name}: its committed offset of partition {number} is of another "
-                    f"topic of the name {self._settings.topic!r}, which was deleted"
+                    f"group {self.name}: its committed offset of partition {partition} is of "
+                    f"another topic of the name {self._settings.topic!r}, which was deleted"
                 )
-        return found
+        return offsets
 
     def members(self) -> int | None:
         """Return how many members it has now, None if the brokers do not tell."""
-        found = describe_group(self._admin, self._settings)
-        return None if found is None else len(found.members)
+        group = describe_group(self._admin, self._settings)
+        return None if group is None else len(group.members)
 
     def check_committed(
         self, committed: Mapping[int, int], marks: Mapping[int, Watermarks]
@@ -56,11 +58,12 @@ class GroupState:
                 f"group {self.name} has committed nothing of topic {topic}: check --group-id, or "
                 "start the group"
             )
-        for number, offset in committed.items():
-            if number in marks and offset > marks[number].high:
+        for partition, offset in committed.items():
+            if partition in marks and offset > marks[partition].high:
                 raise ConfigError(
-                    f"group {self.name} committed offset {offset} of partition {number} of {topic}"
-                    f", which ends at {marks[number].high}: events that it counted are gone"
+                    f"group {self.name} committed offset {offset} of partition {partition} of "
+                    f"{topic}, which ends at {marks[partition].high}: events that it counted are "
+                    "gone"
                 )
 
     def check_idle(

@@ -21,7 +21,7 @@ _RIGHT_ALIGNED = {3, 4, 5}
 class TableValue:
     """What a table holds of a counter; ``note`` says why there is no number."""
 
-    number: int = 0
+    value: int = 0
     note: str = ""
 
     @property
@@ -42,8 +42,8 @@ class TableValue:
         try:
             return cls(int(text))
         except ValueError:
-            number, parts = Decimal(text).as_integer_ratio()  # 1E+2 is whole too
-            return cls(number) if parts == 1 else cls(note="no whole number")
+            value, parts = Decimal(text).as_integer_ratio()  # 1E+2 is whole too
+            return cls(value) if parts == 1 else cls(note="no whole number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +68,23 @@ class Difference:
     @property
     def difference(self) -> int:
         """How much too high the table is."""
-        return self.value.number - self.expected
+        return self.value.value - self.expected
 
     @property
     def partitions(self) -> list[int]:
         """The partitions that have events of the counter."""
-        return sorted(number for number in self.sums if number != BASE)
+        return sorted(partition for partition in self.sums if partition != BASE)
 
     def cells(self) -> tuple[str, ...]:
         """Return a row of the table of differences."""
         parts = [part for part in key_of(self.item) if part is not None]
-        held = f"{self.value.number:,}" if not self.value.note else self.value.note
+        in_table = f"{self.value.value:,}" if not self.value.note else self.value.note
         return (
             self.table,
             printable("/".join(parts), _LONGEST_KEY),
             self.counter,
             f"{self.expected:,}",
-            held,
+            in_table,
             f"{self.difference:+,}" if self.value.is_number else "?",
             ", ".join(map(str, self.partitions)) + (f"  {self.note}" if self.note else ""),
         )
@@ -98,7 +98,7 @@ class Difference:
             "range": range_,
             "counter": self.counter,
             "in_topic": self.expected,
-            "in_table": self.value.number if self.value.is_number else None,
+            "in_table": self.value.value if self.value.is_number else None,
             "difference": self.difference if self.value.is_number else None,
             "partitions": self.partitions,
             "baseline": self.sums.get(BASE),
@@ -151,8 +151,8 @@ class VerifyReport:
         if shown:
             rows = [_HEADINGS, *(difference.cells() for difference in shown)]
             yield from table_lines(rows, _RIGHT_ALIGNED)
-        if more := len(self.differences) - len(shown):
-            yield f"and {more:,} more: raise --limit, or use -o json"
+        if hidden := len(self.differences) - len(shown):
+            yield f"and {hidden:,} more: raise --limit, or use -o json"
 
     def json(self) -> str:
         """Return all as one JSON object."""
@@ -165,6 +165,6 @@ class VerifyReport:
             "rejected": self.rejected,
             "uncommitted": self.uncommitted,
             "notes": self.notes,
-            "differences": [each.fields() for each in self.differences],
+            "differences": [difference.fields() for difference in self.differences],
         }
         return json.dumps(fields)

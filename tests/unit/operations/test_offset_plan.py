@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from dynatomic.kafka.client import ResetPolicy, Watermarks
 from dynatomic.kafka.groups import CommittedOffset
-from dynatomic.operations.offset_plan import PlannedOffset, Target, aim, notes, plan, propose
+from dynatomic.operations.offset_plan import (
+    PlannedOffset,
+    Target,
+    notes,
+    plan,
+    propose,
+    target_offset,
+)
 from dynatomic.operations.positions import GroupPosition
 
 ID, OTHER = "a" * 32, "b" * 32
@@ -38,13 +45,13 @@ def test_an_offset_that_retention_removed_goes_to_what_is_left() -> None:
     assert (step.current, step.new, step.changes) == (4, 10, True)
     assert step.why == "retention removed offsets 4 to 9"
     assert step.effect == "skips nothing that is left"
-    assert not step.again
+    assert not step.rereads
     assert not step.skips
 
 
 def test_an_offset_of_another_topic_goes_to_the_beginning_and_nothing_is_read_again() -> None:
     step = plan(place(15, about=OTHER), "earliest")
-    assert (step.new, step.effect, step.again) == (10, "reads up to 10 events", False)
+    assert (step.new, step.effect, step.rereads) == (10, "reads up to 10 events", False)
     assert OTHER in step.why
 
 
@@ -79,7 +86,7 @@ def test_without_a_topic_id_nothing_tells_whether_it_is_the_same() -> None:
 
 def test_no_offset_is_a_problem_only_where_none_is_an_error() -> None:
     step = plan(place(None), "error")
-    assert (step.current, step.new, step.changes, step.again) == (None, 10, True, True)
+    assert (step.current, step.new, step.changes, step.rereads) == (None, 10, True, True)
     assert step.effect == "reads up to 10 events"
     for policy in ("earliest", "latest"):
         step = plan(place(None), policy)
@@ -102,12 +109,12 @@ def test_no_offset_is_a_problem_only_where_none_is_an_error() -> None:
     ],
 )
 def test_targets_are_those_of_kafkas_tool(target: Target, new: int, why: str) -> None:
-    assert aim(target, place(15), {0: 13}) == (new, why)
+    assert target_offset(target, place(15), {0: 13}) == (new, why)
 
 
 def test_a_time_after_the_last_event_is_the_end() -> None:
     target = Target(at=datetime(2026, 1, 1))  # noqa: DTZ001 - as typed
-    assert aim(target, place(15), {0: -1}) == (20, "--to-datetime: nothing is as new")
+    assert target_offset(target, place(15), {0: -1}) == (20, "--to-datetime: nothing is as new")
 
 
 # --- what it costs ---------------------------------------------------------------------------
@@ -129,16 +136,16 @@ def test_a_time_after_the_last_event_is_the_end() -> None:
 )
 def test_the_cost(committed: int | None, new: int, effect: str, again: Any, skips: Any) -> None:
     step = plan(place(committed), "error", (new, "asked"))
-    assert (step.effect, step.again, step.skips) == (effect, again, skips)
+    assert (step.effect, step.rereads, step.skips) == (effect, again, skips)
 
 
 def test_what_another_topics_group_skips_is_of_this_one() -> None:
     step = plan(place(15, about=OTHER), "error", (20, "--to-latest"))
-    assert (step.effect, step.again, step.skips) == ("skips up to 10 events", False, True)
+    assert (step.effect, step.rereads, step.skips) == ("skips up to 10 events", False, True)
 
 
 def step(*, again: bool = False, skips: bool = False) -> PlannedOffset:
-    return PlannedOffset(0, 15, 10, "", "", changes=True, again=again, skips=skips)
+    return PlannedOffset(0, 15, 10, "", "", changes=True, rereads=again, skips=skips)
 
 
 def said(*steps: PlannedOffset, exactly_once: bool = False) -> str:
@@ -187,4 +194,4 @@ def test_once_it_is_carried_out_nothing_is_left_to_do(
     if found.changes and found.new is not None:
         after = GroupPosition(0, where.marks, CommittedOffset(found.new, ID), ID)
         assert not plan(after, policy).changes
-        assert after.trouble == ""
+        assert after.problem == ""

@@ -96,4 +96,4 @@ def test_a_denied_topic_says_what_to_allow() -> None:
 )
 def test_where_a_group_is_done(offset: int | None, policy: Any, begin: int) -> None:
     found = None if offset is None else CommittedOffset(offset, "")
-    assert GroupPosition(0, Watermarks(10, 20), found, None).begin(policy) == begin
+    assert GroupPosition(0, Watermarks(10, 20), found, None).start(policy) == begin

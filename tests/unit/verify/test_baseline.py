@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dynatomic.errors import ConfigError, DynatomicError
 from dynatomic.kafka.client import Watermarks
-from dynatomic.verify.baseline import Baseline, BaselineItem, Snapshot, check_begins, unlisted
+from dynatomic.verify.baseline import Baseline, BaselineItem, Snapshot, check_starts, require_listed
 
 ID = "0123456789abcdef" * 2
 TABLES = ("hits", "bytes")
@@ -26,7 +26,7 @@ ITEMS = [
 
 def write(path: Path, items: list[BaselineItem], offsets: Mapping[int, int]) -> None:
     with Snapshot(path) as snapshot:
-        snapshot.begin("row-events", ID, offsets, TABLES)
+        snapshot.write_head("row-events", ID, offsets, TABLES)
         for held in items:
             snapshot.add(held)
         snapshot.finish()
@@ -164,9 +164,9 @@ def test_a_baseline_of_another_topic_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_baseline_with_a_table_that_is_not_listed_is_refused() -> None:
-    assert list(unlisted(ITEMS, ["hits", "bytes"])) == ITEMS
+    assert list(require_listed(ITEMS, ["hits", "bytes"])) == ITEMS
     with pytest.raises(ConfigError, match="items of table bytes: list it with --table"):
-        list(unlisted(ITEMS, ["hits"]))
+        list(require_listed(ITEMS, ["hits"]))
 
 
 MARKS = {0: Watermarks(10, 20), 1: Watermarks(0, 5)}
@@ -186,13 +186,13 @@ MARKS = {0: Watermarks(10, 20), 1: Watermarks(0, 5)}
 def test_what_the_topic_does_not_hold_is_refused(offsets: dict[int, int] | None, told: str) -> None:
     baseline = None if offsets is None else Baseline(Path("base"), "t", ID, offsets, ())
     with pytest.raises(ConfigError, match=told):
-        check_begins("t", MARKS, baseline)
+        check_starts("t", MARKS, baseline)
 
 
 @pytest.mark.parametrize("offsets", [{0: 10}, {0: 20, 1: 5}, {0: 15, 2: 0}])
 def test_what_the_topic_holds_is_enough(offsets: dict[int, int]) -> None:
-    check_begins("t", MARKS, Baseline(Path("base"), "t", ID, offsets, ()))
-    check_begins("t", {0: Watermarks(0, 20)}, None)
+    check_starts("t", MARKS, Baseline(Path("base"), "t", ID, offsets, ()))
+    check_starts("t", {0: Watermarks(0, 20)}, None)
 
 
 def test_a_snapshot_that_is_not_finished_leaves_what_was_there(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_snapshot_that_is_not_finished_leaves_what_was_there(tmp_path: Path) -
     write(file, ITEMS, {0: 18})
     before = file.read_bytes()
     with Snapshot(file) as snapshot:
-        snapshot.begin("row-events", ID, {0: 99}, TABLES)
+        snapshot.write_head("row-events", ID, {0: 99}, TABLES)
         snapshot.add(ITEMS[0])
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["base"]

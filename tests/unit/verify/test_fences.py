@@ -87,7 +87,7 @@ def test_the_commits_and_fences_of_a_deleted_topic_say_nothing() -> None:
     w.identity = w.broker.topic_ids[TOPIC]
     w.emit("a", "a")
     verdict = w.verify()
-    assert [(d.expected, d.value.number) for d in verdict.differences] == [(0, 7)]
+    assert [(d.expected, d.value.value) for d in verdict.differences] == [(0, 7)]
     with pytest.raises(ConfigError, match="of another topic of the name"):
         w.verify(UNFENCED)
 

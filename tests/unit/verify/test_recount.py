@@ -57,7 +57,7 @@ def test_a_recount_is_the_sum_up_to_the_cut_and_knows_all_names(
     }
     recount.scan(cast("Any", runs), spans)
     totals: Counter[tuple[str, str]] = Counter()
-    for _, name, items in recount.places("hits"):
+    for _, name, items in recount.partition_sums("hits"):
         for item, added in items.items():
             totals[str(item), name] += added
     assert dict(totals) == dict(expected)
@@ -74,8 +74,8 @@ def test_reading_is_folded_before_it_fills_the_memory(monkeypatch: pytest.Monkey
 
     def runs() -> Iterator[tuple[int, list[Any]]]:
         for message in w.broker.messages(TOPIC):
-            assert recount._held_bytes < 200
+            assert recount._buffered_bytes < 200
             yield 0, [message]
 
     recount.scan(runs(), {0: Span(0, 30, 30)})
-    assert next(iter(recount.places("hits")))[2] == {"a" * 50: 30}
+    assert next(iter(recount.partition_sums("hits")))[2] == {"a" * 50: 30}

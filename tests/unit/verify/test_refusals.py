@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from dynatomic.config.settings import ProcessingGuarantee, Settings
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.kafka.client import consumer_config
-from dynatomic.verify.recount import read
+from dynatomic.verify.topic_reader import read
 from tests.support.harness import Clock
 from tests.support.verify_world import FENCED, TOPIC, UNFENCED, World, differences, first_line
 

@@ -1,0 +1,73 @@
+"""Converters from the text of a flag or a variable to a value.
+
+Each raises `ValueError` with the text and what it must be; cyclopts adds the name of the flag.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from cyclopts import Token
+
+from dynatomic.config.checks import shown
+
+
+def whole(text: str) -> int:
+    """Return the whole number; raise `ValueError` that says so for anything else."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{shown(text)} is not a whole number") from None
+
+
+def decimal(text: str) -> float:
+    """Return the number; raise `ValueError` that says so for anything else."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{shown(text)} is not a number") from None
+
+
+def split(text: str) -> list[str]:
+    """Return what stands between the commas, without blanks around it; nothing for nothing."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def pairs(texts: Iterable[str]) -> dict[str, str]:
+    """Return the properties of ``name=value`` texts; raise `ValueError` without '=' or if twice."""
+    properties: dict[str, str] = {}
+    for position, text in enumerate(texts, start=1):
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            # Not shown: it may be the second half of a password with a comma in it.
+            raise ValueError(f"property {position} is not of the form name=value")
+        if name in properties:
+            raise ValueError(f"property {shown(name)} is given twice; leave one")
+        properties[name] = value
+    return properties
+
+
+def whole_number_from(low: int) -> Callable[[object, Sequence[Token]], int]:
+    """Return a converter for whole numbers from ``low`` on."""
+
+    def convert(_type: object, tokens: Sequence[Token]) -> int:
+        value = whole(tokens[0].value)
+        if value < low:
+            raise ValueError(f"{value} is less than {low}")
+        return value
+
+    return convert
+
+
+def file_name(_type: object, tokens: Sequence[Token]) -> str:
+    """Convert the name of a file, ``-`` for stdin; cyclopts takes a hyphen for an option."""
+    name = tokens[0].value
+    if name.startswith("-") and name != "-":
+        raise ValueError(f"unknown option {name} (a file of that name is ./{name})")
+    return name
+
+
+def seconds(_type: object, tokens: Sequence[Token]) -> float:
+    """Convert a time of no or more seconds."""
+    value = float(tokens[0].value)
+    if not value >= 0:  # nan is not
+        raise ValueError(f"{tokens[0].value!r} is not a number of seconds")
+    return value
