@@ -1,0 +1,99 @@
+"""Tables are described, created and checked for access, on the fake and on both servers."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dynatomic.dynamodb.counters import Counters
+from dynatomic.dynamodb.statements import key_attributes
+from dynatomic.dynamodb.tables import create_table, describe
+from dynatomic.errors import ConfigError
+from dynatomic.events.row import KeySchema
+from tests.support.names import unique
+from tests.support.tables import MakeTable
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+@pytest.mark.parametrize("write_mode", ["batch", "single"])
+@pytest.mark.parametrize(("hash_type", "range_type"), [("S", None), ("N", None), ("S", "N")])
+def test_the_check_of_access_changes_nothing(
+    dynamodb: "DynamoDBClient",
+    make_table: MakeTable,
+    hash_type: Any,
+    range_type: Any,
+    write_mode: str,
+) -> None:
+    table = make_table(dynamodb, hash_type, range_type)
+    keys = describe(dynamodb, table)
+    Counters(dynamodb, {table: keys}).check_access(table, write_mode)
+    for key in ("dynatomic-access-check", "0"):
+        item = key_attributes(keys, key, "0") if hash_type == "S" or key == "0" else None
+        assert item is None or "Item" not in dynamodb.get_item(TableName=table, Key=item)
+
+
+@pytest.mark.parametrize("write_mode", ["batch", "single"])
+def test_the_check_of_access_finds_a_missing_table(
+    dynamodb: "DynamoDBClient", write_mode: str
+) -> None:
+    gone = unique("gone")
+    with pytest.raises(ConfigError, match=gone):
+        Counters(dynamodb, {gone: KeySchema("pk")}).check_access(gone, write_mode)
+
+
+@pytest.mark.parametrize(
+    ("hash_type", "range_type", "expected"),
+    [
+        ("S", None, KeySchema("pk", "S")),
+        ("N", None, KeySchema("pk", "N")),
+        ("S", "N", KeySchema("pk", "S", "rk", "N")),
+        ("N", "S", KeySchema("pk", "N", "rk", "S")),
+    ],
+)
+def test_describe_finds_names_and_types(
+    dynamodb: "DynamoDBClient",
+    make_table: MakeTable,
+    hash_type: Any,
+    range_type: Any,
+    expected: KeySchema,
+) -> None:
+    assert describe(dynamodb, make_table(dynamodb, hash_type, range_type)) == expected
+
+
+def test_describe_names_the_missing_table_by_arn_and_the_way_out(
+    dynamodb: "DynamoDBClient",
+) -> None:
+    gone = unique("gone")
+    with pytest.raises(ConfigError) as caught:
+        describe(dynamodb, gone)
+    assert f"arn:aws:dynamodb:us-east-1:*:table/{gone}" in str(caught.value)
+    assert "init --create-tables" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_describe_refuses_keys_of_bytes(dynamodb: "DynamoDBClient") -> None:
+    table = unique("bytes")
+    dynamodb.create_table(
+        TableName=table,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "B"}],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+    )
+    try:
+        with pytest.raises(ConfigError, match="type B"):
+            describe(dynamodb, table)
+    finally:
+        dynamodb.delete_table(TableName=table)
+
+
+@pytest.mark.parametrize("range_key", [False, True])
+def test_create_table_makes_it_once(dynamodb: "DynamoDBClient", range_key: Any) -> None:
+    table = unique("made")
+    try:
+        assert create_table(dynamodb, table, range_key=range_key) is True
+        expected = KeySchema("pk", "S", "rk", "S") if range_key else KeySchema("pk", "S")
+        assert describe(dynamodb, table) == expected
+        assert create_table(dynamodb, table, range_key=range_key) is False
+    finally:
+        dynamodb.delete_table(TableName=table)
