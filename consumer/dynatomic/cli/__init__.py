@@ -1,5 +1,5 @@
-"""The commands: what each flag is called, and which function it calls.
+"""The commands, their flags and their exit codes.
 
-Entry: `cli.main.main`. A command holds no logic: it reads the settings and calls one function of
+Entry: `cli.main.main`. A command has no logic: it reads the settings and calls one function of
 another room.
 """

@@ -1,7 +1,7 @@
-"""How a function becomes a command: its settings, its flags, the logs; and what it prints.
+"""Makes a function a command: it gets its settings and its flags, and logging is set up.
 
-What a command does is imported when it runs: ``--help`` must not wait for the clients of Kafka
-and AWS.
+A command imports what it needs when it runs, so that ``--help`` does not load the clients of
+Kafka and AWS.
 """
 
 import inspect
@@ -20,21 +20,21 @@ ALL = tuple(setting.name for setting in SETTINGS)
 BROKERS = ("bootstrap_servers", "kafka_auth", "tls_verification", "librdkafka")
 KAFKA = (*BROKERS, "topic", "tables")
 RULES = ("group_id", "counter", "processing_guarantee", "min_incr", "max_incr", "writer_schema")
-"""The settings by which an event counts or does not."""
+"""The settings that decide whether an event is counted."""
 
 EndpointUrl = Annotated[
     str | None,
     Parameter(
         name="--endpoint-url",
         metavar="URL",
-        help="DynamoDB, if not AWS's. Else AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL, and "
-        "region, profile and credentials as for every AWS client.",
+        help="Address of DynamoDB, if it is not AWS. Default: AWS_ENDPOINT_URL_DYNAMODB, then "
+        "AWS_ENDPOINT_URL. Region, profile and credentials are read as by every AWS client.",
     ),
 ]
 
 
 def version() -> str:
-    """Return the name and the version of what is installed."""
+    """Return the name and the installed version."""
     from importlib import metadata  # noqa: PLC0415 -- slow to load
 
     try:
@@ -55,17 +55,20 @@ app = App(
 
 
 def command(group: App, *names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Make a function a command that has the named settings, and gets them as `Settings`."""
+    """Return a decorator that makes a function a command of ``group``.
+
+    The command has a flag for each setting in ``names``, and gets them as `Settings`.
+    """
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
         def call(*args: object, config: Path | None = None, **given: Any) -> int:  # noqa: ARG001
-            # The file has been read by now: see Sources.
+            # `Sources` has read the file of --config.
             settings = Settings(**{name: given.pop(name) for name in names if name in given})
             logs.setup(settings.log_level)
             return function(settings, *args, **given)
 
         call.__signature__ = signature(function, names)  # type: ignore[attr-defined]
-        # cyclopts would rather believe these than the signature.
+        # cyclopts reads annotations before the signature.
         call.__annotations__ = {}
         group.command(call, name=function.__name__, help=inspect.getdoc(function))
         return function
@@ -74,12 +77,12 @@ def command(group: App, *names: str) -> Callable[[Callable[..., int]], Callable[
 
 
 def flag(text: str) -> Parameter:
-    """Return what stands behind a switch: off unless given."""
+    """Return the parameter of a flag without a value, which is off by default."""
     return Parameter(help=text, negative=(), show_default=False)
 
 
 def say(lines: Iterable[str]) -> int:
-    """Print lines as they come, and return the exit code 0."""
+    """Print each line when it arrives; return the exit code 0."""
     for line in lines:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()

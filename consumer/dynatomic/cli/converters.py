@@ -27,17 +27,17 @@ def decimal(text: str) -> float:
 
 
 def split(text: str) -> list[str]:
-    """Return what stands between the commas, without blanks around it; nothing for nothing."""
+    """Return the parts between the commas, stripped, without empty ones."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def pairs(texts: Iterable[str]) -> dict[str, str]:
-    """Return the properties of ``name=value`` texts; raise `ValueError` without '=' or if twice."""
+    """Return the properties of ``name=value`` texts, each name once."""
     properties: dict[str, str] = {}
     for position, text in enumerate(texts, start=1):
         name, equals, value = text.partition("=")
         if not equals or not name:
-            # Not shown: it may be the second half of a password with a comma in it.
+            # The text is not shown: it may be the second half of a password with a comma in it.
             raise ValueError(f"property {position} is not of the form name=value")
         if name in properties:
             raise ValueError(f"property {shown(name)} is given twice; leave one")
@@ -46,7 +46,7 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
 
 
 def whole_number_from(low: int) -> Callable[[object, Sequence[Token]], int]:
-    """Return a converter for whole numbers from ``low`` on."""
+    """Return a converter for whole numbers that are not less than ``low``."""
 
     def convert(_type: object, tokens: Sequence[Token]) -> int:
         value = whole(tokens[0].value)
@@ -58,7 +58,7 @@ def whole_number_from(low: int) -> Callable[[object, Sequence[Token]], int]:
 
 
 def file_name(_type: object, tokens: Sequence[Token]) -> str:
-    """Convert the name of a file, ``-`` for stdin; cyclopts takes a hyphen for an option."""
+    """Convert the name of a file, or ``-`` for stdin, which cyclopts would take for an option."""
     name = tokens[0].value
     if name.startswith("-") and name != "-":
         raise ValueError(f"unknown option {name} (a file of that name is ./{name})")
@@ -66,7 +66,7 @@ def file_name(_type: object, tokens: Sequence[Token]) -> str:
 
 
 def seconds(_type: object, tokens: Sequence[Token]) -> float:
-    """Convert a time of no or more seconds."""
+    """Convert a number of seconds that is not negative."""
     value = float(tokens[0].value)
     if not value >= 0:  # nan is not
         raise ValueError(f"{tokens[0].value!r} is not a number of seconds")

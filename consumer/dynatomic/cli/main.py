@@ -1,7 +1,7 @@
 """The command ``dynatomic``: reads the settings, calls one function, turns errors into exit codes.
 
-Exit codes: 0 done; 1 failed, or the answer is no; 2 usage; 75 a server was not there in time;
-78 bad configuration; 130 interrupted.
+Exit codes: 0 done; 1 failed, or the answer is no; 2 wrong usage; 75 a server did not answer in
+time; 78 wrong configuration; 130 interrupted.
 """
 
 import contextlib
@@ -37,17 +37,19 @@ def init(  # noqa: PLR0913 -- one a flag
     *,
     wait: Annotated[
         float | None,
-        Parameter(help="Seconds to wait for both servers.", metavar="SECONDS", converter=seconds),
+        Parameter(
+            help="Seconds to wait for Kafka and DynamoDB.", metavar="SECONDS", converter=seconds
+        ),
     ] = None,
-    create_tables: Annotated[bool, flag("Make the listed tables too.")] = False,
-    print_iam: Annotated[bool, flag("Print an IAM policy instead, and ask no server.")] = False,
+    create_tables: Annotated[bool, flag("Create the listed tables too.")] = False,
+    print_iam: Annotated[bool, flag("Print an IAM policy instead. No server is asked.")] = False,
     policy: flags.Policy = "run",
     region: flags.Region = "*",
     account: flags.Account = "*",
     msk_cluster: flags.MskCluster = None,
     endpoint_url: EndpointUrl = None,
 ) -> int:
-    """Make the topics and, when asked, the tables; what is there stays as it is."""
+    """Create the topics and, with --create-tables, the tables. Existing ones do not change."""
     if print_iam:
         return say(iam.print_iam(policy, settings, iam.PolicyScope(region, account, msk_cluster)))
     from dynatomic.operations.init import initialise  # noqa: PLC0415 -- see `command`
@@ -59,8 +61,10 @@ def init(  # noqa: PLR0913 -- one a flag
 def run(
     settings: Settings,
     *,
-    once: Annotated[bool, flag("Stop at the end offsets found at the start.")] = False,
-    dry_run: Annotated[bool, flag("Print what would be added; write and commit nothing.")] = False,
+    once: Annotated[bool, flag("Stop at the end offsets that the topic had at the start.")] = False,
+    dry_run: Annotated[
+        bool, flag("Print what would be added. Nothing is written or committed.")
+    ] = False,
     endpoint_url: EndpointUrl = None,
 ) -> int:
     """Consume events: sum them per window, add the sums to DynamoDB, commit the offsets."""
@@ -75,7 +79,7 @@ def produce(  # noqa: PLR0913 -- one a flag
     file: Annotated[
         str,
         Parameter(
-            help="JSON lines, one event each; '-' is stdin.",
+            help="File with one JSON object on each line; '-' is stdin.",
             allow_leading_hyphen=True,  # for the "-", to cyclopts an option
             converter=file_name,
         ),
@@ -84,19 +88,23 @@ def produce(  # noqa: PLR0913 -- one a flag
     *,
     count: Annotated[
         int | None,
-        Parameter(help="Make that many sample events instead.", converter=whole_number_from(0)),
+        Parameter(
+            help="Send this many sample events instead of a file.", converter=whole_number_from(0)
+        ),
     ] = None,
     rows: Annotated[
-        int, Parameter(help="Counters among the samples.", converter=whole_number_from(1))
+        int,
+        Parameter(help="Number of counters in the sample events.", converter=whole_number_from(1)),
     ] = 1_000,
     distribution: Annotated[
-        Literal["uniform", "zipf"], Parameter(help="How samples spread over the counters.")
+        Literal["uniform", "zipf"],
+        Parameter(help="How the sample events are spread over the counters."),
     ] = "uniform",
     seed: Annotated[
-        int, Parameter(help="Same seed, same samples.", converter=whole_number_from(0))
+        int, Parameter(help="The same seed gives the same events.", converter=whole_number_from(0))
     ] = 0,
 ) -> int:
-    """Send row events to the topic: JSON lines, or samples for one table with --count."""
+    """Send row events to the topic: from a file, or sample events with --count."""
     from dynatomic.console import progress_bar  # noqa: PLC0415
     from dynatomic.operations.produce import produce_file, produce_samples  # noqa: PLC0415 -- see `command`
 
@@ -123,22 +131,21 @@ def produce(  # noqa: PLR0913 -- one a flag
 @command(app, "counter")
 def incr(  # noqa: PLR0913 -- one a flag
     settings: Settings,
-    table: Annotated[str, Parameter(help="The table.")],
-    key: Annotated[str, Parameter(help="The item's hash key.")],
+    table: Annotated[str, Parameter(help="Name of the table.")],
+    key: Annotated[str, Parameter(help="Hash key of the item.")],
     /,
     *,
     range_: Annotated[
         str | None,
-        Parameter(name="--range", help="The item's range key.", allow_leading_hyphen=True),
+        Parameter(name="--range", help="Range key of the item.", allow_leading_hyphen=True),
     ] = None,
-    by: Annotated[
-        int, Parameter(help="How much to add.", converter=whole_number_from(-(2**63)))
-    ] = 1,
+    by: Annotated[int, Parameter(help="Value to add.", converter=whole_number_from(-(2**63)))] = 1,
     endpoint_url: EndpointUrl = None,
 ) -> int:
-    """Add to one counter at once, and print its new value.
+    """Add to one counter now, and print its new value.
 
-    A plain atomic addition: it has no fence, and is not in the topic that `verify` recounts.
+    The addition is atomic. It has no fence, and it is not in the topic that
+    `verify` recounts.
     """
     from dynatomic.dynamodb.client import make_client  # noqa: PLC0415 -- see `command`
     from dynatomic.dynamodb.increment import increment  # noqa: PLC0415 -- see `command`
@@ -159,16 +166,17 @@ def verify(  # noqa: PLR0913 - one a flag
     output: flags.Output = "text",
     endpoint_url: EndpointUrl = None,
 ) -> int:
-    """Recount the topic, compare it with the tables; exit 1 if a counter differs.
+    """Recount the topic and compare it with the tables; exit 1 if a counter differs.
 
-    Exact while consumers run with exactly-once; with at-least-once the group
-    must be idle. Takes about 150 MB of memory for a million counters.
+    With exactly-once the result is exact while consumers run. With at-least-once
+    the group must be idle. It takes about 150 MB of memory for a million
+    counters.
     """
     from dynatomic.verify.command import VerifyOptions  # noqa: PLC0415 -- see `command`
     from dynatomic.verify.command import verify as compare  # noqa: PLC0415
 
     if sample is not None and snapshot is not None:
-        raise CycloptsError(msg="--snapshot takes all counters: leave --sample out")
+        raise CycloptsError(msg="--snapshot needs all counters: omit --sample")
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     return compare(
         settings, endpoint_url, VerifyOptions(baseline, snapshot, sample, seed, limit, output)
@@ -177,9 +185,9 @@ def verify(  # noqa: PLR0913 - one a flag
 
 @app.command
 def demo(
-    *, stay: Annotated[bool, flag("Go on afterwards, until Ctrl-C, for a look around.")] = False
+    *, stay: Annotated[bool, flag("Continue until Ctrl-C, to try the other commands.")] = False
 ) -> int:
-    """Count 100,000 events here and now, kill a consumer on the way, compare the sums."""
+    """Count 100,000 events on this machine, kill a consumer meanwhile, and verify the sums."""
     from dynatomic.operations.demo import demo as play  # noqa: PLC0415 -- see `command`
 
     logs.setup()
@@ -190,9 +198,9 @@ def demo(
 def show(
     settings: Settings,
     *,
-    origin: Annotated[bool, flag("Say where each value came from.")] = False,
+    origin: Annotated[bool, flag("Add where each value came from.")] = False,
 ) -> int:
-    """Print the settings in effect as TOML, secrets masked."""
+    """Print the settings in effect as TOML. Secrets are masked."""
     from dynatomic.operations import show_config  # noqa: PLC0415 -- see `command`
 
     return say(show_config.show(settings, sources.origins if origin else None))
@@ -203,21 +211,21 @@ def check(
     settings: Settings,
     *,
     connect: Annotated[
-        bool, flag("Ask the brokers and the tables too; nothing is written.")
+        bool, flag("Check the brokers and the tables too. Nothing is written.")
     ] = False,
     probe: Annotated[
         str | None,
         Parameter(
-            help="Play every kind of write on a scratch item of this table, then remove it.",
+            help="Try every kind of write on a test item of this table, then delete it.",
             metavar="TABLE",
         ),
     ] = None,
     endpoint_url: EndpointUrl = None,
 ) -> int:
-    """Check the settings, and when asked what they lead to: a tick or a cross for each.
+    """Check the settings and, when asked, the servers: one line for each check.
 
-    Exit 78 if something must be mended, 75 if a server was not there, 1 if the
-    table answers otherwise than the product expects.
+    Exit 78 if the configuration is wrong, 75 if a server did not answer, 1 if
+    the table answers differently than the product expects.
     """
     from dynatomic.operations import check_config  # noqa: PLC0415 -- see `command`
 
@@ -250,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print_error(str(error))
         return error.exit_code
     except BrokenPipeError:
-        # Whoever read the output has gone. Python flushes once more at its end: into nothing.
+        # The reader of the output has ended. Python flushes stdout at its end, so that must work.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:

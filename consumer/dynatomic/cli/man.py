@@ -1,4 +1,4 @@
-"""The manual page, dynatomic(1), from what `--help` is made of: the commands and the settings.
+"""The manual page, dynatomic(1), made from the same commands and settings as ``--help``.
 
 Written in the man macros, which man-db, groff and mandoc all read. Source: man(7).
 """
@@ -13,9 +13,9 @@ from dynatomic.config.settings import SETTINGS
 EXIT_CODES: Mapping[int, str] = {
     0: "Done, or drained after SIGTERM.",
     1: "Failed, or the answer is no.",
-    2: "Usage.",
-    75: "A server was not there in time; try again later.",
-    78: "Bad configuration; trying again cannot help.",
+    2: "Wrong usage.",
+    75: "A server did not answer in time; try again later.",
+    78: "Wrong configuration; trying again cannot help.",
     130: "Forced by a second SIGINT.",
     143: "Forced by a second SIGTERM.",
 }
@@ -37,8 +37,9 @@ def page(app: App, version: str) -> Iterator[str]:
         yield from _command(path, command)
     yield ".SH SETTINGS"
     yield from _paragraph(
-        "A flag beats the environment, which beats the file of --config, which beats the default. "
-        "In the file, TOML, a setting has its name with underscores."
+        "A flag overrides the environment, the environment overrides the file of --config, and "
+        "the file overrides the default. "
+        "The file is TOML; setting names in it have underscores."
     )
     for setting in SETTINGS:
         yield from _entry(setting.flags, setting.metavar or "VALUE", setting.help)
@@ -49,7 +50,7 @@ def page(app: App, version: str) -> Iterator[str]:
     yield from _entry(
         ("AWS_REGION", "AWS_PROFILE", "AWS_ENDPOINT_URL_DYNAMODB"),
         "",
-        "And all others that AWS clients read.",
+        "And all other variables that AWS clients read.",
     )
     yield ".SH EXIT STATUS"
     for code, meaning in EXIT_CODES.items():
@@ -57,7 +58,7 @@ def page(app: App, version: str) -> Iterator[str]:
 
 
 def commands(app: App, path: str) -> Iterator[tuple[str, App]]:
-    """Yield every command that does something, and its whole name."""
+    """Yield every command that is not only a group, with its full name."""
     for name in app:
         if name.startswith("-"):
             continue
@@ -110,6 +111,6 @@ def _paragraph(text: str) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Return one line of plain text, with what means something to troff escaped."""
+    """Return the text as one line, with the characters escaped that troff interprets."""
     line = " ".join(text.split()).replace("\\", r"\e").replace("-", r"\-").replace('"', r"\(dq")
     return rf"\&{line}" if line.startswith((".", "'")) else line

@@ -1,4 +1,4 @@
-"""The commands of whoever is on call: lag, top, offsets, dlq."""
+"""The commands for operations: lag, top, offsets, dlq."""
 
 from datetime import datetime
 from typing import Annotated
@@ -12,7 +12,7 @@ from dynatomic.config.settings import Settings
 
 GROUP = (*BROKERS, "topic", "group_id", "group_protocol")
 
-_dlq = App(name="dlq", help="Show the dead letters, or put them back on the topic.")
+_dlq = App(name="dlq", help="Print the dead letters, or send them to the topic again.")
 app.command(_dlq)
 
 
@@ -20,7 +20,7 @@ app.command(_dlq)
 def lag(settings: Settings, *, output: flags.Output = "text") -> int:
     """Show how far the group is behind, partition by partition.
 
-    The columns and numbers of `kafka-consumer-groups --describe`, and the age of
+    The columns are those of `kafka-consumer-groups --describe`, and the age of
     the oldest event that is not committed.
     """
     from dynatomic.operations.lag import lag as show  # noqa: PLC0415 -- see `command`
@@ -34,14 +34,14 @@ def top(
     *,
     interval: Annotated[
         float,
-        Parameter(help="Seconds between two looks.", metavar="SECONDS", converter=seconds),
+        Parameter(help="Seconds between two updates.", metavar="SECONDS", converter=seconds),
     ] = 1.0,
     iterations: Annotated[
         int | None,
-        Parameter(help="Looks; without it, until interrupted.", converter=whole_number_from(1)),
+        Parameter(help="Number of updates. Default: until Ctrl-C.", converter=whole_number_from(1)),
     ] = None,
 ) -> int:
-    """Show lag and rates live, the largest lag first; tables one by one if not on a terminal."""
+    """Show lag and rates live, the partition with the largest lag first."""
     from dynatomic.operations.top import top as show  # noqa: PLC0415 -- see `command`
 
     return show(settings, interval_s=interval, iterations=iterations)
@@ -51,33 +51,40 @@ def top(
 def offsets(  # noqa: PLR0913 -- one a flag
     settings: Settings,
     *,
-    to_earliest: Annotated[bool, flag("To the first event that is left.")] = False,
-    to_latest: Annotated[bool, flag("To the end.")] = False,
+    to_earliest: Annotated[bool, flag("To the oldest event in the topic.")] = False,
+    to_latest: Annotated[bool, flag("To the end of the topic.")] = False,
     to_offset: Annotated[
         int | None,
-        Parameter(help="To this offset, or the nearest there is.", converter=whole_number_from(0)),
+        Parameter(
+            help="To this offset, or to the nearest one that exists.",
+            converter=whole_number_from(0),
+        ),
     ] = None,
     to_datetime: Annotated[
         datetime | None,
-        Parameter(help="To the first event from this time on; UTC unless it has a zone."),
+        Parameter(help="To the first event at or after this time. UTC unless it has a time zone."),
     ] = None,
     partition: Annotated[
         tuple[int, ...],
-        Parameter(help="Only this partition; repeatable.", negative=(), show_default=False),
+        Parameter(help="Only this partition. Repeatable.", negative=(), show_default=False),
     ] = (),
-    execute: Annotated[bool, flag("Do it; without, only the plan is printed.")] = False,
+    execute: Annotated[
+        bool, flag("Carry out the plan. Without it the plan is only printed.")
+    ] = False,
 ) -> int:
-    """Plan where a stopped group goes on, and what that costs.
+    """Plan new committed offsets for a stopped group, and say what they cost.
 
-    Without a target it finds the partitions that the consumer stops for their
-    offsets, and proposes the way out.
+    Without a target it finds the partitions that the consumer stopped because of
+    their committed offsets, and proposes the offset to continue at.
     """
     from dynatomic.operations.offset_plan import Target  # noqa: PLC0415 -- see `command`
     from dynatomic.operations.reset_offsets import ResetOptions, reset_offsets  # noqa: PLC0415
 
     given = (to_earliest, to_latest, to_offset is not None, to_datetime is not None)
     if sum(given) > 1:
-        raise CycloptsError(msg="give one target: --to-earliest, -latest, -offset or -datetime")
+        raise CycloptsError(
+            msg="give one target: --to-earliest, --to-latest, --to-offset or --to-datetime"
+        )
     target = Target(to_earliest, to_latest, to_offset, to_datetime) if any(given) else None
     return reset_offsets(settings, ResetOptions(target, partition, execute))
 
@@ -88,13 +95,14 @@ def show(
     *,
     reason: flags.LetterReason = None,
     limit: Annotated[
-        int | None, Parameter(help="Only the newest ones, so many.", converter=whole_number_from(0))
+        int | None,
+        Parameter(help="Only this many of the newest letters.", converter=whole_number_from(0)),
     ] = None,
     output: flags.Output = "text",
 ) -> int:
-    """Print the dead letters, decoded where they can be, the oldest first.
+    """Print the dead letters, decoded where possible, the oldest first.
 
-    Rows hold keys: mind who reads the output.
+    The output contains keys of items, which may be personal data.
     """
     from dynatomic.dead_letters.show import ShowOptions  # noqa: PLC0415 -- see `command`
     from dynatomic.dead_letters.show import show as show_letters  # noqa: PLC0415
@@ -107,13 +115,18 @@ def replay(
     settings: Settings,
     *,
     reason: flags.LetterReason = None,
-    execute: Annotated[bool, flag("Do it; without, only the plan is printed.")] = False,
-    force: Annotated[bool, flag("Also those that would be dead letters again.")] = False,
+    execute: Annotated[
+        bool, flag("Carry out the plan. Without it the plan is only printed.")
+    ] = False,
+    force: Annotated[
+        bool, flag("Send also the letters that would become dead letters again.")
+    ] = False,
     endpoint_url: EndpointUrl = None,
 ) -> int:
-    """Put dead letters back on their topic, each once however often it is run.
+    """Send dead letters to their topic again, each only once over all runs.
 
-    Give it the consumers' settings: it says what they would do with each row.
+    It needs the settings of the consumers, to say what they would do with each
+    event.
     """
     from dynatomic.dead_letters.replay import ReplayOptions  # noqa: PLC0415 -- see `command`
     from dynatomic.dead_letters.replay import replay as put_back  # noqa: PLC0415

@@ -1,8 +1,8 @@
 """Where settings come from: the command line, the environment, the TOML file, the default.
 
 cyclopts parses the flags and the environment and shows the help. `Sources` is its last source,
-the file, and sees every value on its way, so it also knows where each one came from. An empty
-environment variable counts as one that is not set: compose files and manifests make those.
+the file. It sees every value, so it also records where each one came from. An empty environment
+variable counts as not set, because compose files and manifests often contain empty ones.
 """
 
 import inspect
@@ -78,7 +78,7 @@ def _annotated() -> list[tuple[Setting, Any]]:
 
 
 def signature(function: Callable[..., int], names: Iterable[str]) -> inspect.Signature:
-    """Return a command's signature: its own parameters, the settings it names, ``--config``."""
+    """Return the signature of a command: its own parameters, the named settings, ``--config``."""
     hints = get_type_hints(function, include_extras=True)
     own = list(inspect.signature(function).parameters.values())[1:]
     parameters = [
@@ -112,7 +112,7 @@ class Sources:
     def __call__(
         self, _app: App, _commands: tuple[str, ...], arguments: ArgumentCollection
     ) -> None:
-        """Fill in the file's values, and check what the environment has; raise `ConfigError`."""
+        """Fill in the values of the file. Raise `ConfigError` for a wrong value or variable."""
         self.origins.clear()
         named = {argument.field_info.name: argument for argument in arguments}
         for argument in arguments:
@@ -138,7 +138,7 @@ class Sources:
             _replace(argument, setting, value, file)
 
     def _merge(self, setting: Setting, argument: Argument, value: Any, file: str) -> None:
-        """Merge properties name by name: nobody means to drop the file's logins with one ``-X``."""
+        """Merge properties name by name, so that one ``-X`` does not drop the login in the file."""
         flag_tokens = [token for token in argument.tokens if token.source == "cli"]
         try:
             flags = pairs(token.value for token in flag_tokens)
@@ -192,7 +192,7 @@ def from_environment(setting: Setting) -> Any:
         elif setting.type == tuple[str, ...]:
             value = tuple(split(text))
         elif setting.type == dict[str, str]:
-            # A value with a comma in it goes into the file, or after -X.
+            # A value that contains a comma has to be in the file or after -X.
             value = whole_values(pairs(split(text)))
         elif setting.type == Path | None:
             value = Path(text)
@@ -245,7 +245,7 @@ def _from_toml(setting: Setting, raw: object) -> object:
 
 
 def _flat(table: dict[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:
-    # A property that is not quoted, sasl.username = "me", is a table in a table to TOML.
+    # In TOML an unquoted property such as sasl.username = "me" is a table within a table.
     for name, value in table.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
