@@ -203,7 +203,7 @@ def test_the_page_shows_a_running_consumer(
         browser.wait("document.body.innerText.includes('table-throttled')")
         assert "no progress" in browser.text()
         troubled.fault = None
-        browser.wait("document.getElementById('trouble').hidden")
+        browser.wait("document.getElementById('stalls').hidden")
         assert browser.complaints() == []
         child.signal(15)
         assert child.wait() == 0, child.logs()

@@ -35,7 +35,6 @@ TO_SPLIT = {
     "unit/kafka/test_client.py",
     "unit/kafka/test_emitter.py",
     "unit/operations/test_lag.py",
-    "unit/service/test_server.py",
     "unit/telemetry/test_telemetry.py",
     "unit/verify/test_verify.py",
     "unit/worker/test_fence.py",
