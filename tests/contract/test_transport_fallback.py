@@ -29,7 +29,7 @@ class Bare:
 
 def left_to_boto3(client: Any) -> None:
     transport = Transport(client)
-    assert transport._now() is None
+    assert transport._current_path() is None
     assert len(transport.send(PAYLOAD)["Responses"]) == 2
 
 
@@ -57,7 +57,7 @@ def test_only_the_example_of_its_thread_is_caught(transport_url: str) -> None:
     event = "before-parameter-build.dynamodb.BatchExecuteStatement"
     client.meta.events.register(event, hook)
     with patch.object(cast("Any", client).meta.events._emitter._handlers, "prefix_search", held):
-        examples.append(learner._caught())
+        examples.append(learner._caught_example())
         go.set()
         other.join()
     client.meta.events.unregister(event, hook)
@@ -74,7 +74,7 @@ def test_why_there_is_no_short_way_is_logged_once(
     transport = Transport(client)
     for _ in range(2):
         transport._until = 0.0
-        assert transport._now() is None
+        assert transport._current_path() is None
     (record,) = caplog.records
     assert record.message == "requests are sent by boto3"
     assert record.__dict__["fields"] == {"cause": "another content type"}
@@ -89,7 +89,7 @@ def test_a_client_that_tells_nothing_before_a_call_is_left_to_boto3(
         "before-call.dynamodb.BatchExecuteStatement",
         unique_id="dynatomic.dynamodb.direct.transport",
     )
-    assert transport._now() is None
+    assert transport._current_path() is None
     assert len(transport.send(PAYLOAD)["Responses"]) == 2
     assert [r.__dict__["fields"]["cause"] for r in caplog.records] == ["no event before a call"]
 
@@ -130,7 +130,7 @@ def test_a_connection_without_its_parts_is_left_to_boto3(transport_url: str, hoo
     )
     with patch.object(pool, "_new_conn", lambda: Bare(pool.ConnectionCls(pool.host), hook)):
         transport = Transport(client)
-        assert transport._now() is None
+        assert transport._current_path() is None
     assert len(transport.send(PAYLOAD)["Responses"]) == 2
 
 

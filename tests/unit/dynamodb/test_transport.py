@@ -89,7 +89,7 @@ def catching(at: dt.datetime) -> Iterator[list[bytes]]:
 def sent(client: "DynamoDBClient", payload: bytes, at: dt.datetime = NOON) -> bytes:
     """Return what the short way puts on the wire."""
     transport = Transport(client, clock=at.timestamp)
-    assert transport._now() is not None, "no short way with this botocore"
+    assert transport._current_path() is not None, "no short way with this botocore"
     with catching(at) as pieces:
         transport.send(payload)
     return b"".join(pieces)
@@ -141,7 +141,7 @@ def test_one_transport_signs_for_each_second_and_day() -> None:
     client = new_client("http://127.0.0.1:1")
     clock = Mock(return_value=NOON.timestamp())
     transport = Transport(client, clock=clock)
-    assert transport._now() is not None
+    assert transport._current_path() is not None
     for seconds in (0, 0.4, 1, 12 * 3600 - 1, 12 * 3600, 400 * 24 * 3600, -3600):
         now = NOON + dt.timedelta(seconds=seconds)
         clock.return_value = now.timestamp()
@@ -199,7 +199,7 @@ def test_a_role_that_cannot_be_assumed_any_more_is_told_as_by_boto3() -> None:
     keys: Any = RefreshableCredentials.create_from_metadata(issued("FIRST", 3600), denied, "sts")
     client = refreshed("http://127.0.0.1:1", keys)
     transport = Transport(client)
-    assert transport._now() is not None
+    assert transport._current_path() is not None
     keys._expiry_time = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
     for each in (transport, Transport(client), Transport(client, direct=False)):
         with pytest.raises(ClientError) as caught:

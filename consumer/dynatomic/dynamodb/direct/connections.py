@@ -1,9 +1,8 @@
-"""Whole requests as bytes over the connections of a urllib3 pool, and their answers.
+"""Sends whole requests as bytes over the connections of a urllib3 pool, and reads the answers.
 
-urllib3 connects, checks certificates, keeps the connections and notices those that a server has
-closed. What it and http.client do around each request costs ten times the two calls of the
-system, so only an answer that is not of the usual form is read by http.client. Errors are
-botocore's, as for its own requests.
+urllib3 connects, checks certificates, keeps the connections and detects those that a server has
+closed. urllib3 and http.client spend ten times the CPU of the two system calls on each request,
+so http.client reads only an answer of an unusual form. Errors are those of botocore.
 """
 
 import io
@@ -28,25 +27,25 @@ from urllib3.exceptions import ConnectTimeoutError as ConnectTimeout
 from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import SSLError as PoolTLSError
 
-# The status of an answer that has a body.
+# Only statuses whose answers have a body.
 _USUAL = re.compile(rb"HTTP/1\.1 (200|400|5\d\d)[ -~]*\r\n((?:[\w-]+:[\t -~]*\r\n)*)\r\n")
 
 
 class Response(NamedTuple):
-    """An answer; the names of its headers are in lower case."""
+    """An answer, with the names of its headers in lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     reusable: bool
-    """Whether the connection takes another request."""
+    """Whether the connection can be used for another request."""
 
 
 class Connections:
-    """Exchanges requests for answers, from any thread. Raises botocore's errors.
+    """Sends requests and returns the answers. Thread-safe. Raises the errors of botocore.
 
-    ``pool`` is a `urllib3.HTTPConnectionPool` that goes through no proxy; ``url`` is told in
-    errors. AttributeError from here says that this urllib3 has no such pool.
+    ``pool`` is a `urllib3.HTTPConnectionPool` without a proxy; errors contain ``url``. An
+    AttributeError means that this version of urllib3 does not have the expected parts.
     """
 
     def __init__(self, pool: Any, url: str, path: str) -> None:
@@ -62,7 +61,7 @@ class Connections:
         connection.send = pieces.append
         connection.request("POST", self._path, request.body, request.headers)
         if connection.sock is not None or not connection.is_closed:
-            raise AttributeError("a connection is made")
+            raise AttributeError("the connection was opened")
         return b"".join(pieces)
 
     def exchange(self, request: bytes) -> Response:
@@ -93,23 +92,23 @@ class Connections:
         if connection.is_closed:
             connection.connect()
             connection.sock.settimeout(self._read_timeout)
-        # A server may answer, and close, before it has read all.
+        # A server may answer and close the connection before it has read the whole request.
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.send(request)
         with connection.sock.makefile("rb") as stream:
             response = _usual(stream) or _unusual(stream)
-        # With TLS, what is decrypted already is not seen in the socket.
-        left = getattr(connection.sock, "pending", lambda: 0)()
-        return response._replace(reusable=False) if left else response
+        # With TLS, the socket does not show bytes that are decrypted already.
+        pending = getattr(connection.sock, "pending", lambda: 0)()
+        return response._replace(reusable=False) if pending else response
 
 
 def _usual(stream: io.BufferedReader) -> Response | None:
-    """Return an answer whose head has come as a whole and is as usual; else, read nothing."""
-    seen = stream.peek()
-    found = _USUAL.match(seen)
-    if found is None:
+    """Return an answer with a complete head of the usual form; otherwise read nothing."""
+    received = stream.peek()
+    head = _USUAL.match(received)
+    if head is None:
         return None
-    pairs = [line.partition(":") for line in found[2].decode().split("\r\n")[:-1]]
+    pairs = [line.partition(":") for line in head[2].decode().split("\r\n")[:-1]]
     headers = {name.lower(): value.strip() for name, _, value in pairs}
     length = headers.get("content-length", "")
     if (
@@ -119,21 +118,21 @@ def _usual(stream: io.BufferedReader) -> Response | None:
         or headers.get("connection", "keep-alive").lower() != "keep-alive"
     ):
         return None
-    end = found.end() + int(length)
-    pieces = [stream.read(min(len(seen), end))]
-    left = end - len(pieces[0])
-    while left and (more := stream.raw.read(left)):  # the buffer would read beyond the end
-        pieces.append(more)
-        left -= len(more)
-    body = b"".join(pieces)[found.end() :]
+    end = head.end() + int(length)
+    pieces = [stream.read(min(len(received), end))]
+    missing = end - len(pieces[0])
+    while missing and (piece := stream.raw.read(missing)):  # the buffer would read past the end
+        pieces.append(piece)
+        missing -= len(piece)
+    body = b"".join(pieces)[head.end() :]
     if len(body) < int(length):
         raise IncompleteRead(body, int(length) - len(body))
-    # What stands behind an answer must not become the answer to the next request.
-    return Response(int(found[1]), headers, body, reusable=len(seen) <= end)
+    # Bytes after the answer must not become the answer to the next request.
+    return Response(int(head[1]), headers, body, reusable=len(received) <= end)
 
 
 class _Stream:
-    """What http.client takes for a socket: it reads what was only looked at before."""
+    """A socket for http.client that reads from a stream, with the bytes that were peeked."""
 
     def __init__(self, stream: io.BufferedReader) -> None:
         self._stream = stream
@@ -147,6 +146,6 @@ def _unusual(stream: io.BufferedReader) -> Response:
     answer.begin()
     body = answer.read()
     headers = {name.lower(): value for name, value in answer.getheaders()}
-    # After an interim answer, such as 103, the final one is still to come.
+    # After an interim answer, such as 103, the final one still follows.
     reusable = not answer.will_close and answer.status >= HTTPStatus.OK
     return Response(answer.status, headers, body, reusable)

@@ -1,8 +1,8 @@
-"""The heads of signed requests that differ in nothing but their body and their second. Pure.
+"""Signs requests that differ only in their body and their time. Pure.
 
-Of such heads five things differ: the length, the date, the day that the key is made for, and the
-signature (AWS, *Signature Version 4 for API requests*). All else is taken from an example that
-the client's own signer made.
+Their heads differ in the length, the date, the day of the signing key, and the signature (AWS,
+*Signature Version 4 for API requests*). All other parts are taken from an example that the
+client's own signer made.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ _SIGNED = re.compile(
 
 @dataclass(frozen=True, slots=True, repr=False)  # it would show the key
 class _Second:
-    """What the requests of one second share."""
+    """The parts that the requests of one second share."""
 
-    number: int
+    epoch_s: int
     head: bytes
     canonical: bytes
     to_sign: bytes
@@ -32,40 +32,41 @@ class _Second:
 
 
 class RequestSigner:
-    """Makes the heads that a signer with this secret would make. Safe from any thread."""
+    """Makes the same heads as the signer of the example. Thread-safe."""
 
     def __init__(self, example: bytes, secret_key: str) -> None:
-        """Take all that stays the same from a request; raises ValueError if it is not as usual."""
+        """Learn the constant parts of a request. Raises ValueError if it has another form."""
         text, lines, headers = _parsed(example)
-        found = _SIGNED.fullmatch(headers["authorization"])
-        if found is None:
+        signed = _SIGNED.fullmatch(headers["authorization"])
+        if signed is None:
             raise ValueError("not signed by Signature Version 4")
-        day, self._region, self._service, names, signature = found.groups()
+        day, self._region, self._service, names, signature = signed.groups()
         stamp, length = headers["x-amz-date"], headers["content-length"]
         self._secret = secret_key
         self._head = text.replace("%", "%%%%")  # it is formatted twice
-        for part, gap in (
+        for part, field in (
             (f"/{day}/{self._region}/", f"/%(day)s/{self._region}/"),
             (f"\r\nX-Amz-Date: {stamp}\r\n", "\r\nX-Amz-Date: %(stamp)s\r\n"),
             (signature, "%%(signature)b"),
             (f"\r\nContent-Length: {length}\r\n", "\r\nContent-Length: %%(length)d\r\n"),
         ):
             if self._head.count(part) != 1:
-                raise ValueError("a head of another form")
-            self._head = self._head.replace(part, gap)
+                raise ValueError("the head has another form")
+            self._head = self._head.replace(part, field)
         method, path, _ = lines[0].split(" ")
-        signed = [f"{name}:{' '.join(headers[name].split())}" for name in names.split(";")]
-        signed = [
+        signed_lines = [f"{name}:{' '.join(headers[name].split())}" for name in names.split(";")]
+        signed_lines = [
             "x-amz-date:%(stamp)s" if line.startswith("x-amz-date:") else line.replace("%", "%%")
-            for line in signed
+            for line in signed_lines
         ]
-        self._canonical = "\n".join([method, path.replace("%", "%%"), "", *signed, "", names, ""])
+        path = path.replace("%", "%%")
+        self._canonical = "\n".join([method, path, "", *signed_lines, "", names, ""])
         self._second = self._of_second(timegm(time.strptime(stamp, _STAMP)))
 
     def signed_head(self, body: bytes, at: float) -> bytes:
-        """Return the head of a request with this body, at a time in seconds since the epoch."""
+        """Return the head of a request with this body; ``at`` is in seconds since the epoch."""
         second = self._second
-        if second.number != int(at):
+        if second.epoch_s != int(at):
             second = self._second = self._of_second(int(at))
         canonical = second.canonical + hashlib.sha256(body).hexdigest().encode()
         to_sign = second.to_sign + hashlib.sha256(canonical).hexdigest().encode()
@@ -73,21 +74,21 @@ class RequestSigner:
         return second.head % {b"signature": signature, b"length": len(body)}
 
     def explain(self, example: bytes) -> bool:
-        """Tell whether a request of the signer is, byte for byte, what this makes of its body."""
+        """Return whether this makes, byte for byte, the same request as the signer."""
         _, _, headers = _parsed(example)
         at = timegm(time.strptime(headers["x-amz-date"], _STAMP))
         body = example.partition(_END)[2]
         return self.signed_head(body, at) + body == example
 
-    def _of_second(self, number: int) -> _Second:
-        stamp = time.strftime(_STAMP, time.gmtime(number))
+    def _of_second(self, epoch_s: int) -> _Second:
+        stamp = time.strftime(_STAMP, time.gmtime(epoch_s))
         values = {"stamp": stamp, "day": stamp[:8]}
         key = f"AWS4{self._secret}".encode()
         scope = [stamp[:8], self._region, self._service, "aws4_request"]
         for part in scope:
             key = hmac.digest(key, part.encode(), "sha256")
         return _Second(
-            number,
+            epoch_s,
             (self._head % values).encode("latin-1"),
             (self._canonical % values).encode(),
             f"AWS4-HMAC-SHA256\n{stamp}\n{'/'.join(scope)}\n".encode(),
@@ -103,5 +104,5 @@ def _parsed(example: bytes) -> tuple[str, list[str], dict[str, str]]:
     pairs = [line.partition(": ") for line in lines[1:-1]]
     headers = {name.lower(): value for name, _, value in pairs}
     if len(headers) != len(pairs):
-        raise ValueError("a header stands twice")
+        raise ValueError("a header occurs twice")
     return text, lines, headers

@@ -1,11 +1,12 @@
-"""BatchExecuteStatement by boto3's own endpoint, credentials, signature and connections, no more.
+"""Sends BatchExecuteStatement with only the endpoint, credentials and connections of boto3.
 
-Of a request through boto3 nine tenths of the CPU time go into serialising, validating, events,
-signing and parsing, for a body that we know and an answer that is nearly always empty. So what
-never changes of a request is taken from two examples, which the client and its signer make: the
-second must be, byte for byte, what we make of it. Credentials are the client's, asked for each
-request; where they change, and every minute, there are new examples. A client that has these
-parts no more, a proxy, or a signature that we cannot make: then boto3 sends the requests itself.
+boto3 spends nine tenths of a request's CPU time on serialising, validating, events, signing and
+parsing, although the body is known and the answer is nearly always empty. So the constant parts of
+a request are learned from two examples, which the client makes and signs: the second must be,
+byte for byte, what this module makes of its body. The credentials are those of the client, and
+are compared before each request. New examples are made when they change, and every minute. boto3
+sends the requests itself if the client does not have the expected parts, behind a proxy, and if
+the signature has another form.
 """
 
 import json
@@ -33,34 +34,34 @@ log = logging.getLogger(__name__)
 
 OPERATION = "BatchExecuteStatement"
 KEPT_S = 60.0
-"""How long endpoint and headers are kept; the endpoint may follow the credentials' account."""
+"""How long the endpoint and the headers are reused; the endpoint may depend on the account."""
 
 _EVENT = f"before-call.dynamodb.{OPERATION}"
 _EXAMPLES = (b"{}", b'{"Statements": [{"Statement": "-"}]}')
 _TYPE = "application/x-amz-json-1.0"
 _OK = 200
 _EXAMPLE = local()
-"""Where a thread that makes an example waits for its ``event``."""
+"""The ``event`` of the example that a thread makes now."""
 
 
 class FastPathUnavailableError(Exception):
-    """Says why boto3 must send the requests itself."""
+    """The message is the reason why boto3 must send the requests itself."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # it would show the keys
 class FastPath:
-    """The short way of requests, for as long as ``credentials`` returns the ``known`` ones."""
+    """What sends requests directly, valid while ``credentials`` returns ``signed_with``."""
 
-    heads: RequestSigner
+    signer: RequestSigner
     connections: Connections
     credentials: Callable[[], Any]
-    known: Any
+    signed_with: Any
 
 
 class Transport:
-    """Sends the JSON bodies of batches, from any thread; ``direct`` False asks boto3 for all.
+    """Sends the JSON bodies of batches. Thread-safe. Without ``direct``, boto3 sends all of them.
 
-    ``clock`` is the time that requests are signed with, in seconds since the epoch.
+    ``clock`` returns the signing time in seconds since the epoch.
     """
 
     def __init__(
@@ -79,48 +80,49 @@ class Transport:
         self._probing = Lock()
         self._cause: str | None = None
         if self._direct:
-            # For good: botocore keeps the handlers that it once found for an event, so one that
-            # comes and goes could catch a real request, or let an example through.
+            # Never removed: botocore caches the handlers of an event, so a handler that is added
+            # and removed could catch a real request, or let an example pass.
             events.register_first(_EVENT, _catch, unique_id=__name__)
 
     def send(self, body: bytes) -> Mapping[str, Any]:
-        """Send one request and return its answer; raises what boto3 raises."""
-        way = self._now() if self._direct else None
-        if way is None:
-            answered: dict[str, Any] = call_client(
+        """Send one request and return its answer. Raises the errors of boto3."""
+        path = self._current_path() if self._direct else None
+        if path is None:
+            answer: dict[str, Any] = call_client(
                 self._client.batch_execute_statement, **json.loads(body)
             )
-            return answered
-        response = way.connections.exchange(way.heads.signed_head(body, self._clock()) + body)
-        found = {
+            return answer
+        head = path.signer.signed_head(body, self._clock())
+        response = path.connections.exchange(head + body)
+        raw = {
             "status_code": response.status,
             "headers": response.headers,
             "body": response.body,
         }
-        check_checksum(found)
+        check_checksum(raw)
         if response.status != _OK:
-            raise call_client(self._error, found=found)
-        parsed: dict[str, Any] = call_client(_parsed, found=found)
+            raise call_client(self._error, raw=raw)
+        parsed: dict[str, Any] = call_client(_parsed, raw=raw)
         return parsed
 
-    def _now(self) -> FastPath | None:
-        if self._stale():
+    def _current_path(self) -> FastPath | None:
+        if self._is_stale():
             with self._probing:
-                if self._stale():
+                if self._is_stale():
                     self._fast_path = self._probe()
                     self._until = time.monotonic() + KEPT_S
         return self._fast_path
 
-    def _stale(self) -> bool:
-        way = self._fast_path
+    def _is_stale(self) -> bool:
+        path = self._fast_path
         if time.monotonic() >= self._until:
             return True
-        return way is not None and way.credentials() != way.known
+        return path is not None and path.credentials() != path.signed_with
 
     def _probe(self) -> FastPath | None:
-        """Learn from examples, of which none is sent; None where there is no short way."""
+        """Learn from examples, which are not sent. Return None if boto3 must send the requests."""
         try:
-            return self._found()
+            return self._learn()
         except FastPathUnavailableError as error:
             cause = str(error)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
@@ -130,9 +132,9 @@ class Transport:
             log.warning("requests are sent by boto3", extra={"fields": {"cause": cause}})
         return None
 
-    def _found(self) -> FastPath:
+    def _learn(self) -> FastPath:
         http = self._client._endpoint.http_session  # noqa: SLF001 - no public name
-        event = self._caught()
+        event = self._caught_example()
         url = event["params"]["url"]
         if http._proxy_config.proxy_url_for(url):  # noqa: SLF001 - no public name
             raise FastPathUnavailableError("a proxy")
@@ -142,17 +144,17 @@ class Transport:
         http._setup_ssl_cert(pool, url, http._verify)  # noqa: SLF001 - no public name
         connections = Connections(pool, url, urlsplit(url).path or "/")
         credentials = event["request_signer"]._credentials.get_frozen_credentials  # noqa: SLF001 - no public name
-        known = credentials()
+        signed_with = credentials()
         first, second = (connections.written(_signed(event, body)) for body in _EXAMPLES)
-        heads = RequestSigner(first, known.secret_key)
-        if not heads.explain(second):
+        signer = RequestSigner(first, signed_with.secret_key)
+        if not signer.explain(second):
             raise FastPathUnavailableError("another signature")
-        return FastPath(heads, connections, credentials, known)
+        return FastPath(signer, connections, credentials, signed_with)
 
-    def _caught(self) -> dict[str, Any]:
-        """Return what the client tells of a request before it is signed and sent.
+    def _caught_example(self) -> dict[str, Any]:
+        """Return the arguments of the client's event before a request is signed and sent.
 
-        Were it sent, which is no harm, DynamoDB would refuse it.
+        If it were sent, DynamoDB would refuse it without harm.
         """
         event: dict[str, Any] = {}
         _EXAMPLE.event = event
@@ -160,23 +162,23 @@ class Transport:
             self._client.batch_execute_statement(Statements=[{"Statement": "-"}])
         except ClientError as error:
             if error.operation_name != OPERATION:
-                raise  # of those who give the credentials
+                raise  # from the service that issues the credentials
         finally:
             _EXAMPLE.event = None
         if not event:
             raise FastPathUnavailableError("no event before a call")
         return event
 
-    def _error(self, found: Mapping[str, Any]) -> Exception:
+    def _error(self, raw: Mapping[str, Any]) -> Exception:
         model = self._client.meta.service_model.operation_model(OPERATION)
-        parsed = create_parser("json").parse(found, model.output_shape)
+        parsed = create_parser("json").parse(raw, model.output_shape)
         code = parsed.get("Error", {}).get("Code")
         error: Exception = self._client.exceptions.from_code(code)(parsed, OPERATION)
         return error
 
 
 def _catch(**given: Any) -> tuple[Any, dict[str, Any]] | None:
-    """Answer an example of this thread in the place of the server, and nothing else."""
+    """Answer an example of this thread in place of the server; let other requests pass."""
     event = getattr(_EXAMPLE, "event", None)
     if event is None:
         return None
@@ -192,9 +194,9 @@ def _signed(event: Mapping[str, Any], body: bytes) -> Any:
     return request.prepare()
 
 
-def _parsed(found: Mapping[str, Any]) -> dict[str, Any]:
-    answered = json.loads(found["body"])
-    if not isinstance(answered, dict):
-        raise ValueError("no object")  # noqa: TRY004 - as for bytes that are no JSON
-    metadata = {"HTTPStatusCode": found["status_code"], "HTTPHeaders": found["headers"]}
-    return {**answered, "ResponseMetadata": metadata}
+def _parsed(raw: Mapping[str, Any]) -> dict[str, Any]:
+    answer = json.loads(raw["body"])
+    if not isinstance(answer, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - as for a body that is not JSON
+    metadata = {"HTTPStatusCode": raw["status_code"], "HTTPHeaders": raw["headers"]}
+    return {**answer, "ResponseMetadata": metadata}
