@@ -156,8 +156,8 @@ def _run(call: Callable[[], int], make: Callable[[dict[str, Any]], _Consumer]) -
         made.append(make(config))
         return made[-1]
 
-    def worker(settings: Settings, _: object, *parts: Any) -> Worker:
-        return Worker(settings, new_consumer, *parts)
+    def worker(settings: Settings, **parts: Any) -> Worker:
+        return Worker(settings, **(parts | {"make_consumer": new_consumer}))
 
     # The worker's consumer only: others are made to check properties and to ask for offsets.
     with patch.object(product, "Worker", worker):

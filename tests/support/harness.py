@@ -38,7 +38,7 @@ from dynatomic.testing.kafka.consumer import FakeConsumer
 from dynatomic.testing.kafka.producer import FakeProducer
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
-from dynatomic.worker.refused import read_again
+from dynatomic.worker.rejected import read_again
 from dynatomic.worker.snapshot import SnapshotSource
 
 TOPIC, GROUP = "row-events", "dynatomic"
@@ -325,14 +325,14 @@ class World:
         )
         worker = Worker(
             told,
-            self._consumer,
-            config,
-            decoder,
-            writer,
-            letters,
-            reread or (lambda number, wanted: self.read_again(config, number, wanted)),
-            offsets,
-            TopicIdCheck(TOPIC, topic_id, self.ask_topic_id, self.clock),
+            make_consumer=self._consumer,
+            config=config,
+            decoder=decoder,
+            writer=writer,
+            letters=letters,
+            read_again=reread or (lambda number, wanted: self.read_again(config, number, wanted)),
+            offsets=offsets,
+            topic_id_check=TopicIdCheck(TOPIC, topic_id, self.ask_topic_id, self.clock),
             clock=self.clock,
         )
         member = self.make_member(self, worker, writer, letters, offsets)

@@ -24,11 +24,12 @@ from dynatomic.dynamodb.writer import Writer
 from dynatomic.events.row import Reason
 from dynatomic.events.window import Window
 from dynatomic.kafka.topic_identity import TopicIdCheck
-from dynatomic.worker import offsets, refused, settlement
+from dynatomic.worker import offsets, rejected, settlement
+from dynatomic.worker.in_flight import InFlightWindow
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
-from dynatomic.worker.partition import InFlightWindow, Partition
-from dynatomic.worker.refused import RejectedEvents
+from dynatomic.worker.partition import Partition
+from dynatomic.worker.rejected import RejectedEvents
 from dynatomic.worker.settlement import Settlement
 
 # What these modules import is replaced in them.
@@ -431,7 +432,7 @@ def drops_revoked_partitions_like_lost_ones(patch: pytest.MonkeyPatch) -> None:
 
 @found_by("test_a_refused_event_below_the_fence_is_no_dead_letter_again")
 def stores_refused_events_below_the_fence_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(refused, "_from", lambda rejected: dict.fromkeys(rejected, 0))
+    patch.setattr(rejected, "_first_offsets", lambda rejected: dict.fromkeys(rejected, 0))
 
 
 @found_by("test_the_committed_offset_of_a_deleted_topic_is_reported_not_used")

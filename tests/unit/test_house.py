@@ -139,3 +139,50 @@ def test_a_name_of_the_front_door_is_what_its_module_has(name: str) -> None:
 def test_other_names_are_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = dynatomic.Nothing
+
+
+STATE_OWNERS = {"worker/partition.py": "Partition", "worker/in_flight.py": "InFlightWindow"}
+"""Modules whose class changes its own fields, and nobody else does."""
+
+
+def state_fields() -> set[str]:
+    """Return the fields of the classes that own their state."""
+    fields = set()
+    for name, owner in STATE_OWNERS.items():
+        (found,) = [
+            node
+            for node in ast.parse((PACKAGE / name).read_text()).body
+            if isinstance(node, ast.ClassDef) and node.name == owner
+        ]
+        annotated = [node.target for node in found.body if isinstance(node, ast.AnnAssign)]
+        fields |= {target.id for target in annotated if isinstance(target, ast.Name)}
+    return fields
+
+
+def written_fields(source: str) -> Iterator[str]:
+    """Yield each attribute of another object that code assigns to, or changes in place."""
+    changing = {"append", "appendleft", "clear", "extend", "pop", "popleft", "update"}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            target = node
+        elif isinstance(node, ast.Attribute) and node.attr in changing:
+            if not isinstance(node.value, ast.Attribute):
+                continue
+            target = node.value
+        else:
+            continue
+        if not (isinstance(target.value, ast.Name) and target.value.id == "self"):
+            yield target.attr
+
+
+def test_written_fields_finds_each_form() -> None:
+    code = "p.a = p.b.c = 1\np.d += 1\np.e, x = 1, 2\np.f.append(1)\nself.g = p.h"
+    assert sorted(written_fields(code)) == ["a", "c", "d", "e", "f"]
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.parent.name == "worker"], ids=named
+)
+def test_only_a_partition_changes_its_state(path: Path) -> None:
+    if named(path) not in STATE_OWNERS:
+        assert not state_fields() & set(written_fields(path.read_text()))

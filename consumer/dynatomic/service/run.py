@@ -49,7 +49,7 @@ from dynatomic.service.status import Status
 from dynatomic.telemetry.logs import LastProblem
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
-from dynatomic.worker.refused import ReadAgain, read_again
+from dynatomic.worker.rejected import ReadAgain, read_again
 from dynatomic.worker.snapshot import SnapshotSource
 
 if TYPE_CHECKING:
@@ -135,14 +135,14 @@ def _build(settings: Settings, endpoint_url: str | None, *, dry_run: bool) -> _P
     worker = Worker(
         # A dry run shows why there are too many dead letters, so it does not end at them.
         replace(settings, dead_letter_max_ratio=1.0) if dry_run else settings,
-        new_consumer,
-        config,
-        decoder,
-        writer or SumPrinter(),
-        letters,
-        _reader(settings, config),
-        offsets,
-        identity,
+        make_consumer=new_consumer,
+        config=config,
+        decoder=decoder,
+        writer=writer or SumPrinter(),
+        letters=letters,
+        read_again=_reader(settings, config),
+        offsets=offsets,
+        topic_id_check=identity,
     )
     end_offsets = EndOffsetPoller(
         worker.progress.brokers,

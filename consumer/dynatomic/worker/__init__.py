@@ -1,4 +1,4 @@
-"""The loop: poll, window, write, commit, rebalance, shut down.
+"""The loop that polls, sums, writes and commits, and the state of each partition.
 
 Entry: `loop.Worker`. It keeps this promise:
 

@@ -1,4 +1,4 @@
-"""Why there is no progress: one cause each, and what to do about it."""
+"""The causes of missing progress, and what to do about each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +11,15 @@ from dynatomic.worker.partition import Partition
 class Cause(Enum):
     """Why there is no progress, what to do about it, and whether a restart of this process helps.
 
-    It does for what only this process has, and never for what the next owner of the partition
-    would meet too: there it spreads the trouble, and at-least-once counts open windows twice.
+    A restart helps where only this process is affected. Where the next owner of the partition would
+    be affected too, a restart does harm: at-least-once counts open windows twice.
     """
 
-    LOOP_HANGS = "loop-hangs", "the loop did no turn: restart it, and report what it printed", True
+    LOOP_HANGS = (
+        "loop-hangs",
+        "the loop stands still: restart the process, and report what it printed",
+        True,
+    )
     NEVER_ASSIGNED = (
         "never-assigned",
         "the group gave this member no answer: check the brokers, and Read on the group",
@@ -32,7 +36,7 @@ class Cause(Enum):
         "fetch-stopped",
         (
             "events wait and none comes: check the partition's leader and the network; a restart "
-            "connects anew"
+            "opens new connections"
         ),
         True,
     )
@@ -48,13 +52,13 @@ class Cause(Enum):
     TABLE_THROTTLED = (
         "table-throttled",
         (
-            "DynamoDB takes no more: raise the table's capacity, or lower the writes by a longer "
+            "DynamoDB throttles writes: raise the table's capacity, or write less with a longer "
             "--window-ms"
         ),
     )
     TABLE_REFUSED = (
         "table-refused",
-        "mend the table, its name or the permission that the cause names",
+        "correct the table, its name or the permission that the cause names",
     )
     TABLE_FAILING = (
         "table-failing",
@@ -69,7 +73,7 @@ class Cause(Enum):
         "events are counted but not committed: check the group's coordinator",
     )
     PARTITION_STOPPED = "partition-stopped", "the cause ends with the command that resolves it"
-    UNKNOWN = "unknown", "something is on its way for too long: look at the log"
+    UNKNOWN = "unknown", "a step takes too long: look at the log"
 
     def __init__(self, word: str, hint: str, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - a row of the table above
         self.word = word
@@ -79,7 +83,7 @@ class Cause(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """One thing that makes no progress: a partition, or the whole consumer (None)."""
+    """A partition that makes no progress, or the whole consumer (None)."""
 
     cause: Cause
     detail: str
@@ -89,7 +93,7 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class SharedErrors:
-    """What went wrong last with what all partitions share; None while it works."""
+    """The last errors of what all partitions share; None while it works."""
 
     letters: str | None = None
     commits: str | None = None
@@ -99,66 +103,66 @@ class SharedErrors:
 NO_ERRORS = SharedErrors()
 
 
-def cause_of(partition: Partition, troubles: SharedErrors) -> tuple[Cause, str]:
-    """Return what a partition waits for that has something on its way, or was never read."""
-    if partition.stop_reason:
-        return Cause.PARTITION_STOPPED, partition.stop_reason
-    asked = partition.start_offset is None and not partition.start_confirmed
-    if partition.position < 0 and not asked:
-        said = "nothing was read, not even its end: no leader, or no offset to begin at"
-        return Cause.NEVER_FETCHED, said
-    if not partition.start_confirmed:
-        said = "its committed offset is not known yet: no answer from the group's coordinator"
-        return Cause.OFFSET_UNKNOWN, said
+def cause_of(partition: Partition, errors: SharedErrors) -> tuple[Cause, str]:
+    """Return the cause and its detail for a partition that waits, or was never read."""
     return (
-        _write_cause(partition, troubles)
-        or _letters_waiting_cause(partition, troubles)
-        or _commit_cause(partition, troubles)
+        _read_cause(partition)
+        or _write_cause(partition, errors)
+        or _commit_cause(partition, errors)
         or (Cause.TABLE_FAILING, "no answer from DynamoDB yet")
     )
 
 
-def _write_cause(partition: Partition, troubles: SharedErrors) -> tuple[Cause, str] | None:
+def _read_cause(partition: Partition) -> tuple[Cause, str] | None:
+    if partition.stop_reason:
+        return Cause.PARTITION_STOPPED, partition.stop_reason
+    is_start_unknown = partition.start_offset is None and not partition.start_confirmed
+    if partition.position < 0 and not is_start_unknown:
+        detail = "nothing was read, not even its end: no leader, or no offset to begin at"
+        return Cause.NEVER_FETCHED, detail
+    if not partition.start_confirmed:
+        detail = "its committed offset is not known yet: no answer from the group's coordinator"
+        return Cause.OFFSET_UNKNOWN, detail
+    return None
+
+
+def _commit_cause(partition: Partition, errors: SharedErrors) -> tuple[Cause, str] | None:
+    if partition.waits_for_letters:
+        return _dead_letter_cause(errors)
+    if partition.committed_offset < partition.committable_offset:
+        return Cause.COMMITS_FAILING, f"commit: {errors.commits or 'no answer yet'}"
+    return None
+
+
+def _write_cause(partition: Partition, errors: SharedErrors) -> tuple[Cause, str] | None:
     closing = partition.closing
     if closing is None:
         return None
     if closing.is_unwritten:
-        return Cause.TOPIC_UNKNOWN, f"the topic's id: {troubles.topic_id or 'no answer yet'}"
+        return Cause.TOPIC_UNKNOWN, f"the topic's id: {errors.topic_id or 'no answer yet'}"
     write = closing.write
     if write is not None and (waits := dict(write.waits_by_table)):
         return _table_cause(waits)
     if closing.letters_pending:
-        return _dead_letter_cause(troubles)
+        return _dead_letter_cause(errors)
     if write is not None and write.rejected:
-        return Cause.UNKNOWN, "refused events are read from the topic again"
+        return Cause.UNKNOWN, "rejected events are read from the topic again"
     return None
 
 
-def _letters_waiting_cause(
-    partition: Partition, troubles: SharedErrors
-) -> tuple[Cause, str] | None:
-    return _dead_letter_cause(troubles) if partition.waits_for_letters else None
-
-
-def _dead_letter_cause(troubles: SharedErrors) -> tuple[Cause, str]:
-    return Cause.DEAD_LETTERS_DOWN, f"dead-letter topic: {troubles.letters or 'no answer yet'}"
+def _dead_letter_cause(errors: SharedErrors) -> tuple[Cause, str]:
+    return Cause.DEAD_LETTERS_DOWN, f"dead-letter topic: {errors.letters or 'no answer yet'}"
 
 
 def _table_cause(waits: Mapping[str, Retry | Refused]) -> tuple[Cause, str]:
-    said = "; ".join(f"table {table}: {trouble.cause}" for table, trouble in waits.items())
-    if any(isinstance(each, Refused) for each in waits.values()):
-        return Cause.TABLE_REFUSED, said
-    throttled = any(isinstance(each, Retry) and each.throttled for each in waits.values())
-    return Cause.TABLE_THROTTLED if throttled else Cause.TABLE_FAILING, said
+    detail = "; ".join(f"table {table}: {wait.cause}" for table, wait in waits.items())
+    if any(isinstance(wait, Refused) for wait in waits.values()):
+        return Cause.TABLE_REFUSED, detail
+    is_throttled = any(isinstance(wait, Retry) and wait.throttled for wait in waits.values())
+    return Cause.TABLE_THROTTLED if is_throttled else Cause.TABLE_FAILING, detail
 
 
-def _commit_cause(partition: Partition, troubles: SharedErrors) -> tuple[Cause, str] | None:
-    if partition.committed_offset < partition.committable_offset:
-        return Cause.COMMITS_FAILING, f"commit: {troubles.commits or 'no answer yet'}"
-    return None
-
-
-# What a client meets that has lost its brokers, or is otherwise the only one to meet it.
+# A client that has lost its brokers has one of these causes, and no other client needs to have it.
 CLIENT_CAUSES = {
     Cause.NEVER_ASSIGNED,
     Cause.NEVER_FETCHED,
@@ -168,7 +172,7 @@ CLIENT_CAUSES = {
 }
 
 
-# These are not the brokers' doing, whether they answer or not.
+# These causes do not come from the brokers, whether they answer or not.
 NOT_BROKER_CAUSES = {
     Cause.TABLE_THROTTLED,
     Cause.TABLE_REFUSED,

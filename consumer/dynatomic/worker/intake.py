@@ -1,6 +1,5 @@
-"""From consumed messages into the windows of their partitions."""
+"""Puts consumed messages into the windows of their partitions."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import compress, groupby
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,8 @@ from dynatomic.dead_letters.letter import DeadLetter, dead_letter_of
 from dynatomic.events.decoder import Decoder
 from dynatomic.kafka.client import AUTO_OFFSET_RESET, PARTITION_EOF
 from dynatomic.kafka.messages import check_error, offset_of, partition_of, value_of
-from dynatomic.worker.partition import InFlightWindow, Partition
-
-log = logging.getLogger(__name__)
+from dynatomic.worker.in_flight import InFlightWindow
+from dynatomic.worker.partition import Partition
 
 
 def take_in(
@@ -25,42 +23,44 @@ def take_in(
     store: Callable[[InFlightWindow, DeadLetter], None],
     now: float,
 ) -> int:
-    """Add messages to the filling windows and return how many; bad ones go to ``store``.
+    """Add messages to the filling windows, and return how many were added.
 
-    Messages of partitions that are not ours, which may still arrive after a rebalance, and of
-    stopped ones are dropped.
+    ``store`` gets the dead letter of each message that cannot be decoded. Messages of stopped
+    partitions are dropped, and so are those of partitions that this member does not own: they may
+    still arrive after a rebalance.
     """
-    addends, times, rejected = decoder.decode(list(map(value_of, messages)))
+    increments, multipliers, rejected = decoder.decode(list(map(value_of, messages)))
     taken = end = 0
-    for number, run in groupby(map(partition_of, messages)):
+    for partition_id, run in groupby(map(partition_of, messages)):
         start, end = end, end + len(list(run))
-        partition = partitions.get(number)
+        partition = partitions.get(partition_id)
         if partition is None or partition.stop_reason is not None:
             continue
         filling = partition.filling
-        if not len(filling.window):
-            filling.since = now
-            filling.first_timestamp_ms = messages[start].timestamp()[1]
+        filling.open(now, messages[start].timestamp()[1])
         offsets = _offsets(messages[start:end])
         partition.record_read(offsets[0], offsets[-1] + 1)
-        adds, numbers = addends[start:end], None if times is None else times[start:end]
+        run_increments = increments[start:end]
+        run_multipliers = None if multipliers is None else multipliers[start:end]
         if rejected:
-            good = [place not in rejected for place in range(start, end)]
-            for place in sorted(rejected.keys() & set(range(start, end))):
-                filling.window.reject(offsets[place - start])
-                error = rejected[place]
-                store(filling, dead_letter_of(messages[place], error.reason, error.detail))
-            offsets, adds = list(compress(offsets, good)), list(compress(adds, good))
-            numbers = None if numbers is None else list(compress(numbers, good))
-        filling.window.add(offsets, adds, numbers)
+            is_accepted = [index not in rejected for index in range(start, end)]
+            for index in sorted(rejected.keys() & set(range(start, end))):
+                filling.window.reject(offsets[index - start])
+                error = rejected[index]
+                store(filling, dead_letter_of(messages[index], error.reason, error.detail))
+            offsets = list(compress(offsets, is_accepted))
+            run_increments = list(compress(run_increments, is_accepted))
+            if run_multipliers is not None:
+                run_multipliers = list(compress(run_multipliers, is_accepted))
+        filling.window.add(offsets, run_increments, run_multipliers)
         taken += end - start
     return taken
 
 
 def _offsets(run: Sequence[Any]) -> Sequence[int]:
-    """Return the offsets of messages of one partition, which ascend.
+    """Return the offsets of consecutive messages of one partition, which ascend.
 
-    Only transactions and compaction leave gaps: without, first and last say all.
+    Only transactions and compaction leave gaps. Without a gap a range is enough.
     """
     first, last = offset_of(run[0]), offset_of(run[-1])
     if last - first == len(run) - 1:
@@ -74,17 +74,17 @@ def take_error(
     settings: Settings,
     should_log: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Take in an error that came as a message; raises what `check_error` raises."""
+    """Handle an error that came as a message. Raises what `check_error` raises."""
     error: KafkaError = message.error()
     code, partition = error.code(), partitions.get(message.partition())
     if code == PARTITION_EOF:
         if partition is not None:
             partition.record_read(message.offset(), message.offset())
     elif code == AUTO_OFFSET_RESET:
-        # Without an offset it says that none is committed, which the worker finds out by itself:
-        # it may come after the partition was begun.
+        # Without an offset the error says that the group has none. `Offsets.ensure_start` finds
+        # that too, and this message may come after it has assigned the partition.
         offset = message.offset()
         if partition is not None and offset is not None and offset >= 0:
-            partition.out_of_range = True
+            partition.record_out_of_range()
     else:
         check_error(message, settings, should_log)

@@ -17,13 +17,15 @@ from dynatomic.kafka.topic_identity import TopicIdCheck
 from dynatomic.telemetry.durations import Durations
 from dynatomic.telemetry.logs import RateLimiter
 from dynatomic.worker.causes import SharedErrors
+from dynatomic.worker.flow import FlowControl
 from dynatomic.worker.health import ProgressMonitor
+from dynatomic.worker.in_flight import InFlightWindow
 from dynatomic.worker.intake import take_error, take_in
 from dynatomic.worker.limits import Limits
 from dynatomic.worker.offsets import Offsets
-from dynatomic.worker.partition import InFlightWindow, Partition
+from dynatomic.worker.partition import Partition
 from dynatomic.worker.ratio import DeadLetterRatio
-from dynatomic.worker.refused import ReadAgain, RejectedEvents
+from dynatomic.worker.rejected import ReadAgain, RejectedEvents
 from dynatomic.worker.settlement import Settlement
 
 if TYPE_CHECKING:
@@ -31,12 +33,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-POLL_S, SHORT_POLL_S = 0.1, 0.005
+POLL_S, SHORT_POLL_S, LETTER_POLL_S = 0.1, 0.005, 0.02
 LEAVE_S = 6.0
 UNKEYED_ACTION = (
     "an item gets a fence for each partition that names it: key events by table and item"
 )
-MAX_LETTERS_PENDING, MAX_LETTER_BYTES_PENDING = 10_000, 16 * 1024 * 1024
 
 
 class Worker:
@@ -49,6 +50,7 @@ class Worker:
     def __init__(  # noqa: PLR0913 - its parts, each replaced in a test
         self,
         settings: Settings,
+        *,
         make_consumer: Callable[[dict[str, Any]], Any],
         config: Mapping[str, Any],
         decoder: Decoder,
@@ -56,8 +58,7 @@ class Worker:
         letters: LetterStore,
         read_again: ReadAgain,
         offsets: Offsets,
-        identity: TopicIdCheck,
-        *,
+        topic_id_check: TopicIdCheck,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
@@ -70,32 +71,32 @@ class Worker:
         self._writer = writer
         self._letters = letters
         self._offsets = offsets
-        self._identity = identity
+        self._topic_id_check = topic_id_check
         self._clock = clock
         self._ratio = DeadLetterRatio(settings.dead_letter_max_ratio)
         self._wake = Event()
-        self._may_say = RateLimiter(1.0, clock)
-        refused = RejectedEvents(settings.topic, read_again, self._wake_up, clock)
-        topic_id = identity.topic_id if settings.exactly_once else None
+        self._should_log = RateLimiter(1.0, clock)
+        topic_id = topic_id_check.topic_id if settings.exactly_once else None
         self.settlement = Settlement(
             writer=writer,
             letters=letters,
-            refused=refused,
-            identity=identity,
+            rejected=RejectedEvents(settings.topic, read_again, self._wake_up, clock),
+            topic_id_check=topic_id_check,
             ratio=self._ratio,
             on_done=self._wake_up,
             topic_id=topic_id,
             clock=clock,
         )
         self._callback_error: BaseException | None = None
-        self._closing = False
+        self._is_closing = False
         self._key_checked = not settings.exactly_once
         self.consumer = make_consumer({**config, "on_commit": self._guard(self._on_commit)})
+        self._flow = FlowControl(self.consumer, settings.topic, letters)
 
     @property
     def topic_id(self) -> str | None:
         """The id of the topic that is read, where the brokers give one."""
-        return self._identity.topic_id
+        return self._topic_id_check.topic_id
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -106,50 +107,49 @@ class Worker:
             on_lost=self._guard(self._on_lost),
         )
 
-    def assign(self, places: list[TopicPartition]) -> None:
+    def assign(self, offsets: list[TopicPartition]) -> None:
         """Read partitions without joining the group, from the given offsets."""
-        self.consumer.assign(places)
-        self._on_assign(self.consumer, places)
+        self.consumer.assign(offsets)
+        self._on_assign(self.consumer, offsets)
         for partition in self.partitions.values():
-            partition.start_confirmed = True
+            partition.confirm_start()
 
     def tick(self, timeout_s: float = POLL_S) -> None:
         """Read once, and move every partition on. After an exception only `close` is allowed."""
-        if self._identity.pending:
+        if self._topic_id_check.pending:
             timeout_s = min(timeout_s, SHORT_POLL_S)
-        began = self._clock()
+        started = self._clock()
         messages = self.consumer.consume(self._limits.poll_messages(), timeout_s)
         self._raise_from_callbacks()
-        read = self._clock()
-        self.poll_durations.add(read - began)
+        polled = self._clock()
+        self.poll_durations.add(polled - started)
         if messages:
             self._take_in(messages)
-            self.decode_durations.add(self._clock() - read)
-        # What is on its way to a table is settled and committed first, or it would count twice.
-        if self._ratio.exceeded and all(
-            list(map(Partition.keep_only_closing, self.partitions.values()))
-        ):
+            self.decode_durations.add(self._clock() - polled)
+        if self._ratio.exceeded is not None and self._keep_only_closing():
             raise self._ratio.exceeded
         self._advance()
-        self._hold_back()
+        self._flow.update(
+            self.partitions.values(), self._limits, is_ending=self._ratio.exceeded is not None
+        )
 
     def shut_down(self) -> bool:
         """Finish the open windows, commit and leave the group; False if the bound was too short.
 
-        Of the bound, up to `LEAVE_S` is kept for leaving: a coordinator that is busy with a
-        rebalance answers neither commits nor the farewell, and librdkafka waits 5 s for that.
+        Up to `LEAVE_S` of the bound is kept for leaving the group: a coordinator that is busy with
+        a rebalance answers neither a commit nor LeaveGroup, and librdkafka waits 5 s for that.
         """
         bound = self.settings.shutdown_timeout_ms / 1000
         deadline = self._clock() + bound - min(LEAVE_S, bound / 2)
         try:
-            mine = list(self.partitions.values())
-            self._pause(mine, paused=True)
-            finished = self._write_out(mine, deadline)
+            owned = list(self.partitions.values())
+            self._flow.pause(owned)
+            finished = self._write_out(owned, deadline)
             self._offsets.commit(self.consumer, self.partitions.values(), now=True)
             while any(p.committable_offset > p.committed_offset for p in self.partitions.values()):
                 if self._clock() >= deadline:
                     return False
-                self.consumer.consume(1, POLL_S)  # serves the commit's answer; all is paused
+                self.consumer.consume(1, POLL_S)  # serves commit answers; all partitions are paused
                 self._raise_from_callbacks()
                 self._offsets.commit(self.consumer, self.partitions.values(), now=False)
             return finished
@@ -157,8 +157,8 @@ class Worker:
             self.close()
 
     def close(self) -> None:
-        """Leave the group at once; what is not settled is dropped and will be read again."""
-        self._closing = True
+        """Leave the group at once; windows that are not done are dropped and read again later."""
+        self._is_closing = True
         self._abandon(list(self.partitions))
         self.consumer.close()
 
@@ -170,46 +170,56 @@ class Worker:
         if not self._key_checked and messages and messages[0].key() is None:
             self._key_checked = True
             log.warning("events without a key", extra={"fields": {"do": UNKEYED_ACTION}})
-        bad: list[tuple[InFlightWindow, DeadLetter]] = []
-        mine, keep = self.partitions, lambda *found: bad.append(found)
-        taken = take_in(messages, mine, self._decoder, keep, self._clock())
+        letters: list[tuple[InFlightWindow, DeadLetter]] = []
+
+        def store(window: InFlightWindow, letter: "DeadLetter") -> None:
+            letters.append((window, letter))
+
+        taken = take_in(messages, self.partitions, self._decoder, store, self._clock())
         self.events += taken
-        self.settlement.store_rejected(taken, bad)
-        # An end of partition stands behind the events of the same batch, so these go first.
+        self.settlement.store_rejected(taken, letters)
+        # The end of a partition comes after its events of the same batch, so the events go first.
         for message in errors:
-            take_error(message, self.partitions, self.settings, self._may_say)
+            take_error(message, self.partitions, self.settings, self._should_log)
+
+    def _keep_only_closing(self) -> bool:
+        """Drop all but the windows that are being written; return whether all those are committed.
+
+        If the process ended before these are committed, their events would count twice.
+        """
+        is_committed = True
+        for partition in self.partitions.values():
+            is_committed &= partition.keep_only_closing()
+        return is_committed
 
     def _advance(self, finish: Sequence[Partition] = ()) -> None:
-        """Move every partition on; those in ``finish`` without waiting for their windows' end."""
+        """Move every partition on; windows of those in ``finish`` are closed at once."""
         if self._writer.failure is not None:
             raise self._writer.failure
         self._letters.poll(0.0)
         now, limits = self._clock(), self._limits
-        self._offsets.ensure_start(self.consumer, self.partitions.values(), may_begin=not finish)
+        self._offsets.ensure_start(self.consumer, self.partitions.values(), may_assign=not finish)
         for partition in list(self.partitions.values()):
             self.settlement.advance(partition, now)
             if partition.is_empty:
-                # Nothing is held: all below the position is settled, markers of transactions too.
-                if partition.start_confirmed:
-                    partition.committable_offset = max(
-                        partition.committable_offset, partition.position
-                    )
+                partition.skip_to_position()
             elif partition.closing is None and (
                 partition in finish or limits.is_due(partition.filling, now)
             ):
-                partition.close_window(now).topic_check_number = self._identity.check_number()
+                partition.close_window(now, self._topic_id_check.check_number())
             if partition.out_of_range and partition.stop_reason is None and not finish:
                 self._offsets.handle_out_of_range(self.consumer, partition)
-        self._identity.poll(self._wake_up)
+        self._topic_id_check.poll(self._wake_up)
         for partition in self.partitions.values():
             self.settlement.advance(partition, now)
-            if not partition.is_waiting:
-                partition.progress_at = now
+            partition.record_progress(now)
         self._offsets.commit(self.consumer, self.partitions.values(), now=False)
-        troubles = SharedErrors(
-            self._letters.last_error, self._offsets.last_error, self._identity.last_error
+        errors = SharedErrors(
+            letters=self._letters.last_error,
+            commits=self._offsets.last_error,
+            topic_id=self._topic_id_check.last_error,
         )
-        self.progress.check(tuple(self.partitions.values()), now, troubles)
+        self.progress.check(tuple(self.partitions.values()), now, errors)
 
     def _wake_up(self, _done: object) -> None:
         self._wake.set()
@@ -218,51 +228,27 @@ class Worker:
     def _limits(self) -> Limits:
         return Limits(self.settings, len(self.partitions))
 
-    def _hold_back(self) -> None:
-        """Pause what cannot take more; the loop goes on polling for all others."""
-        held, limits = self._letters, self._limits
-        crowded = (
-            held.pending >= MAX_LETTERS_PENDING or held.pending_bytes >= MAX_LETTER_BYTES_PENDING
-        )
-        waits: dict[bool, list[Partition]] = {True: [], False: []}
-        for p in self.partitions.values():
-            full = p.closing is not None and limits.is_full(p.filling)
-            ends = p.stop_reason is not None or self._ratio.exceeded is not None
-            wait = full or ends or (crowded and p.filling.letters_pending > 0)
-            if wait != p.is_paused:
-                waits[wait].append(p)
-        for paused, partitions in waits.items():
-            self._pause(partitions, paused=paused)
-
-    def _pause(self, partitions: list[Partition], *, paused: bool) -> None:
-        if not partitions:
-            return
-        places = [TopicPartition(self.settings.topic, p.id) for p in partitions]
-        (self.consumer.pause if paused else self.consumer.resume)(places)
-        for partition in partitions:
-            partition.is_paused = paused
-
-    def _write_out(self, mine: list[Partition], deadline: float) -> bool:
-        """Write the windows of partitions that are given up; False if time ran out first."""
+    def _write_out(self, partitions: Sequence[Partition], deadline: float) -> bool:
+        """Finish the windows of partitions that are given up; False if time ran out first."""
         while True:
             self._wake.clear()
-            self._advance(finish=mine)
-            if all(p.is_empty for p in mine):
+            self._advance(finish=partitions)
+            if all(p.is_empty for p in partitions):
                 return True
-            left = deadline - self._clock()
-            if left <= 0:
+            left_s = deadline - self._clock()
+            if left_s <= 0:
                 return False
-            self._wake.wait(min(left, 0.02 if self._letters.pending else POLL_S))
+            self._wake.wait(min(left_s, LETTER_POLL_S if self._letters.pending else POLL_S))
 
-    def _abandon(self, numbers: Iterable[int]) -> None:
-        for number in numbers:
-            partition = self.partitions.pop(number, None)
-            for pending in partition.abandon() if partition else ():
-                if pending.write is not None:
-                    self._writer.cancel(pending.write)
+    def _abandon(self, partition_ids: Iterable[int]) -> None:
+        for partition_id in partition_ids:
+            partition = self.partitions.pop(partition_id, None)
+            for window in partition.abandon() if partition else ():
+                if window.write is not None:
+                    self._writer.cancel(window.write)
 
-    # librdkafka's callbacks. One that raises loses messages and hangs close, so what they raise
-    # is kept and raised by `tick`.
+    # Callbacks of librdkafka. One that raises loses messages and makes close() hang, so what they
+    # raise is kept, and `tick` raises it.
 
     def _guard(self, callback: Callable[..., None]) -> Callable[..., None]:
         def guarded(*args: Any) -> None:
@@ -277,41 +263,42 @@ class Worker:
         if self._callback_error is not None:
             raise self._callback_error
 
-    def _on_assign(self, _consumer: Any, places: list[TopicPartition]) -> None:
-        for place in places:
-            # librdkafka keeps a pause over assignments: taken for paused, so that it is resumed.
-            partition = Partition(place.partition, is_paused=True, progress_at=self._clock())
-            self.partitions[place.partition] = partition
+    def _on_assign(self, _consumer: Any, assigned: list[TopicPartition]) -> None:
+        for topic_partition in assigned:
+            # librdkafka keeps a pause over assignments, so `FlowControl` resumes each new one.
+            partition_id = topic_partition.partition
+            partition = Partition(partition_id, is_paused=True, progress_at=self._clock())
+            self.partitions[partition_id] = partition
         self.progress.group_answered = True
-        self._log_rebalance("assigned", places)
+        self._log_rebalance("assigned", assigned)
 
-    def _on_revoke(self, _consumer: Any, places: list[TopicPartition]) -> None:
-        numbers = [place.partition for place in places]
-        if not self._closing and self._callback_error is None:
-            mine = [p for n in numbers if (p := self.partitions.get(n)) is not None]
+    def _on_revoke(self, _consumer: Any, revoked: list[TopicPartition]) -> None:
+        partition_ids = [r.partition for r in revoked]
+        if not self._is_closing and self._callback_error is None:
+            partitions = [self.partitions[i] for i in partition_ids if i in self.partitions]
             deadline = self._clock() + self.settings.shutdown_timeout_ms / 1000
-            if not self._write_out(mine, deadline):
+            if not self._write_out(partitions, deadline):
                 log.warning("revoked before it was written; the next owner reads it again")
-            self._offsets.commit(self.consumer, mine, now=True)
-        self._abandon(numbers)
-        # The group tells a member that stays what it has next, be it nothing.
+            self._offsets.commit(self.consumer, partitions, now=True)
+        self._abandon(partition_ids)
+        # The group gives a member that stays its next assignment soon, which may be empty.
         self.progress.group_answered = bool(self.partitions)
-        self._log_rebalance("revoked", places)
+        self._log_rebalance("revoked", revoked)
 
-    def _on_lost(self, _consumer: Any, places: list[TopicPartition]) -> None:
-        self._abandon(place.partition for place in places)
+    def _on_lost(self, _consumer: Any, lost: list[TopicPartition]) -> None:
+        self._abandon(topic_partition.partition for topic_partition in lost)
         self.progress.group_answered = False
-        self._log_rebalance("lost", places)
+        self._log_rebalance("lost", lost)
 
-    def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
-        self._offsets.on_commit_result(error, places, self.partitions)
+    def _on_commit(self, error: KafkaError | None, results: list[TopicPartition]) -> None:
+        self._offsets.on_commit_result(error, results, self.partitions)
 
-    def _log_rebalance(self, what: str, places: list[TopicPartition]) -> None:
-        self.rebalances[what] += 1
-        numbers = sorted(place.partition for place in places)
+    def _log_rebalance(self, event: str, changed: list[TopicPartition]) -> None:
+        self.rebalances[event] += 1
         fields = {
             "topic": self.settings.topic,
-            "partitions": numbers,
+            "partitions": sorted(topic_partition.partition for topic_partition in changed),
             "owned": len(self.partitions),
         }
-        log.log(logging.WARNING if what == "lost" else logging.INFO, what, extra={"fields": fields})
+        level = logging.WARNING if event == "lost" else logging.INFO
+        log.log(level, event, extra={"fields": fields})

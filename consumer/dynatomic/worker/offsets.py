@@ -1,7 +1,7 @@
-"""Committing offsets, and where to begin when there is none. Knows librdkafka's consumer.
+"""Commits offsets, and decides where reading begins. Uses librdkafka's consumer.
 
-Correctness never rests on a commit having succeeded: a failed one is sent again, and one that
-never arrives makes events be read twice.
+No count depends on a commit that succeeds: a failed commit is sent again, and after a lost one the
+events are read again.
 """
 
 import logging
@@ -26,11 +26,12 @@ LOG_INTERVAL_S = 10.0
 
 
 class Offsets:
-    """Commits what partitions have settled, one request at a time, without waiting for it.
+    """Commits the committable offsets of partitions, one request at a time, without blocking.
 
-    Each commit carries the topic's id as its metadata: when the topic is deleted and made again,
-    the offsets of the old one are not taken for the new one's. ``commits`` counts them by outcome,
-    ``last_commit`` is when one succeeded last, in Unix time; 0 if none has.
+    Each commit carries the topic id as its metadata. When the topic is deleted and created again,
+    the offsets of the old topic are therefore not taken for those of the new one. ``commits``
+    counts the commits by outcome. ``last_commit`` is when the last one succeeded, in Unix time; 0
+    if none has.
     """
 
     def __init__(  # noqa: PLR0913 - the last four have defaults
@@ -47,72 +48,71 @@ class Offsets:
         self._group = group
         self._topic_id = topic_id
         self._reset = reset
-        self._commits = commits
+        self._is_enabled = commits
         self._clock = clock
         self._commit_sent_at: float | None = None
-        self._not_before = 0.0
+        self._no_commit_before = 0.0
         self._no_fetch_before = 0.0
-        self._may_say = RateLimiter(LOG_INTERVAL_S, clock)
+        self._should_log = RateLimiter(LOG_INTERVAL_S, clock)
         self.last_error: str | None = None
         self.commits = {"ok": 0, "failed": 0}
         self.last_commit = 0.0
         self.commit_durations = Durations()
 
     def commit(self, consumer: Any, partitions: Collection[Partition], *, now: bool) -> None:
-        """Commit what is settled; ``now`` does not wait for the answer to the commit before."""
-        if not self._commits:
+        """Commit what may be committed; ``now`` does not wait for the commit before."""
+        if not self._is_enabled:
             for partition in partitions:
-                partition.sent_offset = partition.committed_offset = partition.committable_offset
+                partition.commit_skipped()
             return
-        time_ = self._clock()
-        if self._commit_sent_at is not None and time_ - self._commit_sent_at >= COMMIT_TIMEOUT_S:
+        time_s = self._clock()
+        if self._commit_sent_at is not None and time_s - self._commit_sent_at >= COMMIT_TIMEOUT_S:
             self._commit_sent_at = None
             for partition in partitions:
-                partition.sent_offset = partition.committed_offset
-        waiting = self._commit_sent_at is not None
-        if not now and (waiting or time_ < self._not_before):
+                partition.commit_failed()
+        is_pending = self._commit_sent_at is not None
+        if not now and (is_pending or time_s < self._no_commit_before):
             return
-        due = [p for p in partitions if p.committable_offset > p.sent_offset]
+        due = [p for p in partitions if p.is_commit_due]
         if not due:
             return
-        about = self._topic_id or ""
-        places = [TopicPartition(self._topic, p.id, p.committable_offset, about) for p in due]
+        metadata = self._topic_id or ""
+        offsets = [TopicPartition(self._topic, p.id, p.committable_offset, metadata) for p in due]
         try:
-            consumer.commit(offsets=places, asynchronous=True)
+            consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             self._commit_failed(error.args[0])
             return
-        self._commit_sent_at = time_
+        self._commit_sent_at = time_s
         for partition in due:
-            partition.sent_offset = partition.committable_offset
+            partition.commit_sent()
 
     def on_commit_result(
         self,
         error: KafkaError | None,
-        places: list[TopicPartition],
+        results: list[TopicPartition],
         partitions: Mapping[int, Partition],
     ) -> None:
-        """Take in the answer to a commit: each partition has its own."""
+        """Handle the answer to a commit, which has a result for each partition."""
         if self._commit_sent_at is not None:
             self.commit_durations.add(self._clock() - self._commit_sent_at)
         self._commit_sent_at = None
-        failed = None
-        for place in places:
-            partition = partitions.get(place.partition)
-            problem = place.error or error
+        last_failure = None
+        for result in results:
+            partition = partitions.get(result.partition)
+            failure = result.error or error
             if partition is None:
-                if problem is not None:
-                    fields = {"partition": place.partition, "cause": problem.name()}
+                if failure is not None:
+                    fields = {"partition": result.partition, "cause": failure.name()}
                     log.warning("commit after a revocation failed", extra={"fields": fields})
-            elif problem is None:
-                partition.committed_offset = max(partition.committed_offset, place.offset)
-                partition.progress_at = self._clock()
+            elif failure is None:
+                partition.committed_to(result.offset, self._clock())
             else:
-                partition.sent_offset = partition.committed_offset
-                failed = problem
-        if failed is not None:
-            self._commit_failed(failed)
-        elif places:
+                partition.commit_failed()
+                last_failure = failure
+        if last_failure is not None:
+            self._commit_failed(last_failure)
+        elif results:
             self.last_error = None
             self.commits["ok"] += 1
             self.last_commit = time.time()
@@ -122,98 +122,99 @@ class Offsets:
         if self.last_error is None:
             log.warning("commit failed", extra={"fields": {"cause": error.name()}})
         self.last_error = error.name()
-        self._not_before = self._clock() + RETRY_S
+        self._no_commit_before = self._clock() + RETRY_S
 
     def ensure_start(
-        self, consumer: Any, partitions: Collection[Partition], *, may_begin: bool = True
+        self, consumer: Any, partitions: Collection[Partition], *, may_assign: bool = True
     ) -> None:
-        """Make sure that partitions begin at the committed offset of this topic, or stop them.
+        """Make sure that partitions are read from the committed offset of this topic, or stop them.
 
-        librdkafka has looked it up as well, at another time, and believes that of a deleted topic
-        of this name: what was read from beyond is dropped, and read again from the right place. A
-        commit without an id, such as that of Kafka's own tools, is believed. Within a rebalance
-        nothing may begin (``may_begin``).
+        librdkafka fetched the committed offset as well, at another time, and also believes the
+        offset of a deleted topic of the same name. What it read beyond the right offset is dropped
+        and read again. A commit without an id, such as one of Kafka's own tools, is believed.
+        During a rebalance nothing may be assigned (``may_assign``).
         """
-        unknown = [p for p in partitions if not p.start_confirmed and p.stop_reason is None]
-        asked = [p for p in unknown if p.start_offset is None]
-        if asked and self._clock() >= self._no_fetch_before:
-            mine = {p.id: p for p in asked}
-            for place in self._fetch_committed(consumer, asked):
-                self._take_committed(mine[place.partition], place.offset, place.metadata or "")
-        for partition in unknown:
+        unconfirmed = [p for p in partitions if not p.start_confirmed and p.stop_reason is None]
+        unfetched = {p.id: p for p in unconfirmed if p.start_offset is None}
+        if unfetched and self._clock() >= self._no_fetch_before:
+            for committed in self._fetch_committed(consumer, list(unfetched.values())):
+                partition = unfetched[committed.partition]
+                self._take_committed(partition, committed.offset, committed.metadata or "")
+        for partition in unconfirmed:
             start = partition.start_offset
             if start is None or partition.stop_reason is not None:
                 continue
             if 0 <= partition.first_read_offset <= start:
-                partition.start_confirmed = True
-            elif may_begin and (start < 0 or partition.first_read_offset >= 0):
-                partition.reset_position()
+                partition.confirm_start()
+            elif may_assign and (start < 0 or partition.first_read_offset >= 0):
                 self._assign_at(consumer, partition, start)
 
-    def _take_committed(self, partition: Partition, offset: int, about: str) -> None:
-        if offset > 0 and is_foreign(about, self._topic_id):
+    def _take_committed(self, partition: Partition, offset: int, metadata: str) -> None:
+        if offset > 0 and is_foreign(metadata, self._topic_id):
             partition.reset_position()
-            self._stop(partition, self._foreign_offset_message(partition, offset, about))
+            self._stop(partition, self._foreign_offset_message(partition, offset, metadata))
         elif offset < 0 and self._reset == "error":
             self._stop(partition, self._missing_offset_message(partition, offset))
         else:
-            partition.start_offset = offset
+            partition.set_start(offset)
 
-    def _fetch_committed(self, consumer: Any, asked: Collection[Partition]) -> list[Any]:
-        places = [TopicPartition(self._topic, p.id) for p in asked]
+    def _fetch_committed(self, consumer: Any, partitions: Collection[Partition]) -> list[Any]:
+        """Return the committed offsets that the group's coordinator gave."""
+        query = [TopicPartition(self._topic, p.id) for p in partitions]
         try:
-            found = consumer.committed(places, timeout=FETCH_TIMEOUT_S)
-            problem = next((place.error for place in found if place.error is not None), None)
+            committed = consumer.committed(query, timeout=FETCH_TIMEOUT_S)
+            failure = next((c.error for c in committed if c.error is not None), None)
         except KafkaException as error:
-            found, problem = [], error.args[0]
-        if problem is not None:
+            committed, failure = [], error.args[0]
+        if failure is not None:
             self._no_fetch_before = self._clock() + RETRY_S
-            fields = {"partitions": [p.id for p in asked], "cause": problem.name()}
-            if self._may_say():
+            fields = {"partitions": [p.id for p in partitions], "cause": failure.name()}
+            if self._should_log():
                 log.warning("committed offset unknown, trying again", extra={"fields": fields})
-        return [place for place in found if place.error is None]
+        return [c for c in committed if c.error is None]
 
     def handle_out_of_range(self, consumer: Any, partition: Partition) -> None:
         """Stop a partition whose offset the topic no longer has.
 
-        librdkafka tells by the same error that there is none; then `know` begins it. A topic that
-        lost the committed offset lost events with it: to go on silently would count too little,
-        so a person decides.
+        A topic that lost the committed offset lost events with it. To read on without a word would
+        count too little, so a person decides. librdkafka reports a group without an offset by the
+        same error; then `ensure_start` assigns the partition.
         """
         if self._clock() < self._no_fetch_before:
             return
-        for found in self._fetch_committed(consumer, [partition]):
-            partition.out_of_range = False
-            if found.offset >= 0 or partition.position >= 0:
-                self._stop(partition, self._missing_offset_message(partition, found.offset))
+        for committed in self._fetch_committed(consumer, [partition]):
+            partition.clear_out_of_range()
+            if committed.offset >= 0 or partition.position >= 0:
+                self._stop(partition, self._missing_offset_message(partition, committed.offset))
             else:
-                partition.start_offset, partition.start_confirmed = None, False
+                partition.clear_start()
 
-    def _stop(self, partition: Partition, why: str) -> None:
-        partition.stop_reason = why
-        fields = {"topic": self._topic, "partition": partition.id, "cause": why}
+    def _stop(self, partition: Partition, reason: str) -> None:
+        partition.stop(reason)
+        fields = {"topic": self._topic, "partition": partition.id, "cause": reason}
         log.error("partition stopped", extra={"fields": fields})
 
     def _assign_at(self, consumer: Any, partition: Partition, offset: int) -> None:
         if offset < 0:
             offset = OFFSET_END if self._reset == "latest" else OFFSET_BEGINNING
-        # After an error librdkafka has no fetcher to seek; the partition begins anew.
+        # After an error librdkafka has no fetcher that could seek, so the partition is assigned
+        # again.
         consumer.incremental_unassign([TopicPartition(self._topic, partition.id)])
         consumer.incremental_assign([TopicPartition(self._topic, partition.id, offset)])
-        partition.out_of_range, partition.start_confirmed = False, True
+        partition.start_again()
 
     def _missing_offset_message(self, partition: Partition, committed: int) -> str:
-        place, fix = self._topic_partition(partition), self._fix_command(partition)
+        name, fix = self._topic_partition(partition), self._fix_command(partition)
         if committed < 0 <= partition.position:
-            return f"{place} no longer has the offset {partition.position}; to go on without: {fix}"
+            return f"{name} no longer has the offset {partition.position}; to go on without: {fix}"
         if committed < 0:
-            return f"{place} has no committed offset and auto.offset.reset is error: {fix}"
-        return f"{place} no longer has the committed offset {committed}; to go on without: {fix}"
+            return f"{name} has no committed offset and auto.offset.reset is error: {fix}"
+        return f"{name} no longer has the committed offset {committed}; to go on without: {fix}"
 
     def _foreign_offset_message(self, partition: Partition, committed: int, topic_id: str) -> str:
-        place, fix = self._topic_partition(partition), self._fix_command(partition)
+        name, fix = self._topic_partition(partition), self._fix_command(partition)
         return (
-            f"{place} has the committed offset {committed} of a topic with the id {topic_id}, and "
+            f"{name} has the committed offset {committed} of a topic with the id {topic_id}, and "
             f"this one's is {self._topic_id}: it was deleted and made again, or is on another "
             f"cluster; to count it from its beginning: {fix}"
         )

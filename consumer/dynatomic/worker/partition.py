@@ -1,81 +1,30 @@
-"""What the worker keeps for one assigned partition. Pure: no clock, no I/O."""
+"""The state that the worker keeps for one assigned partition. Pure: no clock, no I/O.
+
+Other modules read the fields of `Partition`. Only its methods change them.
+"""
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
-from dynatomic.dynamodb.write import WindowWrite
 from dynatomic.events.window import Window
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
+from dynatomic.worker.in_flight import InFlightWindow
 
 MAX_UNCOMMITTED = 100
-"""How many settled windows are told apart by their age; the last stands for what comes later."""
-
-
-@dataclass(slots=True, eq=False)
-class InFlightWindow:
-    """A window, and what must end before its offsets may be committed.
-
-    ``letters_pending`` counts the dead letters that are not known to be stored. ``reread`` reads
-    again the events that the table rejected, and ``rejected_reasons`` has a reason for each.
-    ``since`` is when the first event came, and after that when the window was closed.
-    ``first_timestamp_ms`` is the timestamp of the first event in Unix time, 0 if it has none.
-    ``topic_check_number`` is the check that the topic was still the same when the window closed.
-    """
-
-    window: Window = field(default_factory=Window)
-    since: float = 0.0
-    first_timestamp_ms: int = 0
-    topic_check_number: int = 0
-    write: WindowWrite | None = None
-    letters_pending: int = 0
-    reread: "Future[dict[int, Any]] | None" = None
-    rejected_reasons: list[str] = field(default_factory=list)
-    abandoned: bool = False
-
-    @property
-    def is_done(self) -> bool:
-        """Whether every event of it is in its counter or in the dead-letter topic."""
-        return (
-            not self.is_unwritten
-            and not self.has_work_pending
-            and not (self.write and self.write.held_back)
-        )
-
-    @property
-    def is_unwritten(self) -> bool:
-        """Whether it has sums that nobody writes yet."""
-        return self.write is None and self.window.counters > 0
-
-    @property
-    def has_work_pending(self) -> bool:
-        """Whether a write, a dead letter or what becomes one is on its way."""
-        write = self.write
-        writing = write is not None and (not write.is_complete or bool(write.rejected))
-        return writing or self.letters_pending > 0 or self.reread is not None
-
-    def is_current(self) -> bool:
-        """Return whether it is still ours to finish."""
-        return not self.abandoned
-
-    def letter_stored(self) -> None:
-        """Take note that one dead letter is in its topic."""
-        self.letters_pending -= 1
+"""How many complete windows keep a timestamp of their own; the last also stands for later ones."""
 
 
 @dataclass(slots=True, eq=False)
 class Partition:
-    """One assigned partition: the window that fills, the one on its way out, and its offsets.
+    """One assigned partition: the window that fills, the one that is written, and its offsets.
 
     An offset is -1 where there is none. ``position`` is the offset after the last event that was
-    read, and ``first_read_offset`` the first one. ``committable_offset`` may be committed;
-    ``sent_offset`` is that of the last commit not known to have failed, ``committed_offset`` that
-    of the last one that succeeded. ``start_offset`` is the committed offset that was looked up
-    (negative: there is none), and ``start_confirmed`` says that reading began there.
-    ``uncommitted`` has the end of each complete window that is not committed, and the timestamp of
-    its first event. ``progress_at`` is when it last committed, or had nothing on its way.
+    read, and ``first_read_offset`` the offset of the first one. ``committable_offset`` may be
+    committed; ``sent_offset`` is that of the last commit that is not known to have failed, and
+    ``committed_offset`` that of the last one that succeeded. ``start_offset`` is the committed
+    offset that was fetched from the group (negative: the group has none), and ``start_confirmed``
+    tells that reading began there. ``uncommitted`` has the end offset of each complete window that
+    is not committed, with the timestamp of its first event. ``progress_at`` is when the partition
+    last committed, or had nothing to wait for.
     """
 
     id: int
@@ -101,20 +50,20 @@ class Partition:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether something is on its way, or nothing was read yet.
+        """Whether it waits for something, or nothing was read yet.
 
-        A partition that can be read gives an event or its end before long.
+        A partition that can be read soon gives an event or its end.
         """
-        unsettled = (
+        return (
             self.closing is not None
             or self.committed_offset < self.committable_offset
             or self.waits_for_letters
+            or self.position < 0
         )
-        return unsettled or self.position < 0
 
     @property
     def waits_for_letters(self) -> bool:
-        """Whether it is not read on because too many dead letters are not stored yet."""
+        """Whether reading is paused because too many dead letters are not stored yet."""
         return self.is_paused and self.filling.letters_pending > 0
 
     def held_events(self) -> int:
@@ -127,51 +76,115 @@ class Partition:
 
         In milliseconds of Unix time; 0 if there is none, or it has none. From any thread.
         """
-        for end, born in list(self.uncommitted):
+        for end, first_timestamp_ms in list(self.uncommitted):
             if end > self.committed_offset:
-                return born
+                return first_timestamp_ms
         oldest = self.closing or self.filling
         return oldest.first_timestamp_ms if oldest is self.closing or len(oldest.window) else 0
 
-    def close_window(self, now: float) -> InFlightWindow:
-        """Begin a new window and return the full one; one at a time is on its way out."""
+    # Reading.
+
+    def record_read(self, first: int, position: int) -> None:
+        """Record that the offsets from ``first`` up to ``position`` were read."""
+        if self.first_read_offset < 0:
+            self.first_read_offset = first
+        self.position = max(self.position, position)
+
+    def pause(self) -> None:
+        """Record that the client does not read it."""
+        self.is_paused = True
+
+    def resume(self) -> None:
+        """Record that the client reads it."""
+        self.is_paused = False
+
+    def record_out_of_range(self) -> None:
+        """Record that the topic does not have the offset at which the client wanted to read."""
+        self.out_of_range = True
+
+    def clear_out_of_range(self) -> None:
+        """Record that the missing offset was dealt with."""
+        self.out_of_range = False
+
+    def record_progress(self, now: float) -> None:
+        """Set the progress clock, unless the partition waits for something."""
+        if not self.is_waiting:
+            self.progress_at = now
+
+    # The offset at which reading begins.
+
+    def set_start(self, offset: int) -> None:
+        """Take the committed offset that the group has; negative where it has none."""
+        self.start_offset = offset
+
+    def clear_start(self) -> None:
+        """Forget the committed offset, so that it is fetched again."""
+        self.start_offset, self.start_confirmed = None, False
+
+    def confirm_start(self) -> None:
+        """Record that reading began at the right offset."""
+        self.start_confirmed = True
+
+    def start_again(self) -> None:
+        """Drop what was read; the client reads from the right offset now."""
+        self.reset_position()
+        self.out_of_range, self.start_confirmed = False, True
+
+    def stop(self, reason: str) -> None:
+        """Take no more events; ``reason`` tells a person what to do."""
+        self.stop_reason = reason
+
+    # Windows.
+
+    def close_window(self, now: float, topic_check_number: int) -> InFlightWindow:
+        """Open a new window and return the full one. Raises RuntimeError if one is in flight."""
         if self.closing is not None:
             raise RuntimeError(f"partition {self.id} has a window in flight")
         self.closing, self.filling = self.filling, InFlightWindow()
-        self.closing.since = now
+        self.closing.close(now, topic_check_number)
         return self.closing
 
     def complete_window(self) -> Window:
-        """Take the settled window out; its offsets may be committed now."""
+        """Remove the window that is done; from now on its offsets may be committed."""
         closing = self.closing
         if closing is None or not closing.is_done:
-            raise RuntimeError(f"partition {self.id} has no settled window")
+            raise RuntimeError(f"partition {self.id} has no window that is done")
         self.committable_offset = max(self.committable_offset, closing.window.last + 1)
-        waits = self.uncommitted
-        while waits and waits[0][0] <= self.committed_offset:
-            waits.popleft()
-        born = waits.pop()[1] if len(waits) == MAX_UNCOMMITTED else closing.first_timestamp_ms
-        waits.append((self.committable_offset, born))
+        uncommitted = self.uncommitted
+        while uncommitted and uncommitted[0][0] <= self.committed_offset:
+            uncommitted.popleft()
+        first_timestamp_ms = closing.first_timestamp_ms
+        if len(uncommitted) == MAX_UNCOMMITTED:
+            first_timestamp_ms = uncommitted.pop()[1]
+        uncommitted.append((self.committable_offset, first_timestamp_ms))
         self.closing = None
         return closing.window
 
+    def skip_to_position(self) -> None:
+        """Let the position be committed where no event is held.
+
+        Offsets without an event, such as markers of transactions, are passed this way.
+        """
+        if self.is_empty and self.start_confirmed:
+            self.committable_offset = max(self.committable_offset, self.position)
+
     def abandon(self) -> list[InFlightWindow]:
-        """Mark its windows as not ours any more, and return them."""
-        held = [self.filling] if self.closing is None else [self.closing, self.filling]
-        for pending in held:
-            pending.abandoned = True
-        return held
+        """Mark its windows as no longer ours, and return them."""
+        windows = [self.filling] if self.closing is None else [self.closing, self.filling]
+        for window in windows:
+            window.abandon()
+        return windows
 
     def reset_position(self) -> None:
-        """Drop what was read, none of which is on its way to a table yet."""
+        """Drop what was read. None of it may have been passed to the writer."""
         self.abandon()
         self.filling, self.closing = InFlightWindow(), None
         self.position = self.first_read_offset = -1
 
     def keep_only_closing(self) -> bool:
-        """Drop all but a closed window; return whether that is settled, and the commit answered.
+        """Drop all but the window in flight; return whether there is none and all is committed.
 
-        Nothing of what is dropped is on its way to a table, and its offsets are never settled.
+        What is dropped was not passed to the writer, and its offsets are never committed.
         """
         closing = self.closing if self.start_confirmed else None
         self.closing = None if closing else self.closing
@@ -179,8 +192,26 @@ class Partition:
         self.closing = closing
         return closing is None and self.committable_offset <= self.committed_offset
 
-    def record_read(self, first: int, position: int) -> None:
-        """Take note that offsets from ``first`` up to ``position`` were read."""
-        if self.first_read_offset < 0:
-            self.first_read_offset = first
-        self.position = max(self.position, position)
+    # Commits.
+
+    @property
+    def is_commit_due(self) -> bool:
+        """Whether an offset may be committed and no commit of it is on its way."""
+        return self.committable_offset > self.sent_offset
+
+    def commit_sent(self) -> None:
+        """Record that a commit of ``committable_offset`` was sent."""
+        self.sent_offset = self.committable_offset
+
+    def commit_failed(self) -> None:
+        """Record that the last commit failed or was not answered: it is sent again."""
+        self.sent_offset = self.committed_offset
+
+    def committed_to(self, offset: int, now: float) -> None:
+        """Record that a commit succeeded."""
+        self.committed_offset = max(self.committed_offset, offset)
+        self.progress_at = now
+
+    def commit_skipped(self) -> None:
+        """Take the offset for committed, where nothing is committed (a dry run)."""
+        self.sent_offset = self.committed_offset = self.committable_offset

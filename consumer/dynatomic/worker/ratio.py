@@ -1,7 +1,8 @@
-"""A consumer that throws everything away is stopped: how many of its events are dead letters.
+"""Stops a consumer most of whose events become dead letters.
 
-A wrong ``--table``, a registry-framing producer or a spoiled table makes every event a dead letter;
-each is stored and could be replayed, but nothing is counted, and nobody may notice.
+A wrong ``--table``, a producer that adds a registry frame, or a table with attributes of another
+type makes every event a dead letter. Each is stored and can be replayed, but nothing is counted,
+and nobody may notice.
 """
 
 from collections import Counter
@@ -13,9 +14,9 @@ MIN_EVENTS, RECENT_EVENTS = 100, 10_000
 
 
 class _RecentEvents:
-    """The last events and the reasons of the dead letters among them.
+    """The number of recent events, and the reasons of the dead letters among them.
 
-    They are at least ``span`` events, where there were so many, and as a rule at most twice that.
+    Recent means at least the last ``span`` events, and usually at most twice that.
     """
 
     def __init__(self, span: int) -> None:
@@ -35,53 +36,55 @@ class _RecentEvents:
 
 
 class DeadLetterRatio:
-    """Compares the dead letters among the last events with the most that are allowed.
+    """Compares the share of dead letters among recent events with the maximum that is allowed.
 
-    Events are judged twice, each time among their like, of all partitions that this process reads:
-    when they are decoded, before anything of them is stored or written; and when their window is
-    settled, for what the tables refuse shows only then. None are judged before there are ``least``.
-    A ``most`` of 1 allows everything. ``exceeded`` is the error to stop with.
+    Events of all partitions of this process are judged twice: when they are decoded, before
+    anything of them is stored or written, and when their window is done, because only then it
+    shows what the tables rejected. Nothing is judged before there are ``min_events``. A
+    ``max_ratio`` of 1 allows everything. ``exceeded`` is the error to stop with.
     """
 
-    def __init__(self, most: float, *, least: int = MIN_EVENTS, span: int = RECENT_EVENTS) -> None:
+    def __init__(
+        self, max_ratio: float, *, min_events: int = MIN_EVENTS, span: int = RECENT_EVENTS
+    ) -> None:
         self.exceeded: ConfigError | None = None
-        self._most = most
-        self._least = least
+        self._max_ratio = max_ratio
+        self._min_events = min_events
         self._read = _RecentEvents(span)
         self._written = _RecentEvents(span)
 
     def count_read(self, events: int, reasons: Iterable[str]) -> None:
         """Judge events that were decoded; ``reasons`` are those of the dead letters among them.
 
-        Each start reads the same events again, so it cannot help; the message says what can.
+        A restart alone does not help, because it reads the same events again.
         """
-        if found := self._judged(self._read, events, reasons):
-            letters, last, why = found
+        if excess := self._judge(self._read, events, reasons):
+            letters, total, top_reasons = excess
             self.exceeded = self.exceeded or ConfigError(
-                f"{letters:,} of the last {last:,} events are dead letters ({why}), more than "
-                f"--dead-letter-max-ratio {self._most:g} allows; those not committed are read "
-                "again: mend the settings or the producer, or raise it (1 allows all), and see "
-                "`dynatomic run --once --dry-run`"
+                f"{letters:,} of the last {total:,} events are dead letters ({top_reasons}), "
+                f"more than --dead-letter-max-ratio {self._max_ratio:g} allows; those not "
+                "committed are read again: mend the settings or the producer, or raise it (1 "
+                "allows all), and see `dynatomic run --once --dry-run`"
             )
 
     def count_written(self, events: int, reasons: Iterable[str]) -> None:
-        """Judge the events of a settled window, of which the tables refused some, or none."""
-        if found := self._judged(self._written, events, reasons):
-            letters, last, why = found
+        """Judge the events of a window that is done; ``reasons`` are those of rejected ones."""
+        if excess := self._judge(self._written, events, reasons):
+            letters, total, top_reasons = excess
             self.exceeded = self.exceeded or ConfigError(
-                f"the tables refused {letters:,} of the last {last:,} events ({why}), more than "
-                f"--dead-letter-max-ratio {self._most:g} allows; they are stored as dead letters: "
-                "mend the items, or raise it (1 allows all), and see `dynatomic dlq show --limit "
-                "20`"
+                f"the tables refused {letters:,} of the last {total:,} events ({top_reasons}), "
+                f"more than --dead-letter-max-ratio {self._max_ratio:g} allows; they are stored as "
+                "dead letters: mend the items, or raise it (1 allows all), and see `dynatomic dlq "
+                "show --limit 20`"
             )
 
-    def _judged(
+    def _judge(
         self, recent: _RecentEvents, events: int, reasons: Iterable[str]
     ) -> tuple[int, int, str] | None:
-        """Return dead letters, events and reasons if there are too many."""
+        """Return the dead letters, the events and the reasons if there are too many."""
         recent.add(events, reasons)
-        last, counts = recent.total()
+        total, counts = recent.total()
         letters = counts.total()
-        if last < self._least or letters <= self._most * last:
+        if total < self._min_events or letters <= self._max_ratio * total:
             return None
-        return letters, last, ", ".join(f"{why} {n:,}" for why, n in counts.most_common(3))
+        return letters, total, ", ".join(f"{why} {n:,}" for why, n in counts.most_common(3))

@@ -1,8 +1,9 @@
-"""What happens to a closed window until its offsets may be committed.
+"""Moves a closed window on until its offsets may be committed.
 
-In this order: the topic is known to be the one that was read; the sums are written; what the table
-refused for good is stored as dead letters; only then, the other counters of such items. An item's
-fence hides all events below it, so it is never set before they are counted or stored.
+The order is fixed. First the topic id is confirmed. Then the sums are written. Then the events that
+the table rejected for good are stored as dead letters. Only then are the other counters of such
+items written. The fence of an item hides all events below it, so the fence is never set before
+these events are counted or stored.
 """
 
 import logging
@@ -18,16 +19,21 @@ from dynatomic.dynamodb.write import WindowWriter
 from dynatomic.kafka.topic_identity import TopicIdCheck
 from dynatomic.telemetry.durations import Durations
 from dynatomic.telemetry.logs import RateLimiter
-from dynatomic.worker.partition import InFlightWindow, Partition
+from dynatomic.worker.in_flight import InFlightWindow
+from dynatomic.worker.partition import Partition
 from dynatomic.worker.ratio import DeadLetterRatio
-from dynatomic.worker.refused import RejectedEvents
+from dynatomic.worker.rejected import RejectedEvents
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Tally:
-    """What was settled so far; ``written`` is how long windows took from their end."""
+    """The totals of complete windows; ``write_durations`` is the time since each was closed.
+
+    ``letters`` counts dead letters by reason, when they are sent. ``suppressed`` counts the events
+    that an item had already, by its fence.
+    """
 
     windows: int = 0
     events: int = 0
@@ -40,8 +46,8 @@ class Tally:
 class Settlement:
     """Moves closed windows on, and counts them in ``tally``.
 
-    With ``topic_id`` each item takes a window only once (exactly-once); without, no item has a
-    fence. ``on_done`` is called, on other threads, when there may be something to do.
+    With ``topic_id`` each item takes a window only once (exactly-once). Without it no item has a
+    fence. ``on_done`` is called on other threads, when the next call of `advance` may do something.
     """
 
     def __init__(  # noqa: PLR0913 - its parts
@@ -49,8 +55,8 @@ class Settlement:
         *,
         writer: WindowWriter,
         letters: LetterStore,
-        refused: RejectedEvents,
-        identity: TopicIdCheck,
+        rejected: RejectedEvents,
+        topic_id_check: TopicIdCheck,
         ratio: DeadLetterRatio,
         on_done: Callable[[object], None],
         topic_id: str | None,
@@ -59,78 +65,79 @@ class Settlement:
         self.tally = Tally()
         self._writer = writer
         self._letters = letters
-        self._refused = refused
-        self._identity = identity
+        self._rejected = rejected
+        self._topic_id_check = topic_id_check
         self._ratio = ratio
         self._on_done = on_done
         self._topic_id = topic_id
-        self._may_say = RateLimiter(1.0, clock)
-        self._may_say_fenced = RateLimiter(1.0, clock)
-        self._unsaid = 0
+        self._should_log_letter = RateLimiter(1.0, clock)
+        self._should_log_fence = RateLimiter(1.0, clock)
+        self._unlogged_letters = 0
 
-    def store_letter(self, pending: InFlightWindow, item: DeadLetter) -> None:
-        """Store a dead letter of a window, which is not settled before that."""
-        pending.letters_pending += 1
-        self.tally.letters[str(item.reason)] += 1
-        self._letters.store(item, pending.letter_stored, pending.is_current)
-        self._unsaid += 1
-        if self._may_say():
-            log.warning("dead letter", extra={"fields": {**item.fields(), "letters": self._unsaid}})
-            self._unsaid = 0
+    def store_letter(self, window: InFlightWindow, letter: DeadLetter) -> None:
+        """Store a dead letter of a window, which is not done before that."""
+        window.letter_sent()
+        self.tally.letters[str(letter.reason)] += 1
+        self._letters.store(letter, window.letter_stored, window.is_current)
+        self._unlogged_letters += 1
+        if self._should_log_letter():
+            fields = {**letter.fields(), "letters": self._unlogged_letters}
+            log.warning("dead letter", extra={"fields": fields})
+            self._unlogged_letters = 0
 
     def store_rejected(
-        self, events: int, bad: Collection[tuple[InFlightWindow, DeadLetter]]
+        self, events: int, letters: Collection[tuple[InFlightWindow, DeadLetter]]
     ) -> None:
-        """Store the dead letters among events that were read, unless there are too many."""
-        self._ratio.count_read(events, [item.reason for _, item in bad])
+        """Store the dead letters among ``events`` that were read, unless there are too many."""
+        self._ratio.count_read(events, [letter.reason for _, letter in letters])
         if self._ratio.exceeded is None:
-            for pending, item in bad:
-                self.store_letter(pending, item)
+            for window, letter in letters:
+                self.store_letter(window, letter)
 
     def advance(self, partition: Partition, now: float) -> None:
-        """Do for the closed window of a partition what can be done now."""
+        """Do the next steps for the closed window of a partition, as far as possible now."""
         closing = partition.closing
         if (
             closing is None
             or not partition.start_confirmed
-            or not self._identity.confirmed(closing.topic_check_number)
+            or not self._topic_id_check.confirmed(closing.topic_check_number)
         ):
             return
         if closing.is_unwritten:
             fence = fence_name(self._topic_id, partition.id) if self._topic_id else None
-            closing.write = self._writer.submit(closing.window, self._on_done, fence)
-        for item in self._refused.letters(partition.id, closing):
-            self.store_letter(closing, item)
-            closing.rejected_reasons.append(item.reason)
+            closing.start_write(self._writer.submit(closing.window, self._on_done, fence))
+        for letter in self._rejected.letters(partition.id, closing):
+            self.store_letter(closing, letter)
+            closing.letter_of_rejected(letter.reason)
         if closing.write is not None and closing.write.held_back and not closing.has_work_pending:
             self._writer.write_held_back(closing.write)
         if closing.is_done:
             partition.complete_window()
-            self._tell(partition.id, closing, now)
+            self._count(partition.id, closing, now)
 
-    def _tell(self, number: int, closed: InFlightWindow, now: float) -> None:
-        window, write = closed.window, closed.write
-        self._ratio.count_written(len(window) - window.rejected, closed.rejected_reasons)
+    def _count(self, partition_id: int, done: InFlightWindow, now: float) -> None:
+        window, write = done.window, done.write
+        self._ratio.count_written(len(window) - window.rejected, done.rejected_reasons)
         if write is not None and write.fenced_items:
             self.tally.suppressed += write.suppressed_events
             fields = {
-                "partition": number,
+                "partition": partition_id,
                 "items": write.fenced_items,
                 "events": write.suppressed_events,
             }
-            level = logging.INFO if self._may_say_fenced() else logging.DEBUG
+            level = logging.INFO if self._should_log_fence() else logging.DEBUG
             log.log(level, "fence refused", extra={"fields": fields})
         self.tally.windows += 1
         self.tally.events += len(window)
         self.tally.counters += window.counters
-        self.tally.write_durations.add(now - closed.since)
+        self.tally.write_durations.add(now - done.closed_at)
         fields = {
-            "partition": number,
+            "partition": partition_id,
             "first": window.first,
             "last": window.last,
             "events": len(window),
             "counters": window.counters,
             "requests": write.requests if write else 0,
-            "ms": round((now - closed.since) * 1000),
+            "ms": round((now - done.closed_at) * 1000),
         }
         log.debug("window written", extra={"fields": fields})

@@ -15,7 +15,7 @@ from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.testing.kafka.broker import FakeBroker
-from dynatomic.worker.refused import read_again
+from dynatomic.worker.rejected import read_again
 from tests.support.harness import GROUP, LETTERS, TOPIC, Clock, World, headers_of, world
 from tests.support.waiting import wait_until
 

@@ -247,7 +247,7 @@ def test_a_member_that_is_told_nothing_goes_by_the_brokers_newest_answer() -> No
 def test_promise_10_letters_that_cannot_be_stored_are_seen_before_the_window_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dynatomic.worker.loop.MAX_LETTERS_PENDING", 50)
+    monkeypatch.setattr("dynatomic.worker.flow.MAX_LETTERS_PENDING", 50)
     with world() as w:
         member = w.worker(window_ms=3_600_000)
         w.deliveries_held = True

@@ -24,7 +24,7 @@ def told(ratio: DeadLetterRatio, judge: Judge, *events: str) -> str | None:
 
 @either
 def test_a_few_events_are_not_judged(judge: Judge) -> None:
-    ratio = DeadLetterRatio(0.5, least=10)
+    ratio = DeadLetterRatio(0.5, min_events=10)
     assert told(ratio, judge, "x" * 9) is None
     message = told(ratio, judge, "x")
     assert message is not None
@@ -35,7 +35,7 @@ def test_a_few_events_are_not_judged(judge: Judge) -> None:
 @either
 @pytest.mark.parametrize(("events", "stops"), [("x.", False), ("xx.", True), ("...", False)])
 def test_more_than_the_ratio_stops(judge: Judge, events: str, *, stops: bool) -> None:
-    ratio = DeadLetterRatio(0.5, least=10)
+    ratio = DeadLetterRatio(0.5, min_events=10)
     assert (told(ratio, judge, *[events] * 100) is not None) == stops
 
 
@@ -49,7 +49,7 @@ def test_a_ratio_of_one_allows_all_and_zero_none(judge: Judge) -> None:
 
 @either
 def test_what_was_long_ago_does_not_count(judge: Judge) -> None:
-    ratio = DeadLetterRatio(0.5, least=10, span=100)
+    ratio = DeadLetterRatio(0.5, min_events=10, span=100)
     # Up to twice the span is looked at.
     assert told(ratio, judge, *["."] * 10_000, *["x"] * 99) is None
     assert told(ratio, judge, *["x"] * 10)
@@ -57,7 +57,7 @@ def test_what_was_long_ago_does_not_count(judge: Judge) -> None:
 
 @either
 def test_the_first_error_stays(judge: Judge) -> None:
-    ratio = DeadLetterRatio(0.5, least=10, span=100)
+    ratio = DeadLetterRatio(0.5, min_events=10, span=100)
     first = told(ratio, judge, "x" * 100)
     assert first
     assert told(ratio, judge, *["."] * 300, *["x"] * 300) == first

@@ -610,7 +610,7 @@ def test_promise_9_the_counters_held_are_bounded_by_a_setting_not_by_the_backlog
 
 
 def test_promise_9_the_dead_letters_held_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynatomic.worker.loop.MAX_LETTERS_PENDING", 50)
+    monkeypatch.setattr("dynatomic.worker.flow.MAX_LETTERS_PENDING", 50)
     with world(2) as w:
         member = w.worker(window_max_events=80)
         for _ in range(1000):

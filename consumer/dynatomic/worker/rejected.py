@@ -1,7 +1,7 @@
-"""Events that the table refused, on their way to the dead-letter topic.
+"""Events whose counter the table rejected, on their way to the dead-letter topic.
 
-That a counter's attribute is no number shows only when it is written, and by then a window holds
-what an event adds, not its bytes. So the few refused ones are read from the topic a second time.
+That the attribute of a counter is not a number shows only when it is written. By then a window
+holds what an event adds, not its bytes. So the few rejected events are read from the topic again.
 """
 
 import logging
@@ -20,18 +20,18 @@ from dynatomic.events.row import CounterRef, Row
 from dynatomic.events.schema import encode
 from dynatomic.events.window import Window
 from dynatomic.kafka.client import PARTITION_EOF
-from dynatomic.worker.partition import InFlightWindow
+from dynatomic.worker.in_flight import InFlightWindow
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 
-ReadAgain = Callable[[int, Iterable[int]], dict[int, Any]]
+ReadAgain = Callable[[int, Iterable[int]], Mapping[int, Any]]
 """Takes a partition and offsets, and returns the messages there by offset."""
 
 
 class RejectedEvents:
-    """Reads refused events again on a thread of its own, and turns them into letters."""
+    """Reads rejected events again on a thread of its own, and turns them into dead letters."""
 
     def __init__(
         self,
@@ -44,44 +44,45 @@ class RejectedEvents:
         self._read = read
         self._on_done = on_done
         self._clock = clock
-        self._not_before = 0.0
+        self._no_read_before = 0.0
 
-    def letters(self, number: int, closing: InFlightWindow) -> list[DeadLetter]:
-        """Return the letters of a written window once its refused events are read, else none.
+    def letters(self, partition: int, closing: InFlightWindow) -> list[DeadLetter]:
+        """Return the dead letters of a written window once its rejected events are read, else none.
 
-        Until they are returned the window is not settled, whatever goes wrong on the way.
+        The window is not done before they are returned, whatever fails in between.
         """
         write = closing.write
         if write is None or not write.is_complete or not write.rejected:
             return []
         if closing.reread is None:
-            if self._clock() < self._not_before:
+            if self._clock() < self._no_read_before:
                 return []
-            offsets = closing.window.increments_from(_from(write.rejected))
-            closing.reread = self._start(number, offsets)
+            offsets = closing.window.increments_from(_first_offsets(write.rejected))
+            closing.start_reread(self._start(partition, offsets))
             return []
         if not closing.reread.done():
             return []
-        reread, closing.reread = closing.reread, None
+        reread = closing.reread
+        closing.end_reread()
         error = reread.exception()
         if isinstance(error, DynatomicError):
-            self._not_before = self._clock() + RETRY_S
+            self._no_read_before = self._clock() + RETRY_S
             log.warning("refused events not read yet", extra={"fields": {"cause": str(error)}})
             return []
         if error is not None:
             raise error
-        found, rejected = reread.result(), dict(write.rejected)
+        messages, rejected = reread.result(), dict(write.rejected)
         write.rejected.clear()
-        return list(rejected_letters(self._topic, number, closing.window, rejected, found))
+        return list(rejected_letters(self._topic, partition, closing.window, rejected, messages))
 
-    def _start(self, number: int, offsets: Iterable[int]) -> "Future[dict[int, Any]]":
-        # A thread of its own, that does not outlive the process: an executor's would.
-        future: Future[dict[int, Any]] = Future()
+    def _start(self, partition: int, offsets: Iterable[int]) -> "Future[Mapping[int, Any]]":
+        # A daemon thread, because the threads of an executor would outlive the end of the process.
+        future: Future[Mapping[int, Any]] = Future()
         future.add_done_callback(self._on_done)
 
         def read() -> None:
             try:
-                future.set_result(self._read(number, offsets))
+                future.set_result(self._read(partition, offsets))
             except BaseException as error:  # noqa: BLE001 - `letters` raises it
                 future.set_exception(error)
 
@@ -96,27 +97,27 @@ def rejected_letters(
     rejected: Mapping[CounterRef, Rejected],
     messages: Mapping[int, Any],
 ) -> Iterator[DeadLetter]:
-    """Yield the letters of a window's events whose counters the table refused.
+    """Yield the dead letters of the events of a window whose counters the table rejected.
 
-    ``messages`` are those read again, by offset. Where the topic no longer has one, the letter
-    holds the row written anew, without the key and the headers that the message had.
+    ``messages`` are those that were read again, by offset. Where the topic no longer has one, the
+    letter holds the row encoded again, without the key and the headers that the message had.
     """
-    for offset, (ref, incr) in window.increments_from(_from(rejected)).items():
-        why = rejected[ref]
+    for offset, (ref, incr) in window.increments_from(_first_offsets(rejected)).items():
+        cause = rejected[ref]
         if (message := messages.get(offset)) is not None:
-            yield dead_letter_of(message, why.reason, why.detail)
+            yield dead_letter_of(message, cause.reason, cause.detail)
         else:
             value = encode(Row(ref.table, ref.key, ref.range, ref.name, incr))
-            detail = f"{why.detail}; the topic no longer has the message, this is the row anew"
-            yield DeadLetter(topic, partition, offset, None, value, (), why.reason, detail)
+            detail = f"{cause.detail}; the topic no longer has the message, this is the row anew"
+            yield DeadLetter(topic, partition, offset, None, value, (), cause.reason, detail)
 
 
-def _from(rejected: Mapping[CounterRef, Rejected]) -> dict[CounterRef, int]:
-    return {ref: why.first for ref, why in rejected.items()}
+def _first_offsets(rejected: Mapping[CounterRef, Rejected]) -> dict[CounterRef, int]:
+    return {ref: cause.first for ref, cause in rejected.items()}
 
 
 class MessageReader(Protocol):
-    """What is used of ``confluent_kafka.Consumer`` to read again."""
+    """The part of ``confluent_kafka.Consumer`` that reads again."""
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         """Read these partitions."""
@@ -125,10 +126,10 @@ class MessageReader(Protocol):
         """Return messages."""
 
     def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
-        """Return the first offset and the end."""
+        """Return the first offset and the end offset."""
 
     def close(self) -> None:
-        """End it."""
+        """Close the client."""
 
 
 def read_again(  # noqa: PLR0913 - two are for tests
@@ -139,20 +140,19 @@ def read_again(  # noqa: PLR0913 - two are for tests
     timeout_s: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[int, Any]:
-    """Return the messages at some offsets, by offset; what the topic no longer has is missing.
+    """Return the messages at some offsets, by offset, as far as the topic still has them.
 
-    Windows keep what a message adds, not its bytes; the few that the table refuses are read a
-    second time. Raises UnavailableError if the broker does not give them in time.
+    Raises UnavailableError if the broker gives nothing for ``timeout_s`` seconds.
     """
     wanted = set(offsets)
-    found: dict[int, Any] = {}
+    messages: dict[int, Any] = {}
     last, deadline = max(wanted), clock() + timeout_s
     reader = make_reader()
     try:
         low, high = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=10.0)
         start = max(low, min(wanted))
         if start > last or start >= high:
-            return found
+            return messages
         position = -1
         reader.assign([TopicPartition(topic, partition, start)])
         while position < last:
@@ -163,10 +163,11 @@ def read_again(  # noqa: PLR0913 - two are for tests
             for message in reader.consume(1000, timeout=0.2):
                 error = message.error()
                 if error is None:
-                    deadline = clock() + timeout_s  # it bounds a standstill, not a long range
+                    # The deadline bounds a standstill, not the reading of a long range.
+                    deadline = clock() + timeout_s
                     position = message.offset()
                     if position in wanted:
-                        found[position] = message
+                        messages[position] = message
                 elif error.code() == PARTITION_EOF:
                     position = last
     except KafkaException as error:
@@ -175,4 +176,4 @@ def read_again(  # noqa: PLR0913 - two are for tests
         ) from None
     finally:
         reader.close()
-    return found
+    return messages

@@ -1,0 +1,56 @@
+"""Pauses the partitions that can take no more events, while the loop polls the others."""
+
+from collections.abc import Collection
+from typing import Any
+
+from confluent_kafka import TopicPartition
+
+from dynatomic.dead_letters.store import LetterStore
+from dynatomic.worker.limits import Limits
+from dynatomic.worker.partition import Partition
+
+MAX_LETTERS_PENDING, MAX_LETTER_BYTES_PENDING = 10_000, 16 * 1024 * 1024
+
+
+class FlowControl:
+    """Pauses and resumes partitions of one consumer."""
+
+    def __init__(self, consumer: Any, topic: str, letters: LetterStore) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._letters = letters
+
+    def update(self, partitions: Collection[Partition], limits: Limits, *, is_ending: bool) -> None:
+        """Pause partitions that can take no more events, and resume those that can again.
+
+        With ``is_ending`` none may take any more.
+        """
+        too_many_letters = (
+            self._letters.pending >= MAX_LETTERS_PENDING
+            or self._letters.pending_bytes >= MAX_LETTER_BYTES_PENDING
+        )
+        to_pause: list[Partition] = []
+        to_resume: list[Partition] = []
+        for p in partitions:
+            is_full = p.closing is not None and limits.is_full(p.filling)
+            is_ended = is_ending or p.stop_reason is not None
+            must_pause = is_full or is_ended or (too_many_letters and p.filling.letters_pending > 0)
+            if must_pause and not p.is_paused:
+                to_pause.append(p)
+            elif p.is_paused and not must_pause:
+                to_resume.append(p)
+        self.pause(to_pause)
+        self._resume(to_resume)
+
+    def pause(self, partitions: Collection[Partition]) -> None:
+        """Stop reading partitions."""
+        if partitions:
+            self._consumer.pause([TopicPartition(self._topic, p.id) for p in partitions])
+        for partition in partitions:
+            partition.pause()
+
+    def _resume(self, partitions: Collection[Partition]) -> None:
+        if partitions:
+            self._consumer.resume([TopicPartition(self._topic, p.id) for p in partitions])
+        for partition in partitions:
+            partition.resume()
