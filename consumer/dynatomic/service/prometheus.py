@@ -1,6 +1,7 @@
 """The metrics of `telemetry.metrics` in the formats of Prometheus, built from snapshots."""
 
 import platform
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
+_VERSION = re.compile(r"version=([^;]*)", re.IGNORECASE)
+_KNOWN_VERSIONS = {"0.0.1", "0.0.4", "1.0.0"}
+
+
 class Metrics(Collector):
     """Collects the metrics of a `Status`.
 
@@ -39,7 +44,7 @@ class Metrics(Collector):
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics in a format that an Accept header allows, and its content type."""
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = choose_encoder(_known_formats(accept))
         return encode(self._registry), content_type
 
     def describe(self) -> Iterable[Family]:
@@ -58,6 +63,15 @@ class Metrics(Collector):
         yield from _dynamodb(snapshot)
         yield from _kafka(snapshot)
         yield from _progress(snapshot, status.stalls_in(snapshot))
+
+
+def _known_formats(accept: str) -> str:
+    """Return the parts of an Accept header that `choose_encoder` can parse and produce."""
+    return ",".join(
+        media_range
+        for media_range in accept.split(",")
+        if set(_VERSION.findall(media_range)) <= _KNOWN_VERSIONS
+    )
 
 
 def _events(snapshot: Snapshot) -> Iterator[Family]:

@@ -24,6 +24,7 @@ from typing import Any
 
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError
+from dynatomic.service.host_header import all_name_loopback, is_loopback
 from dynatomic.service.prometheus import Metrics
 from dynatomic.service.status import Status, stall_fields
 from dynatomic.worker.causes import Stall
@@ -38,6 +39,12 @@ Response = tuple[HTTPStatus, str, bytes]
 """Status, content type and body."""
 
 _JSON = "application/json"
+_NOT_FOUND = HTTPStatus.NOT_FOUND, "text/plain", b"not found\n"
+_FOREIGN_HOST = (
+    HTTPStatus.MISDIRECTED_REQUEST,
+    "text/plain",
+    b"unknown Host header: this endpoint listens on the loopback, open it as localhost\n",
+)
 
 
 class StatusPages:
@@ -136,9 +143,12 @@ class _RequestHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Respond."""
+        if not self.server.answers_to(self.headers.get_all("Host", [])):
+            self._send(_FOREIGN_HOST)
+            return
         respond = self.server.pages.paths.get(self.path.partition("?")[0])
         if respond is None:
-            self._send((HTTPStatus.NOT_FOUND, "text/plain", b"not found\n"))
+            self._send(_NOT_FOUND)
             return
         self._send(respond(self.headers.get("Accept", "")))
 
@@ -196,6 +206,14 @@ class _Server(HTTPServer):
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "dynatomic", self.server_address[1]
+        self._is_loopback = is_loopback(self.socket.getsockname()[0])
+
+    def answers_to(self, hosts: Sequence[str]) -> bool:
+        """Return whether requests with these Host headers are answered.
+
+        On other addresses than the loopback every name is: probes and Prometheus use names.
+        """
+        return not self._is_loopback or all_name_loopback(hosts)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Respond on a thread. If there are too many connections, close the oldest one."""

@@ -4,6 +4,7 @@ The loop calls `Status.after_tick`; all else may be called on any thread.
 """
 
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 SAMPLE_INTERVAL_S, MAX_SAMPLES = 2.0, 300
 LOG_INTERVAL_S = 60.0
+
+_ARN = re.compile(r"""arn:[^\s"']+""")
 
 
 class CountedTotals(NamedTuple):
@@ -146,7 +149,7 @@ class Status:
             "commits": dict(snapshot.commits),
             "last_commit": snapshot.last_commit_time or None,
             "rebalances": dict(snapshot.rebalances),
-            "last_trouble": self.last_problem.last,
+            "last_trouble": _without_arns(self.last_problem.last),
             "history": [list(point) for point in samples],
         }
 
@@ -171,9 +174,18 @@ def stall_fields(stall: Stall) -> dict[str, Any]:
         "cause": stall.cause.word,
         "partition": stall.partition,
         "seconds": round(stall.seconds),
-        "detail": stall.detail,
+        "detail": _without_arns(stall.detail),
         "do": stall.cause.hint,
     }
+
+
+def _without_arns(value: Any) -> Any:
+    """Replace ARNs: the endpoint has no login, and they name accounts, roles and sessions."""
+    if isinstance(value, str):
+        return _ARN.sub("[ARN: see the log]", value)
+    if isinstance(value, dict):
+        return {key: _without_arns(part) for key, part in value.items()}
+    return value
 
 
 def _ratio(part: int, whole: int) -> float | None:
