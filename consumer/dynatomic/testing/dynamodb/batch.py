@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dynatomic.testing.dynamodb.partiql import ConditionError, DuplicateError, parse
+from dynatomic.testing.dynamodb.sizes import MAX_STATEMENT_CHARACTERS
 from dynatomic.testing.dynamodb.tables import MissingTableError, Response, Tables
-from dynatomic.testing.dynamodb.values import InvalidError, copied, kept
+from dynatomic.testing.dynamodb.values import InvalidError, copied, stored
 
-STATEMENTS: Final = 25
+MAX_STATEMENTS: Final = 25
 
 
 @dataclass(frozen=True, slots=True)
 class StatementFault:
-    """An error for one statement of a batch; ``applied`` means that it took effect all the same."""
+    """An error for one statement of a batch; with ``applied`` the statement takes effect anyway."""
 
     code: str
     message: str = ""
@@ -27,15 +28,20 @@ def execute(
     tables: Tables, statements: Sequence[Mapping[str, Any]], hit: Mapping[int, StatementFault]
 ) -> Response:
     """Run the statements in order; raises `InvalidError` if the whole batch is refused."""
-    if not 1 <= len(statements) <= STATEMENTS:
+    if not 1 <= len(statements) <= MAX_STATEMENTS:
         limit = "less than or equal to 25" if statements else "greater than or equal to 1"
         raise InvalidError(
             "1 validation error detected: Value at 'statements' failed to satisfy constraint: "
             f"Member must have length {limit}"
         )
     for statement in statements:
+        if len(statement["Statement"]) > MAX_STATEMENT_CHARACTERS:
+            raise InvalidError(
+                "1 validation error detected: Value at 'statements' failed to satisfy constraint: "
+                f"Member must have length less than or equal to {MAX_STATEMENT_CHARACTERS}"
+            )
         for parameter in statement.get("Parameters", ()):
-            kept(parameter)  # a number that is none refuses the batch
+            stored(parameter)  # an invalid number refuses the batch
     _refuse_duplicates(tables, statements)
     return {"Responses": [_run(tables, s, hit.get(i)) for i, s in enumerate(statements)]}
 
@@ -47,7 +53,7 @@ def _refuse_duplicates(tables: Tables, statements: Sequence[Mapping[str, Any]]) 
             parsed = parse(statement["Statement"])
             key = parsed.key(tables.table(parsed.table), statement.get("Parameters", ()))
         except (InvalidError, MissingTableError):
-            continue  # that statement's own outcome
+            continue  # the outcome of that statement only
         if (parsed.table, key) in seen:
             raise InvalidError("Provided list of item keys contains duplicates")
         seen.add((parsed.table, key))

@@ -169,5 +169,5 @@ def _consumed(params: Mapping[str, Any]) -> Any:
     """Return one unit a write, as for items of up to 1 kB, refused ones among them."""
     if "TableName" in params:
         return {"TableName": params["TableName"], "CapacityUnits": 1.0}
-    units = Counter(each["Statement"].split('"')[1] for each in params["Statements"])
+    units = Counter(statement["Statement"].split('"')[1] for statement in params["Statements"])
     return [{"TableName": name, "CapacityUnits": float(count)} for name, count in units.items()]

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from dynatomic.testing.dynamodb.partiql import Term
+from dynatomic.testing.dynamodb.sizes import MAX_EXPRESSION_BYTES
 from dynatomic.testing.dynamodb.values import (
     WRONG_TYPE,
     InvalidError,
     Item,
     Value,
     added,
-    kept,
     kind_of,
+    stored,
 )
 
 _T = TypeVar("_T")
@@ -38,7 +39,7 @@ class Expressions:
     values: Mapping[str, Value]
 
     def holds(self, condition: str | None, item: Item) -> bool:
-        """Tell whether an item, empty if there is none, meets the condition."""
+        """Return whether an item, empty if there is none, meets the condition."""
         if condition is None:
             return True
         return any(
@@ -49,7 +50,7 @@ class Expressions:
     def updated(self, expression: str, item: Item) -> Item:
         """Return the attributes that the update changes, or raise `InvalidError`."""
         return {
-            name: self._sum(item.get(name), value) if verb == "ADD" else kept(value)
+            name: self._sum(item.get(name), value) if verb == "ADD" else stored(value)
             for verb, name, value in self._actions(expression)
         }
 
@@ -83,7 +84,7 @@ class Expressions:
                 f"operator: ADD, operand type: {kind}, typeSet: ALLOWED_FOR_ADD_OPERAND"
             )
         if old is None:
-            return kept(value)
+            return stored(value)
         if "N" not in old:
             raise InvalidError(WRONG_TYPE)
         return {"N": added(old["N"], value["N"])}
@@ -95,6 +96,16 @@ class Expressions:
 
     def _value(self, placeholder: str) -> Value:
         return _defined(self.values, placeholder, "value")
+
+
+def check_size(expression: str, name: str) -> None:
+    """Raise `InvalidError` if an expression is too long."""
+    size = len(expression.encode())
+    if size > MAX_EXPRESSION_BYTES:
+        raise InvalidError(
+            f"Invalid {name}: Expression size has exceeded the maximum allowed size; "
+            f"expression size: {size}"
+        )
 
 
 def _defined(given: Mapping[str, _T], placeholder: str, what: str) -> _T:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
+from dynatomic.testing.dynamodb.sizes import MAX_OPERATORS
 from dynatomic.testing.dynamodb.values import (
     NO_ATTRIBUTE,
     WRONG_TYPE,
@@ -22,10 +23,10 @@ from dynatomic.testing.dynamodb.values import (
     Value,
     added,
     copied,
-    kept,
+    decimal,
     kind_of,
     mismatch_in_statement,
-    number,
+    stored,
 )
 
 _UPDATE = re.compile(r'\s*UPDATE\s+"([^"]+)"\s+(SET\s.+?)\s+WHERE\s+(.+?)\s*', re.IGNORECASE)
@@ -74,7 +75,7 @@ class Insert:
         key = self.key(table, parameters)
         if key in table.items:
             raise DuplicateError("Duplicate primary key exists in table")
-        table.items[key] = copied(dict(zip(self.names, parameters, strict=True)))
+        table.put(key, copied(dict(zip(self.names, parameters, strict=True))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Assignment:
     def result(self, item: Item, parameter: Value) -> Value:
         """Return the attribute's new value, or raise `InvalidError`."""
         if self.operand is None:
-            return kept(parameter)
+            return stored(parameter)
         if kind_of(parameter) != "N":
             raise InvalidError(
                 "Incorrect operand type for operator or function; "
@@ -109,7 +110,7 @@ class Term:
     comparison: str | None
 
     def holds(self, item: Item, parameter: Value | None) -> bool:
-        """Tell whether the item meets it; values of different types never compare."""
+        """Return whether the item meets it; different types never compare."""
         value = item.get(self.name)
         if self.comparison is None or parameter is None:
             return value is None
@@ -117,7 +118,7 @@ class Term:
             return False
         if "N" not in value:
             return self.comparison == "=" and value == parameter
-        return _COMPARE[self.comparison](number(value["N"]), number(parameter["N"]))
+        return _COMPARE[self.comparison](decimal(value["N"]), decimal(parameter["N"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,12 @@ class Update:
         """Change the item. Raises `ConditionError` or `InvalidError`."""
         keys, conditions = self._split(table, parameters)
         table.must_not_change({assignment.name: None for assignment in self.sets})
+        operators = sum(assignment.operand is not None for assignment in self.sets)
+        if operators > MAX_OPERATORS:
+            count = MAX_OPERATORS + 1  # AWS stops counting there
+            raise InvalidError(
+                f"The expression contains too many operators; operator count: {count}"
+            )
         key = table.key(keys, mismatch_in_statement)
         item = table.items.get(key)
         if item is None or not all(term.holds(item, value) for term, value in conditions):
@@ -144,7 +151,7 @@ class Update:
             assignment.name: assignment.result(item, parameter)
             for assignment, parameter in zip(self.sets, parameters, strict=False)
         }
-        item.update(results)
+        table.put(key, item | results)
 
     def _split(
         self, table: Table, parameters: Sequence[Value]

@@ -1,26 +1,26 @@
-"""The tables of the fake DynamoDB, and the requests on them that are no statements.
+"""The tables of the fake DynamoDB, and the requests on them that are not statements.
 
-Nothing here locks; the client does.
+Not thread-safe: the client locks.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from dynatomic.testing.dynamodb.expressions import Expressions
+from dynatomic.testing.dynamodb.expressions import Expressions, check_size
 from dynatomic.testing.dynamodb.partiql import ConditionError
 from dynatomic.testing.dynamodb.values import (
     InvalidError,
     Item,
     Table,
     copied,
-    kept,
     mismatch_in_item,
+    stored,
 )
 
 Response = dict[str, Any]
 
-KEYS: Final = 100
+MAX_BATCH_GET_KEYS: Final = 100
 _NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 
 
@@ -107,9 +107,9 @@ class Tables:
         table = self.table(params["TableName"])
         key = table.key(params["Item"], mismatch_in_item)
         old = table.items.get(key)
-        table.items[key] = copied(params["Item"])
-        wanted = params.get("ReturnValues") == "ALL_OLD"
-        return {"Attributes": old} if old is not None and wanted else {}
+        table.put(key, copied(params["Item"]))
+        returns_old = params.get("ReturnValues") == "ALL_OLD"
+        return {"Attributes": old} if old is not None and returns_old else {}
 
     def _get_item(self, params: Mapping[str, Any]) -> Response:
         _only(params, "TableName", "Key", "ConsistentRead")
@@ -124,9 +124,9 @@ class Tables:
         return {}
 
     def _batch_get_item(self, params: Mapping[str, Any]) -> Response:
-        found: dict[str, list[Item]] = {}
+        responses: dict[str, list[Item]] = {}
         wanted = [(t, key) for t, part in params["RequestItems"].items() for key in part["Keys"]]
-        if len(wanted) > KEYS:
+        if len(wanted) > MAX_BATCH_GET_KEYS:
             raise InvalidError("Too many items requested for the BatchGetItem call")
         seen = set()
         for name, attributes in wanted:
@@ -135,10 +135,10 @@ class Tables:
             if (name, key) in seen:
                 raise InvalidError("Provided list of item keys contains duplicates")
             seen.add((name, key))
-            items = found.setdefault(name, [])
+            items = responses.setdefault(name, [])
             if key in table.items:
                 items.append(copied(table.items[key]))
-        return {"Responses": found, "UnprocessedKeys": {}}
+        return {"Responses": responses, "UnprocessedKeys": {}}
 
     def _update_item(self, params: Mapping[str, Any]) -> Response:
         _only(
@@ -157,25 +157,27 @@ class Tables:
         key = table.exact_key(params["Key"])
         values = params.get("ExpressionAttributeValues", {})
         for value in values.values():
-            kept(value)
+            stored(value)
+        check_size(params["UpdateExpression"], "UpdateExpression")
+        check_size(params.get("ConditionExpression", ""), "ConditionExpression")
         expressions = Expressions(params.get("ExpressionAttributeNames", {}), values)
         old = table.items.get(key)
         before = old or {}
         if not expressions.holds(params.get("ConditionExpression"), before):
-            asked = params.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
-            raise ConditionError(old if asked else None)
+            returns_old = params.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
+            raise ConditionError(old if returns_old else None)
         changes = expressions.updated(params["UpdateExpression"], before)
         table.must_not_change(changes)
         after = {**(before or copied(params["Key"])), **changes}
-        table.items[key] = after
-        shown = {
+        table.put(key, after)
+        returned = {
             "NONE": {},
             "ALL_OLD": before,
             "ALL_NEW": after,
             "UPDATED_OLD": {name: before[name] for name in changes if name in before},
             "UPDATED_NEW": changes,
         }[params.get("ReturnValues", "NONE")]
-        return {"Attributes": copied(shown)} if shown else {}
+        return {"Attributes": copied(returned)} if returned else {}
 
 
 def _only(params: Mapping[str, Any], *names: str) -> None:

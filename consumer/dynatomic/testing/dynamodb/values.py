@@ -1,4 +1,4 @@
-"""Numbers, keys and items as DynamoDB keeps them.
+"""Numbers, keys and items as DynamoDB stores them.
 
 Source: AWS, *Supported data types and naming rules* and *Quotas in Amazon DynamoDB*.
 """
@@ -9,43 +9,48 @@ from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from typing import Any
 
+from dynatomic.testing.dynamodb.sizes import (
+    MAX_HASH_BYTES,
+    MAX_ITEM_BYTES,
+    MAX_RANGE_BYTES,
+    item_bytes,
+)
+
 Value = dict[str, Any]
 """An AttributeValue, such as ``{"N": "1"}``."""
 Item = dict[str, Value]
 Key = tuple[str, ...]
 """The canonical texts of an item's key attributes."""
 
-DIGITS = 38
-HASH_BYTES = 2048
-RANGE_BYTES = 1024
-_LARGEST = 125
-_SMALLEST = -130
+MAX_DIGITS = 38
+_MAX_EXPONENT = 125
+_MIN_EXPONENT = -130
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # Wide enough for the exact sum of the largest and the smallest number.
-_EXACT = Context(prec=_LARGEST - _SMALLEST + DIGITS + 2, Emin=-999_999, Emax=999_999)
+_EXACT = Context(prec=_MAX_EXPONENT - _MIN_EXPONENT + MAX_DIGITS + 2, Emin=-999_999, Emax=999_999)
 
 NO_ATTRIBUTE = "The provided expression refers to an attribute that does not exist in the item"
 WRONG_TYPE = "An operand in the update expression has an incorrect data type"
 
 
 class InvalidError(Exception):
-    """DynamoDB refuses this as invalid; the message is AWS's."""
+    """DynamoDB refuses the request as invalid; the message is that of AWS."""
 
 
-def number(text: object) -> Decimal:
-    """Return a number as DynamoDB keeps it: exact, or `InvalidError`."""
+def decimal(text: object) -> Decimal:
+    """Return a number as DynamoDB stores it, exactly, or raise `InvalidError`."""
     if not isinstance(text, str) or not _NUMBER.fullmatch(text):
         raise InvalidError(f"The parameter cannot be converted to a numeric value: {text}")
     return _checked(_EXACT.create_decimal(text))
 
 
 def added(left: str, right: str, sign: int = 1) -> str:
-    """Return the exact sum of two numbers, or `InvalidError` where it does not fit."""
-    return written(_checked(_EXACT.fma(number(right), sign, number(left))))
+    """Return the exact sum of two numbers, or raise `InvalidError` if it does not fit."""
+    return written(_checked(_EXACT.fma(decimal(right), sign, decimal(left))))
 
 
 def written(value: Decimal) -> str:
-    """Return the one text of a number: no exponent, no zeros that mean nothing."""
+    """Return the canonical text of a number: no exponent, no redundant zeros."""
     return format(value, "f")
 
 
@@ -53,32 +58,32 @@ def _checked(value: Decimal) -> Decimal:
     if not value:
         return Decimal(0)
     value = value.normalize(_EXACT)
-    if value.adjusted() > _LARGEST:
+    if value.adjusted() > _MAX_EXPONENT:
         raise InvalidError(
             "Number overflow. Attempting to store a number with magnitude larger than supported "
             "range"
         )
-    if value.adjusted() < _SMALLEST:
+    if value.adjusted() < _MIN_EXPONENT:
         raise InvalidError(
             "Number underflow. Attempting to store a number with magnitude smaller than "
             "supported range"
         )
-    if len(value.as_tuple().digits) > DIGITS:
+    if len(value.as_tuple().digits) > MAX_DIGITS:
         raise InvalidError("Attempting to store more than 38 significant digits in a Number")
     return value
 
 
-def kept(value: Value) -> Value:
-    """Return a copy of a value as the table keeps it."""
+def stored(value: Value) -> Value:
+    """Return a copy of a value as the table stores it."""
     ((kind, content),) = value.items()
     if kind == "N":
-        return {"N": written(number(content))}
+        return {"N": written(decimal(content))}
     if kind == "NS":
-        return {"NS": [written(number(text)) for text in content]}
+        return {"NS": [written(decimal(text)) for text in content]}
     if kind == "L":
-        return {"L": [kept(part) for part in content]}
+        return {"L": [stored(part) for part in content]}
     if kind == "M":
-        return {"M": {name: kept(part) for name, part in content.items()}}
+        return {"M": {name: stored(part) for name, part in content.items()}}
     return {kind: list(content) if isinstance(content, list) else content}
 
 
@@ -88,21 +93,21 @@ def kind_of(value: Value) -> str:
 
 
 def copied(item: Mapping[str, Value]) -> Item:
-    """Return an item that its reader may change."""
-    return {name: kept(value) for name, value in item.items()}
+    """Return a copy of an item."""
+    return {name: stored(value) for name, value in item.items()}
 
 
 Mismatch = Callable[[str, str, str | None], str]
-"""What to say about a key attribute: its name, the type in the schema, the type given or None."""
+"""The message for a key attribute: its name, the type in the schema, the type given or None."""
 
 
 def mismatch_in_key(_name: str, _expected: str, _actual: str | None) -> str:
-    """Say what GetItem and UpdateItem say."""
+    """Return the message of GetItem and UpdateItem."""
     return "The provided key element does not match the schema"
 
 
 def mismatch_in_item(name: str, expected: str, actual: str | None) -> str:
-    """Say what PutItem says."""
+    """Return the message of PutItem."""
     if actual is None:
         return f"One or more parameter values were invalid: Missing the key {name} in the item"
     return (
@@ -112,7 +117,7 @@ def mismatch_in_item(name: str, expected: str, actual: str | None) -> str:
 
 
 def mismatch_in_statement(name: str, _expected: str, actual: str | None) -> str:
-    """Say what PartiQL statements say."""
+    """Return the message of PartiQL statements."""
     if actual is None:
         return f"Key attribute should be present in the item: Key {name}"
     return f"Key attribute's data type should match its data type in table's schema: Key {name}"
@@ -138,10 +143,20 @@ class Table:
         return tuple(texts)
 
     def exact_key(self, attributes: Mapping[str, Value]) -> Key:
-        """Return the canonical key; attributes that are no part of it raise `InvalidError`."""
+        """Return the canonical key. Raises `InvalidError` if there are other attributes."""
         if attributes.keys() != {name for name, _ in self.keys}:
             raise InvalidError(mismatch_in_key("", "", None))
         return self.key(attributes, mismatch_in_key)
+
+    def put(self, key: Key, item: Item) -> None:
+        """Store an item, or raise `InvalidError` if it is too large."""
+        if item_bytes(item) > MAX_ITEM_BYTES:
+            raise InvalidError(
+                "Item size to update has exceeded the maximum allowed size"
+                if key in self.items
+                else "Item size has exceeded the maximum allowed size"
+            )
+        self.items[key] = item
 
     def must_not_change(self, names: Mapping[str, object]) -> None:
         """Raise `InvalidError` if a key attribute is among the names to update."""
@@ -155,13 +170,13 @@ class Table:
     @staticmethod
     def _key_text(name: str, kind: str, content: str, position: int) -> str:
         if kind == "N":
-            return written(number(content))
+            return written(decimal(content))
         if not content:
             raise InvalidError(
                 "One or more parameter values are not valid. The AttributeValue for a key "
                 f"attribute cannot contain an empty string value. Key: {name}"
             )
-        role, limit = ("range", RANGE_BYTES) if position else ("hash", HASH_BYTES)
+        role, limit = ("range", MAX_RANGE_BYTES) if position else ("hash", MAX_HASH_BYTES)
         if len(content.encode()) > limit:
             raise InvalidError(
                 "One or more parameter values were invalid: "
