@@ -482,6 +482,11 @@ class World:
         """Return the group's committed offset."""
         return self.broker.committed(GROUP, TOPIC, partition)
 
+    def set_committed(self, partition: int, offset: int) -> None:
+        """Set the group's committed offset."""
+        group = self.broker.group(GROUP)
+        group.offsets[TOPIC, partition] = offset
+
     def all_committed(self) -> bool:
         """Return whether all that was emitted is committed."""
         ends = {number: 0 for number, _ in self.emitted}

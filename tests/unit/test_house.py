@@ -37,14 +37,10 @@ TO_SPLIT = {
     "unit/operations/test_lag.py",
     "unit/telemetry/test_telemetry.py",
     "unit/verify/test_verify.py",
-    "unit/worker/test_fence.py",
-    "unit/worker/test_health.py",
-    "unit/worker/test_offsets.py",
-    "unit/worker/test_worker.py",
 }
 """Test modules above the limit. The list only gets shorter."""
 
-SHARED = {"test_fence", "test_health", "test_lag", "test_worker"}
+SHARED = {"test_lag"}
 """Test modules that others import from. The list only gets shorter: helpers belong in support/."""
 
 

@@ -7,9 +7,9 @@ import pytest
 from dynatomic.service import server
 from dynatomic.service.server import policy
 from tests.support.harness import world
+from tests.support.health_checks import fetch_stopped, live, status_of
+from tests.support.refusals import failing
 from tests.support.served import Served
-from tests.unit.worker.test_health import fetch_stopped, live, status_of
-from tests.unit.worker.test_worker import failing
 
 
 def test_while_it_starts_it_is_live_and_not_ready(served: Served) -> None:

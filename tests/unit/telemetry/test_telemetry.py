@@ -136,7 +136,7 @@ def test_what_fences_keep_out_is_counted() -> None:
     ],
 )
 def test_requests_are_counted_by_outcome(code: str, outcome: str, throttles: int) -> None:
-    from tests.unit.worker.test_worker import failing  # noqa: PLC0415 - its parametrized tests are not ours
+    from tests.support.refusals import failing  # noqa: PLC0415 - its parametrized tests are not ours
 
     with world() as w:
         member = w.worker()

@@ -1,73 +1,27 @@
-"""The tenth sentence of the promise: the consumer never looks healthy while it is stuck.
-
-What a probe is told is judged as it is in production: by the age of the last progress.
-"""
+"""Whether a worker makes progress, and the cause it names if not."""
 
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from dynatomic.service.end_offsets import EndOffsetPoller
-from dynatomic.service.status import Status
 from dynatomic.worker.causes import Cause
 from dynatomic.worker.health import STALLED_AFTER_S, BrokerView, ProgressMonitor
-from dynatomic.worker.partition import MAX_UNCOMMITTED
 from tests.support.harness import TOPIC, Member, World, world
-from tests.unit.worker.test_worker import failing
-
-AFTER_S = 60.0
-
-
-def status_of(member: Member) -> Status:
-    assert member.status is not None
-    return member.status
-
-
-class OwnedLag(NamedTuple):
-    events: int | None
-    seconds: float | None
-
-
-def lags_of(member: Member) -> dict[int, OwnedLag]:
-    """Return how far each partition is behind."""
-    return {
-        partition.id: OwnedLag(partition.lag_offsets, partition.lag_seconds)
-        for partition in status_of(member).take_snapshot().partitions
-    }
-
-
-def live(w: World, member: Member, seconds: float = AFTER_S + 10) -> list[str]:
-    """Let time pass as the loop sees it, and return the causes that /livez gives then."""
-    for _ in range(int(seconds)):
-        w.advance(1)
-        w.turn()
-        status_of(member).after_tick()
-    return [each.cause.word for each in status_of(member).stalls()]
-
-
-def silence(_most: int = 0, _timeout: float = 0.0) -> list[Any]:
-    return []
-
-
-def no_answer(*_args: object, **_named: object) -> None:
-    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-
-
-def never_fetched(_w: World, member: Member, patch: pytest.MonkeyPatch) -> None:
-    inner = member.consumer.consume
-    # It is assigned, and then hears nothing: no message, and no end of the partition.
-    patch.setattr(member.consumer, "consume", lambda most, timeout: inner(most, timeout) and [])
-
-
-def fetch_stopped(w: World, member: Member, patch: pytest.MonkeyPatch) -> None:
-    w.emit("a")
-    w.window()
-    patch.setattr(member.consumer, "consume", silence)
-    w.emit("b")
+from tests.support.health_checks import (
+    AFTER_S,
+    fetch_stopped,
+    live,
+    never_fetched,
+    no_answer,
+    silence,
+    status_of,
+)
+from tests.support.refusals import failing
 
 
 def broker_down(w: World, _member: Member, _patch: pytest.MonkeyPatch) -> None:
@@ -341,75 +295,3 @@ def test_a_consumer_that_shuts_down_is_live_and_not_ready() -> None:
         status_of(member).stopping = True
         assert status_of(member).stalls() == ()
         assert not status_of(member).ready
-
-
-def test_lag_is_counted_to_the_end_and_aged_by_the_oldest_event() -> None:
-    with world(2) as w:
-        member = w.worker(window_max_events=40)
-        status = status_of(member)
-        w.emit("a", partition=1)
-        w.window()
-        status.after_tick()
-        assert {n: lag.events for n, lag in lags_of(member).items()} == {0: 0, 1: 0}
-        w.gate.close("hits")
-        w.emit(*["a"] * 100, partition=1)
-        w.window()
-        w.advance(30)
-        status.after_tick()
-        status.after_tick()
-        lags = lags_of(member)
-        assert member.worker.partitions[1].is_paused, "it is not read further, and still lags"
-        assert (lags[0].events, lags[1].events) == (0, 100)
-        assert lags[0].seconds == 0
-        assert lags[1].seconds == pytest.approx(35, abs=5)
-        w.gate.open()
-        w.until(lambda: lags_of(member)[1] == (0, 0.0), step_s=1)
-
-
-def test_the_age_is_that_of_the_events_timestamp() -> None:
-    with world() as w:
-        member = w.worker(window_ms=60_000)
-        w.emit("a")
-        w.turn(3)
-        (partition,) = member.worker.partitions.values()
-        partition.filling.first_timestamp_ms = int((w.clock() - 500) * 1000)
-        assert lags_of(member)[0] == (1, 500.0)
-
-
-def test_what_is_counted_and_not_committed_keeps_its_age() -> None:
-    with world() as w:
-        member = w.worker(window_ms=1_000)
-        w.broker.faults.fail_commits(KafkaError.COORDINATOR_NOT_AVAILABLE, 10_000)
-        born = w.clock()
-        for _ in range(200):
-            w.emit("a")
-            w.window()
-        (partition,) = member.worker.partitions.values()
-        (lag,) = lags_of(member).values()
-        assert (lag.events, len(partition.uncommitted)) == (200, MAX_UNCOMMITTED)
-        assert lag.seconds == pytest.approx(w.clock() - born, abs=2)
-        w.broker.faults.commits.clear()
-        w.until(w.all_committed, step_s=1)
-        w.turn()
-        assert lags_of(member)[0] == (0, 0.0)
-        w.emit("b")
-        w.turn(2)
-        assert lags_of(member)[0].seconds == pytest.approx(0, abs=2)
-
-
-def test_the_age_of_events_that_were_not_read_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with world() as w:
-        member = w.worker()
-        fetch_stopped(w, member, monkeypatch)
-        assert live(w, member) == ["fetch-stopped"]
-        assert lags_of(member)[0] == (1, None)
-        (told,) = status_of(member).report()["partitions"]
-        assert (told["lag"], told["age_seconds"]) == (1, None)
-
-
-def test_a_lag_that_is_not_known_has_no_age(monkeypatch: pytest.MonkeyPatch) -> None:
-    with world() as w:
-        member = w.worker()
-        never_fetched(w, member, monkeypatch)
-        live(w, member, 3)
-        assert lags_of(member)[0] == (None, None)

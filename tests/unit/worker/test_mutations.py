@@ -6,6 +6,8 @@ What is changed, and why it would be wrong, stands in `tests.support.mutations`.
 import inspect
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -18,13 +20,15 @@ from dynatomic.dynamodb.statements import Change, Step
 from dynatomic.events.row import KeySchema
 from tests.support.model import FoundError, schedule
 from tests.support.mutations import HARMLESS, MUTATIONS, NAMED, Mutation
-from tests.unit.worker import test_fence, test_worker
 
 pytestmark = pytest.mark.no_cover  # as all tests of many examples: see conftest
 
 SEEDS = 300
 """Schedules that are tried until one finds the change; nearly all are found by the first 30."""
 CLEAN = 30
+NAMED_TESTS = [
+    import_module(f"{__package__}.{path.stem}") for path in Path(__file__).parent.glob("test_*.py")
+]
 
 
 def of(entry: Any) -> str:
@@ -66,7 +70,7 @@ def test_the_named_test_finds(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    test = getattr(test_fence, name, None) or getattr(test_worker, name)
+    (test,) = [vars(module)[name] for module in NAMED_TESTS if name in vars(module)]
     _call(test, caplog)
     caplog.clear()
     mutation(monkeypatch)

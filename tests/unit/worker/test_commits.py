@@ -1,6 +1,6 @@
-"""Committing, and where a partition begins."""
+"""Which offsets are committed, and what happens when a commit fails."""
 
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -8,11 +8,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from dynatomic.config.settings import Settings
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
-from dynatomic.kafka.client import AUTO_OFFSET_RESET, watermarks
+from dynatomic.kafka.client import watermarks
 from dynatomic.service.exit_conditions import DrainCondition
-from dynatomic.worker.health import STALLED_AFTER_S
 from dynatomic.worker.offsets import COMMIT_TIMEOUT_S, RETRY_S
-from tests.support.harness import GROUP, TOPIC, Member, World, world
+from tests.support.harness import TOPIC, Member, World, world
+from tests.support.log_records import logged
 
 REFUSALS = (
     KafkaError.REBALANCE_IN_PROGRESS,
@@ -29,13 +29,6 @@ def commits(w: World) -> list[dict[int, int]]:
 
 def as_consumer(member: Member) -> Consumer:
     return cast("Consumer", member.consumer)
-
-
-def logged(caplog: pytest.LogCaptureFixture, message: str) -> list[dict[str, Any]]:
-    return [getattr(r, "fields", {}) for r in caplog.records if r.getMessage() == message]
-
-
-# --- commits ---------------------------------------------------------------------------------
 
 
 def test_what_is_committed_is_the_offset_after_the_last_event() -> None:
@@ -223,7 +216,7 @@ def test_a_broker_that_is_down_for_a_while_delays_the_commit() -> None:
 
 def test_a_partition_of_which_nothing_was_read_is_given_up_without_a_commit() -> None:
     with world() as w:
-        _commit(w, 0, 7)
+        w.set_committed(0, 7)
         w.broker.append_gap(TOPIC, 0, 7)
         member = w.worker()
         w.broker.append(TOPIC, 0, None, encode(Row("hits", "a")), [])
@@ -273,183 +266,3 @@ def test_a_drain_ends_when_another_member_has_committed_the_end() -> None:
         w.window()
         w.advance(1)
         assert all(drain.done() for drain in drains)
-
-
-# --- where a partition begins ----------------------------------------------------------------
-
-
-def test_without_a_committed_offset_a_partition_begins_at_the_beginning() -> None:
-    with world() as w:
-        w.emit("a", "a")
-        w.worker()
-        w.emit("a")
-        w.window()
-        assert w.counts() == {"a": 3}
-        assert ("assign", [0]) in w.asked
-
-
-def test_without_a_committed_offset_earliest_begins_at_what_retention_has_left() -> None:
-    with world() as w:
-        w.emit("a", "a", "b")
-        w.broker.delete_before(TOPIC, 0, 2)
-        w.worker()
-        w.emitted = {(0, 2): Row("hits", "b")}
-        w.window()
-        assert w.counts() == {"b": 1}
-        assert w.committed() == 3
-
-
-def test_without_a_committed_offset_latest_begins_at_the_end() -> None:
-    with world() as w:
-        w.broker.append(TOPIC, 0, None, encode(Row("hits", "old")), [])
-        w.worker(reset="latest")
-        w.turn(3)
-        assert w.committed() == 1, "the place where it began is not kept"
-        w.emit("new")
-        w.window()
-        assert w.counts() == {"new": 1}
-
-
-def test_without_a_committed_offset_error_stops_the_partition(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with world(2) as w:
-        _commit(w, 1, 0)
-        w.worker(reset="error")
-        w.emit("a", partition=0)
-        w.emit("b", partition=1)
-        w.window()
-        assert (w.committed(0), w.committed(1)) == (None, 1)
-        assert w.counts() == {"b": 1}
-        (said,) = logged(caplog, "partition stopped")
-        assert said["partition"] == 0
-        assert "no committed offset and auto.offset.reset is error" in said["cause"]
-
-
-def _commit(w: World, number: int, offset: int) -> None:
-    w.broker.group(GROUP).offsets[TOPIC, number] = offset
-
-
-@pytest.mark.parametrize("reset", ["earliest", "latest", "error"])
-def test_an_offset_that_the_topic_no_longer_has_stops_that_partition_only(
-    reset: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    with world(2) as w:
-        _commit(w, 0, 2)
-        _commit(w, 1, 0)
-        for _ in range(5):
-            w.broker.append(TOPIC, 0, None, encode(Row("hits", "a")), [])
-        w.broker.delete_before(TOPIC, 0, 4)
-        member = w.worker(reset=reset)
-        w.emit("b", partition=1)
-        w.window()
-        w.emit("b", partition=1)
-        w.window()
-        assert (w.committed(0), w.committed(1)) == (2, 2)
-        assert w.counts() == {"b": 2}
-        (said,) = logged(caplog, "partition stopped")
-        assert said["topic"] == TOPIC
-        assert said["partition"] == 0
-        assert said["cause"] == (
-            f"{TOPIC}:0 no longer has the committed offset 2; to go on without: stop the group, "
-            f"then `dynatomic offsets -g {GROUP} -t {TOPIC} --partition 0 --execute`"
-        )
-        w.advance(STALLED_AFTER_S)
-        w.turn()
-        assert logged(caplog, "no progress")[0]["cause"] == said["cause"]
-        assert member.worker.shut_down(), "a stopped partition has nothing to finish"
-
-
-def test_an_offset_above_the_end_stops_the_partition(caplog: pytest.LogCaptureFixture) -> None:
-    with world() as w:
-        _commit(w, 0, 100)
-        w.broker.append(TOPIC, 0, None, encode(Row("hits", "a")), [])
-        w.worker()
-        w.window()
-        assert w.counts() == {}
-        assert w.committed() == 100
-        assert (
-            "no longer has the committed offset 100"
-            in logged(caplog, "partition stopped")[0]["cause"]
-        )
-
-
-def test_what_was_read_before_the_topic_lost_the_rest_is_counted() -> None:
-    with world() as w:
-        member = w.worker()
-        w.emit("a", "b")
-        w.turn(3)
-        w.broker.emit_error(
-            member.consumer, KafkaError._AUTO_OFFSET_RESET, topic=TOPIC, partition=0, offset=2
-        )
-        w.window()
-        assert w.counts() == {"a": 1, "b": 1}
-        assert w.committed() == 2
-        assert member.worker.partitions[0].stop_reason
-
-
-def test_a_position_lost_before_the_first_commit_stops_and_says_so(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with world() as w:
-        member = w.worker()
-        w.emit("a")
-        w.turn(3)
-        w.broker.group(GROUP).offsets.clear()
-        w.broker.emit_error(
-            member.consumer, KafkaError._AUTO_OFFSET_RESET, topic=TOPIC, partition=0, offset=1
-        )
-        w.turn(2)
-        (said,) = logged(caplog, "partition stopped")
-        assert "auto.offset.reset is error" not in said["cause"], "it is earliest"
-        assert "no longer has the offset 1" in said["cause"]
-
-
-def test_a_look_up_that_fails_is_made_again(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with world() as w:
-        member = w.worker()
-        failures = [KafkaError(KafkaError._TIMED_OUT)] * 3
-        look_up = member.consumer.committed
-
-        def committed(places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
-            if failures:
-                raise KafkaException(failures.pop())
-            return look_up(places, timeout)
-
-        monkeypatch.setattr(member.consumer, "committed", committed)
-        w.emit("a")
-        w.turn(3)
-        assert len(failures) == 2, "it asks again at once, and blocks the loop each time"
-        w.until(w.all_committed, step_s=0.5)
-        assert w.counts() == {"a": 1}
-        tries = logged(caplog, "committed offset unknown, trying again")
-        assert failures == []
-        assert tries == [{"partitions": [0], "cause": "_TIMED_OUT"}], "once in ten seconds"
-
-
-def test_a_committed_offset_wins_over_every_reset() -> None:
-    with world() as w:
-        w.broker.append(TOPIC, 0, None, encode(Row("hits", "old")), [])
-        _commit(w, 0, 1)
-        w.worker(reset="earliest")
-        w.emit("new")
-        w.window()
-        assert w.counts() == {"new": 1}
-        assert ("assign", [0]) not in w.asked
-
-
-def test_a_late_word_that_nothing_is_committed_stops_no_partition() -> None:
-    # librdkafka looks the offset up as well, and may tell when the partition is being read.
-    with world() as w:
-        member = w.worker()
-        w.emit("a")
-        w.until(w.all_committed, step_s=1)
-        w.broker.group(GROUP).offsets.clear()
-        w.broker.emit_error(member.consumer, AUTO_OFFSET_RESET, topic=TOPIC, partition=0)
-        w.emit("b")
-        w.turn(3)
-        assert member.worker.partitions[0].stop_reason is None
-        w.until(w.all_committed, step_s=1)
-        assert w.counts() == {"a": 1, "b": 1}
