@@ -10,8 +10,8 @@ from dynatomic.telemetry.logs import LastProblem
 from dynatomic.testing.dynamodb.client import Request
 from dynatomic.testing.dynamodb.responses import client_error
 from tests.support.harness import world
+from tests.support.health_checks import live, status_of
 from tests.support.served import Served, port_of
-from tests.unit.worker.test_health import live, status_of
 
 ROLE = "arn:aws:sts::123456789012:assumed-role/billing,eu/session=me@example"
 TABLE = "arn:aws:dynamodb:eu-west-1:123456789012:table/hits"
