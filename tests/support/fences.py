@@ -3,9 +3,7 @@
 from typing import Any
 
 from dynatomic.dynamodb.fence import fences_of
-from tests.support.clients import TOPIC
-from tests.support.harness import World
-from tests.support.member import Member
+from tests.support.harness import TOPIC, Member, World
 
 
 def once(w: World, **settings: Any) -> Member:

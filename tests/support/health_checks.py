@@ -6,8 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from dynatomic.service.status import Status
-from tests.support.harness import World
-from tests.support.member import Member
+from tests.support.harness import Member, World
 
 AFTER_S = 60.0
 

@@ -25,7 +25,7 @@ from confluent_kafka import KafkaError, KafkaException
 from dynatomic.dynamodb import table_queue
 from dynatomic.errors import DynatomicError
 from dynatomic.events.row import Row
-from tests.support.clients import GROUP, LETTERS, TOPIC, Clock
+from tests.support.harness import GROUP, LETTERS, TOPIC, Clock
 from tests.support.model_members import SteppedMember
 from tests.support.model_world import TABLES, ModelWorld, Place
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from confluent_kafka import KafkaError, KafkaException
 
 from dynatomic.dynamodb.writer import Writer
-from tests.support.clients import Recorder
-from tests.support.member import Member
+from tests.support.harness import Member, Recorder
 
 if TYPE_CHECKING:
     from tests.support.model_world import ModelWorld

@@ -50,6 +50,11 @@ class Retry:
         """Whether the table takes no more writes for now."""
         return self.cause in _THROTTLED - _CONFLICTS
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the change may be in the table: without a fence, a retry may add it twice."""
+        return self.cause not in _NOT_APPLIED
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -96,6 +101,14 @@ _THROTTLED = {
     "ReplicatedWriteConflict",
 }
 _CONFLICTS = {"TransactionConflict", "ReplicatedWriteConflict"}
+# The last ones are raised by botocore before the request is sent.
+_NOT_APPLIED = _THROTTLED | {
+    "ConditionalCheckFailed",
+    "ConnectTimeoutError",
+    "EndpointConnectionError",
+    "NoCredentialsError",
+    "CredentialRetrievalError",
+}
 _WITH_MESSAGE = {"AccessDenied", "ResourceNotFound"}
 _REFUSED = {
     "AccessDenied",

@@ -18,12 +18,14 @@ class Meter:
     """Sends requests through ``execute`` and counts them. Thread-safe.
 
     ``requests`` has the requests by table and outcome, ``throttles`` the throttled statements by
-    table, ``durations`` the seconds by outcome.
+    table, ``durations`` the seconds by outcome. ``unknown`` has the requests by table of which at
+    least one statement may be in the table or not: its answer was lost, or was a server error.
     """
 
     def __init__(self, execute: Execute, clock: Callable[[], float] = time.perf_counter) -> None:
         self.requests: Counter[tuple[str, Outcome]] = Counter()
         self.throttles: Counter[str] = Counter()
+        self.unknown: Counter[str] = Counter()
         self.durations: dict[Outcome, Durations] = {outcome: Durations() for outcome in OUTCOMES}
         self._execute = execute
         self._clock = clock
@@ -35,15 +37,18 @@ class Meter:
         answers = self._execute(step, batch)
         duration = self._clock() - start
         outcome: Outcome = "ok"
-        throttled = 0
+        throttled, is_unknown = 0, False
         if answers.count(APPLIED) != len(answers):
             outcome, throttled = _worst_outcome(answers)
+            is_unknown = any(isinstance(answer, Retry) and answer.is_unknown for answer in answers)
         self.durations[outcome].add(duration)
         table = batch[0].table
         with self._lock:
             self.requests[table, outcome] += 1
             if throttled:
                 self.throttles[table] += throttled
+            if is_unknown:
+                self.unknown[table] += 1
         return answers
 
 

@@ -26,7 +26,8 @@ class WindowWrite:
     them once the rejected events are stored as dead letters, because the fence of the item then
     hides those events. ``waits_by_table`` is the reason why each table makes the window wait.
     ``fenced_items`` counts the items whose fence refused a sum or a part of it,
-    ``suppressed_events`` the events that the items had already.
+    ``suppressed_events`` the events that the items had already. ``finished_counters`` counts the
+    counters that are applied, rejected, or were in the item already.
     """
 
     window: Window
@@ -37,6 +38,7 @@ class WindowWrite:
     requests: int = 0
     fenced_items: int = 0
     suppressed_events: int = 0
+    finished_counters: int = 0
     cancelled: bool = False
     open_tasks: int = 0
 
@@ -61,6 +63,7 @@ class WindowWrite:
             sums, below = self.window.sums_above(change.refs(), offset)
             self.fenced_items += 1
             self.suppressed_events += below - before
+            self.finished_counters += len(change.sums) - len(sums)
         if not sums:
             return Remainder(None)
         return Remainder(change.only({ref.name: total for ref, total in sums.items()}, offset + 1))
@@ -71,6 +74,7 @@ class WindowWrite:
         first = change.fence.first if change.fence else 0
         refs = {ref.name: ref for ref in change.refs()}
         rejected = why.rejected if isinstance(why, PartiallyRejected) else dict.fromkeys(refs, why)
+        self.finished_counters += len(rejected)
         for name, cause in rejected.items():
             self.rejected[refs[name]] = replace(cause, first=first)
         accepted = {name: total for name, total in change.sums.items() if name not in rejected}

@@ -178,11 +178,13 @@ class Writer:
         write, table = task.write, self._table(task.table)
         table.running -= 1
         write.requests += 1
+        finished = 0
         again: list[Change] = []
         follow: dict[Step, list[Change]] = {}
         cause: Retry | Refused | None = None
         for change, answer in zip(task.batch, answers, strict=True):
             if answer is APPLIED:
+                finished += len(change.sums)
                 continue
             match answer:
                 case TryStep(step):
@@ -203,6 +205,8 @@ class Writer:
         else:
             write.waits_by_table.pop(task.table, None)
             table.raise_limit(self._max_requests)
+        with write.lock:
+            write.finished_counters += finished
         write.open_tasks -= 1
         return write.is_complete and not write.cancelled
 

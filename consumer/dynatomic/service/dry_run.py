@@ -26,7 +26,7 @@ class SumPrinter:
             fields = {"table": ref.table, "key": ref.key, "range": ref.range}
             sys.stdout.write(json.dumps(fields | {"counter": ref.name, "incr": total}) + "\n")
         sys.stdout.flush()
-        write = WindowWrite(window, on_complete)
+        write = WindowWrite(window, on_complete, finished_counters=window.counters)
         on_complete(write)
         return write
 

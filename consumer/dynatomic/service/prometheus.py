@@ -82,9 +82,28 @@ def _events(snapshot: Snapshot) -> Iterator[Family]:
     yield _family(t.HELD_EVENTS, snapshot.held_events)
     yield _family(t.PAYLOADS_DECODED, snapshot.payloads_decoded)
     yield _family(t.SUPPRESSED, snapshot.suppressed_events)
+    yield from _event_counts(snapshot)
     yield _letters(snapshot.dead_letters)
     yield _family(t.LETTERS_HELD, snapshot.dead_letters_pending)
     yield _histogram(t.PHASE, snapshot.phase_durations)
+
+
+def _event_counts(snapshot: Snapshot) -> Iterator[Family]:
+    counts = {str(id_): counts for id_, counts in snapshot.event_counts.items()}
+    yield _family(t.PARTITION_READ, {(id_,): partition.read for id_, partition in counts.items()})
+    outcomes = {
+        (id_, outcome): value
+        for id_, partition in counts.items()
+        for outcome, value in (
+            ("counted", partition.counted),
+            ("suppressed", partition.suppressed),
+            ("dead-letter", partition.dead_letters),
+            ("abandoned", partition.abandoned),
+        )
+    }
+    yield _family(t.PARTITION_EVENTS, outcomes)
+    unaccounted = {(str(id_),): value for id_, value in snapshot.unaccounted_events.items()}
+    yield _family(t.UNACCOUNTED, unaccounted)
 
 
 def _letters(counts: Mapping[str, int]) -> Family:
@@ -96,6 +115,7 @@ def _dynamodb(snapshot: Snapshot) -> Iterator[Family]:
     yield _family(t.REQUESTS, snapshot.requests)
     yield _histogram(t.REQUEST_DURATION, snapshot.request_durations)
     yield _family(t.THROTTLES, _by_label(snapshot.throttles))
+    yield _family(t.UNKNOWN_OUTCOMES, _by_label(snapshot.unknown_outcomes))
     yield _family(t.WRITE_UNITS, _by_label(snapshot.write_units))
 
 

@@ -8,7 +8,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -144,6 +144,8 @@ class Status:
             "suppressed": snapshot.suppressed_events,
             "dead_letters": dict(snapshot.dead_letters),
             "dead_letters_held": snapshot.dead_letters_pending,
+            "unaccounted_events": sum(snapshot.unaccounted_events.values()),
+            "unknown_outcomes": sum(snapshot.unknown_outcomes.values()),
             "throttles": sum(snapshot.throttles.values()),
             "write_units": sum(snapshot.write_units.values()),
             "commits": dict(snapshot.commits),
@@ -165,6 +167,7 @@ def _partition_fields(partition: PartitionSnapshot) -> Mapping[str, Any]:
         "lag": partition.lag_offsets,
         "age_seconds": None if age_seconds is None else round(age_seconds, 1),
         "held_events": partition.held_events,
+        "event_counts": asdict(partition.counts),
     }
 
 

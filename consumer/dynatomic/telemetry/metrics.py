@@ -79,6 +79,13 @@ REQUEST_DURATION = _histogram(
 THROTTLES = _counter(
     "dynamodb_throttles", "statements", "Statements that DynamoDB throttled.", "table"
 )
+UNKNOWN_OUTCOMES = _counter(
+    "dynamodb_unknown_outcomes",
+    "requests",
+    "Requests whose writes may be in the table or not: the answer was lost, or was a server error. "
+    "They are sent again. In at-least-once, each may add its sums once too often.",
+    "table",
+)
 WRITE_UNITS = _counter(
     "dynamodb_write_units",
     "write units",
@@ -89,6 +96,25 @@ SUPPRESSED = _counter(
     "fence_suppressed_events",
     "events",
     "Events that were in their counter already, and fences kept from being counted twice.",
+)
+PARTITION_READ = _counter(
+    "partition_events_read", "events", "Events read from each partition.", "partition"
+)
+PARTITION_EVENTS = _counter(
+    "partition_events",
+    "events",
+    "Events of each partition by outcome: counted (in their counter), suppressed (in it before, "
+    "kept out by a fence), dead-letter (stored in the dead-letter topic), abandoned (dropped with "
+    "a lost partition, its next owner reads them again).",
+    "partition",
+    "outcome",
+)
+UNACCOUNTED = _gauge(
+    "unaccounted_events",
+    "events",
+    "Events that were read, are in no window and have no outcome. Other than 0 for more than a "
+    "moment: a defect that may make a counter wrong.",
+    "partition",
 )
 LETTERS = _counter("dead_letters", "events", "Events sent to the dead-letter topic.", "reason")
 LETTERS_HELD = _gauge("dead_letters_held", "events", "Dead letters that the topic has not yet.")
@@ -122,7 +148,7 @@ METRICS: tuple[Metric, ...] = (
     *(BUILD_INFO, EVENTS, WINDOWS, WINDOW_EVENTS, WINDOW_COUNTERS, HELD_EVENTS, PHASE),
     *(PAYLOADS_DECODED, REQUESTS, REQUEST_DURATION, THROTTLES, WRITE_UNITS, SUPPRESSED, LETTERS),
     *(LETTERS_HELD, COMMITS, LAST_COMMIT, ASSIGNED, REBALANCES, LAG_EVENTS, LAG_SECONDS),
-    *(STUCK, LOOP_AGE),
+    *(STUCK, LOOP_AGE, PARTITION_READ, PARTITION_EVENTS, UNACCOUNTED, UNKNOWN_OUTCOMES),
 )
 
 

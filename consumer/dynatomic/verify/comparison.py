@@ -36,7 +36,7 @@ from dynatomic.verify.report import Difference, TableValue, VerifyReport
 from dynatomic.verify.topic_reader import read
 
 MEMBERS_UNKNOWN = (
-    "the brokers do not report whether the group has members; its committed offsets did not move"
+    "the brokers do not tell whether the group has members; its committed offsets did not move"
 )
 
 Read = Callable[[str, Sequence[ItemKey], Sleep], Mapping[ItemKey, Item]]

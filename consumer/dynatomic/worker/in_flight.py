@@ -22,8 +22,8 @@ class InFlightWindow:
     the clock of the loop). ``first_timestamp_ms`` is the timestamp of its first event in Unix time,
     0 if it has none. ``topic_check_number`` is the topic id check that must succeed before the
     window may be written. ``letters_pending`` counts its dead letters that are not known to be
-    stored. ``reread`` reads the events again whose counters the table rejected, and
-    ``rejected_reasons`` has a reason for each of them.
+    stored, ``letters_stored`` those that are. ``reread`` reads the events again whose counters the
+    table rejected, and ``rejected_reasons`` has a reason for each of them.
     """
 
     window: Window = field(default_factory=Window)
@@ -33,6 +33,7 @@ class InFlightWindow:
     topic_check_number: int = 0
     write: WindowWrite | None = None
     letters_pending: int = 0
+    letters_stored: int = 0
     reread: "Future[Mapping[int, Any]] | None" = None
     rejected_reasons: list[str] = field(default_factory=list)
     is_abandoned: bool = False
@@ -86,6 +87,7 @@ class InFlightWindow:
     def letter_stored(self) -> None:
         """Record that a dead letter is in its topic."""
         self.letters_pending -= 1
+        self.letters_stored += 1
 
     def letter_of_rejected(self, reason: str) -> None:
         """Record why the table rejected one event."""

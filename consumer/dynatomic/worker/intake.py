@@ -53,6 +53,7 @@ def take_in(
             if run_multipliers is not None:
                 run_multipliers = list(compress(run_multipliers, is_accepted))
         filling.window.add(offsets, run_increments, run_multipliers)
+        partition.counts.read += end - start
         taken += end - start
     return taken
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from dynatomic.kafka.topic_identity import TopicIdCheck
 from dynatomic.telemetry.durations import Durations
 from dynatomic.telemetry.logs import RateLimiter
 from dynatomic.worker.causes import SharedErrors
+from dynatomic.worker.event_counts import EventCounts
 from dynatomic.worker.flow import FlowControl
 from dynatomic.worker.health import ProgressMonitor
 from dynatomic.worker.in_flight import InFlightWindow
@@ -63,6 +65,7 @@ class Worker:
     ) -> None:
         self.settings = settings
         self.partitions: dict[int, Partition] = {}
+        self.event_counts: defaultdict[int, EventCounts] = defaultdict(EventCounts)
         self.events = 0
         self.rebalances = {"assigned": 0, "revoked": 0, "lost": 0}
         self.poll_durations, self.decode_durations = Durations(), Durations()
@@ -267,7 +270,12 @@ class Worker:
         for topic_partition in assigned:
             # librdkafka keeps a pause over assignments, so `FlowControl` resumes each new one.
             partition_id = topic_partition.partition
-            partition = Partition(partition_id, is_paused=True, progress_at=self._clock())
+            partition = Partition(
+                partition_id,
+                is_paused=True,
+                progress_at=self._clock(),
+                counts=self.event_counts[partition_id],
+            )
             self.partitions[partition_id] = partition
         self.progress.group_answered = True
         self._log_rebalance("assigned", assigned)

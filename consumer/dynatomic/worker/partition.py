@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from dynatomic.events.window import Window
+from dynatomic.worker.event_counts import EventCounts
 from dynatomic.worker.in_flight import InFlightWindow
 
 MAX_UNCOMMITTED = 100
@@ -24,7 +25,7 @@ class Partition:
     offset that was fetched from the group (negative: the group has none), and ``start_confirmed``
     tells that reading began there. ``uncommitted`` has the end offset of each complete window that
     is not committed, with the timestamp of its first event. ``progress_at`` is when the partition
-    last committed, or had nothing to wait for.
+    last committed, or had nothing to wait for. ``counts`` outlives the assignment.
     """
 
     id: int
@@ -42,6 +43,7 @@ class Partition:
     committed_offset: int = -1
     uncommitted: deque[tuple[int, int]] = field(default_factory=deque)
     progress_at: float = 0.0
+    counts: EventCounts = field(default_factory=EventCounts)
 
     @property
     def is_empty(self) -> bool:
@@ -172,6 +174,8 @@ class Partition:
         """Mark its windows as no longer ours, and return them."""
         windows = [self.filling] if self.closing is None else [self.closing, self.filling]
         for window in windows:
+            if not window.is_abandoned:
+                self.counts.abandoned += len(window.window)
             window.abandon()
         return windows
 

@@ -19,6 +19,7 @@ from dynatomic.dynamodb.write import WindowWriter
 from dynatomic.kafka.topic_identity import TopicIdCheck
 from dynatomic.telemetry.durations import Durations
 from dynatomic.telemetry.logs import RateLimiter
+from dynatomic.worker.event_counts import EventCounts
 from dynatomic.worker.in_flight import InFlightWindow
 from dynatomic.worker.partition import Partition
 from dynatomic.worker.ratio import DeadLetterRatio
@@ -113,15 +114,16 @@ class Settlement:
             self._writer.write_held_back(closing.write)
         if closing.is_done:
             partition.complete_window()
-            self._count(partition.id, closing, now)
+            self._count(partition, closing, now)
 
-    def _count(self, partition_id: int, done: InFlightWindow, now: float) -> None:
+    def _count(self, partition: Partition, done: InFlightWindow, now: float) -> None:
         window, write = done.window, done.write
+        _count_outcomes(partition.counts, done)
         self._ratio.count_written(len(window) - window.rejected, done.rejected_reasons)
         if write is not None and write.fenced_items:
             self.tally.suppressed += write.suppressed_events
             fields = {
-                "partition": partition_id,
+                "partition": partition.id,
                 "items": write.fenced_items,
                 "events": write.suppressed_events,
             }
@@ -132,7 +134,7 @@ class Settlement:
         self.tally.counters += window.counters
         self.tally.write_durations.add(now - done.closed_at)
         fields = {
-            "partition": partition_id,
+            "partition": partition.id,
             "first": window.first,
             "last": window.last,
             "events": len(window),
@@ -141,3 +143,17 @@ class Settlement:
             "ms": round((now - done.closed_at) * 1000),
         }
         log.debug("window written", extra={"fields": fields})
+
+
+def _count_outcomes(counts: EventCounts, done: InFlightWindow) -> None:
+    """Add the events of a window that is done; nothing for counters that have no outcome.
+
+    Counters are finished by the answers of the tables. If one is missing, it is not known which of
+    the events are missing, so none is taken for counted.
+    """
+    write = done.write
+    suppressed = 0 if write is None else write.suppressed_events
+    counts.suppressed += suppressed
+    counts.dead_letters += done.letters_stored
+    if (0 if write is None else write.finished_counters) == done.window.counters:
+        counts.counted += len(done.window) - suppressed - done.letters_stored

@@ -6,7 +6,7 @@ loop never waits for a reader. Values that the loop changes meanwhile may be one
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dynatomic.dead_letters.store import LetterStore
@@ -15,6 +15,7 @@ from dynatomic.dynamodb.meter import OUTCOMES, Meter, Outcome
 from dynatomic.events.decoder import Decoder
 from dynatomic.telemetry.durations import Durations
 from dynatomic.worker.causes import Stall
+from dynatomic.worker.event_counts import EventCounts
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
 from dynatomic.worker.partition import Partition
@@ -44,6 +45,7 @@ class PartitionSnapshot:
     lag_offsets: int | None
     lag_seconds: float | None
     held_events: int
+    counts: EventCounts
     is_settled: bool
     refused_tables: Mapping[str, str]
 
@@ -70,6 +72,7 @@ class PartitionSnapshot:
             lag_offsets=lag,
             lag_seconds=_lag_seconds(partition, lag, unix_time),
             held_events=partition.held_events(),
+            counts=replace(partition.counts),
             is_settled=(
                 partition.start_confirmed
                 and partition.is_empty
@@ -86,8 +89,10 @@ class Snapshot:
     ``has_joined`` says that the group gave this member its assignment, which may be empty.
     ``loop_age_seconds`` is the time since the last turn of the loop, None before the first one.
     ``stalls`` has all that makes no progress though events wait. ``partitions`` is sorted by id.
-    ``write_units`` are those that DynamoDB reported. ``last_commit_time`` is in Unix time, 0
-    without a commit.
+    ``event_counts`` has each partition that was ever assigned, ``unaccounted_events`` the events of
+    each that were read and have no outcome: 0 but for a moment. ``unknown_outcomes`` counts the
+    requests that may have been applied or not. ``write_units`` are those that DynamoDB reported.
+    ``last_commit_time`` is in Unix time, 0 without a commit.
     """
 
     has_joined: bool
@@ -100,10 +105,13 @@ class Snapshot:
     window_events: int
     window_counters: int
     suppressed_events: int
+    event_counts: Mapping[int, EventCounts]
+    unaccounted_events: Mapping[int, int]
     dead_letters: Mapping[str, int]
     dead_letters_pending: int
     requests: Mapping[tuple[str, Outcome], int]
     throttles: Mapping[str, int]
+    unknown_outcomes: Mapping[str, int]
     write_units: Mapping[str, float]
     commits: Mapping[str, int]
     last_commit_time: float
@@ -152,17 +160,25 @@ class SnapshotSource:
             "commit": self.offsets.commit_durations,
         }
         tables = tuple(self.counters.keys)
+        partitions = self._partitions()
+        event_counts = {id_: replace(counts) for id_, counts in sorted(worker.event_counts.items())}
+        event_counts |= {partition.id: partition.counts for partition in partitions}
+        held = {partition.id: partition.held_events for partition in partitions}
         return Snapshot(
             has_joined=progress.has_joined,
             loop_age_seconds=None if last_tick_at is None else max(0.0, now - last_tick_at),
             stalls=tuple(progress.stalls(now, self.stalled_after_s)),
-            partitions=self._partitions(),
+            partitions=partitions,
             events=worker.events,
             payloads_decoded=self.decoder.decodes,
             windows=tally.windows,
             window_events=tally.events,
             window_counters=tally.counters,
             suppressed_events=tally.suppressed,
+            event_counts=event_counts,
+            unaccounted_events={
+                id_: counts.unaccounted(held.get(id_, 0)) for id_, counts in event_counts.items()
+            },
             dead_letters=dict(tally.letters),
             dead_letters_pending=self.letters.pending,
             requests={
@@ -171,6 +187,7 @@ class SnapshotSource:
                 for outcome in OUTCOMES
             },
             throttles={table: meter.throttles[table] for table in tables},
+            unknown_outcomes={table: meter.unknown[table] for table in tables},
             write_units={table: self.counters.units.by_table[table] for table in tables},
             commits=dict(self.offsets.commits),
             last_commit_time=self.offsets.last_commit,

@@ -98,6 +98,13 @@ def test_status_has_what_the_page_and_people_need(served: Served) -> None:
             "lag": 0,
             "age_seconds": 0.0,
             "held_events": 0,
+            "event_counts": {
+                "read": 4,
+                "counted": 3,
+                "suppressed": 0,
+                "dead_letters": 1,
+                "abandoned": 0,
+            },
         }
         assert [len(sample) for sample in body["history"]] == [4] * len(body["history"])
         assert body["history"][-1][1] == 4

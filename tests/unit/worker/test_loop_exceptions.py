@@ -3,8 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from tests.support.harness import World, world
-from tests.support.member import Member
+from tests.support.harness import Member, World, world
 
 
 @pytest.mark.parametrize("what", ["assigned", "revoked", "lost"])

@@ -3,8 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from tests.support.clients import GROUP, TOPIC
-from tests.support.harness import world
+from tests.support.harness import GROUP, TOPIC, world
 
 
 def test_messages_of_a_partition_that_is_not_owned_are_dropped() -> None:

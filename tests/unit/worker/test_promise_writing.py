@@ -7,8 +7,7 @@ from confluent_kafka import KafkaError
 
 from dynatomic.testing.dynamodb.client import Request
 from dynatomic.testing.dynamodb.responses import client_error
-from tests.support.clients import written
-from tests.support.harness import World, world
+from tests.support.harness import World, world, written
 from tests.support.refusals import failing
 
 
