@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from dynatomic.kafka.replaceable import ReplaceableClient, answered, code_of
 from dynatomic.worker.health import BrokerView
 
-INTERVAL_S, TIMEOUT_S = 5.0, 5.0
+INTERVAL_S, TIMEOUT_S = 3.0, 3.0
 
 TOPIC_ONLY = -1
 """Stands for the topic's metadata where no partition is assigned."""

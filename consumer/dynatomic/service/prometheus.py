@@ -62,7 +62,7 @@ class Metrics(Collector):
         yield from _events(snapshot)
         yield from _dynamodb(snapshot)
         yield from _kafka(snapshot)
-        yield from _progress(snapshot, status.stalls_in(snapshot))
+        yield from _progress(snapshot, status.stalls_in(snapshot), status.waits_in(snapshot))
 
 
 def _known_formats(accept: str) -> str:
@@ -126,14 +126,21 @@ def _kafka(snapshot: Snapshot) -> Iterator[Family]:
     yield _family(t.REBALANCES, _by_label(snapshot.rebalances))
 
 
-def _progress(snapshot: Snapshot, stalls: tuple[Stall, ...]) -> Iterator[Family]:
+def _progress(
+    snapshot: Snapshot, stalls: tuple[Stall, ...], waits: tuple[Stall, ...]
+) -> Iterator[Family]:
     lag_offsets = {(str(p.id),): p.lag_offsets for p in snapshot.partitions}
     lag_seconds = {(str(p.id),): p.lag_seconds for p in snapshot.partitions}
     yield _family(t.LAG_EVENTS, _known(lag_offsets))
     yield _family(t.LAG_SECONDS, _known(lag_seconds))
-    causes = {stall.cause for stall in stalls}
-    yield _family(t.STUCK, {(cause.word,): int(cause in causes) for cause in Cause})
+    yield _family(t.STUCK, _by_cause(stalls))
+    yield _family(t.WAITING, _by_cause(waits))
     yield _family(t.LOOP_AGE, snapshot.loop_age_seconds or 0.0)
+
+
+def _by_cause(stalls: Iterable[Stall]) -> dict[tuple[str], float]:
+    causes = {stall.cause for stall in stalls}
+    return {(cause.word,): int(cause in causes) for cause in Cause}
 
 
 def _by_label(values: Mapping[str, float]) -> dict[tuple[str], float]:

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from dynatomic.config.settings import Settings
+from dynatomic.service.activity import activity
 from dynatomic.telemetry.logs import LastProblem
 from dynatomic.worker.causes import Stall
 from dynatomic.worker.snapshot import PartitionSnapshot, Snapshot
@@ -21,6 +22,10 @@ log = logging.getLogger(__name__)
 
 SAMPLE_INTERVAL_S, MAX_SAMPLES = 2.0, 300
 LOG_INTERVAL_S = 60.0
+
+NOT_READY_AFTER_S = 15.0
+"""After how many seconds without an answer of any broker it is not ready. The restart of a broker
+that is alone often takes less."""
 
 _ARN = re.compile(r"""arn:[^\s"']+""")
 
@@ -104,6 +109,10 @@ class Status:
         """Return what makes no progress though events wait; nothing during the shutdown."""
         return () if self.stopping else snapshot.stalls
 
+    def waits_in(self, snapshot: Snapshot) -> tuple[Stall, ...]:
+        """Return what it waits for since seconds; nothing during the shutdown."""
+        return () if self.stopping else snapshot.waits
+
     def stalls(self) -> tuple[Stall, ...]:
         """Return what makes no progress now."""
         return self.stalls_in(self.take_snapshot())
@@ -114,7 +123,9 @@ class Status:
         return self._is_ready(self.take_snapshot())
 
     def _is_ready(self, snapshot: Snapshot) -> bool:
-        return not self.stopping and (snapshot.has_joined or bool(snapshot.partitions))
+        is_member = snapshot.has_joined or bool(snapshot.partitions)
+        has_broker = snapshot.brokers_silent_seconds < NOT_READY_AFTER_S
+        return is_member and has_broker and not self.stopping
 
     def report(self) -> dict[str, Any]:
         """Return everything as values for JSON."""
@@ -125,9 +136,13 @@ class Status:
         hits = snapshot.events - snapshot.payloads_decoded
         return {
             "state": "stopping" if self.stopping else "running",
+            "activity": activity(
+                snapshot, stalls, is_stopping=self.stopping, is_ready=self._is_ready(snapshot)
+            ),
             "live": not stalls,
             "ready": self._is_ready(snapshot),
             "stuck": [stall_fields(stall) for stall in stalls],
+            "waiting": [stall_fields(wait) for wait in self.waits_in(snapshot)],
             "uptime_seconds": round(self.clock() - self._started_at, 1),
             "topic": self.settings.topic,
             "group": self.settings.group_id,

@@ -118,6 +118,13 @@ LOG_EVENTS = (
         "It is a spare: the group has more members than partitions. Told once.",
     ),
     LogEvent(
+        "waiting",
+        "warning",
+        "The consumer waits for `cause` for some seconds; the probes do not fail yet.",
+        "nothing if it recovers; otherwise `no progress` follows, with what to do",
+    ),
+    LogEvent("recovered", "info", "What it waited for works again, after `seconds`."),
+    LogEvent(
         "no progress",
         "error",
         "Events wait and none is counted, for `cause`; twice a minute, for up to ten of `stuck`.",

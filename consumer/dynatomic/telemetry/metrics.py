@@ -142,13 +142,19 @@ LAG_SECONDS = _gauge(
 STUCK = _gauge(
     "stuck", "1", "1 while no progress is made for this cause (see docs/operations.md).", "cause"
 )
+WAITING = _gauge(
+    "waiting",
+    "1",
+    "1 while the consumer waits for this cause for some seconds. It may come and go.",
+    "cause",
+)
 LOOP_AGE = _gauge("loop_age_seconds", "seconds", "Time since the loop did its last turn.")
 
 METRICS: tuple[Metric, ...] = (
     *(BUILD_INFO, EVENTS, WINDOWS, WINDOW_EVENTS, WINDOW_COUNTERS, HELD_EVENTS, PHASE),
     *(PAYLOADS_DECODED, REQUESTS, REQUEST_DURATION, THROTTLES, WRITE_UNITS, SUPPRESSED, LETTERS),
     *(LETTERS_HELD, COMMITS, LAST_COMMIT, ASSIGNED, REBALANCES, LAG_EVENTS, LAG_SECONDS),
-    *(STUCK, LOOP_AGE, PARTITION_READ, PARTITION_EVENTS, UNACCOUNTED, UNKNOWN_OUTCOMES),
+    *(STUCK, WAITING, LOOP_AGE, PARTITION_READ, PARTITION_EVENTS, UNACCOUNTED, UNKNOWN_OUTCOMES),
 )
 
 

@@ -83,12 +83,16 @@ class Cause(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A partition that makes no progress, or the whole consumer (None)."""
+    """A partition that makes no progress, or the whole consumer (None).
+
+    ``tables`` are those that the partition waits for.
+    """
 
     cause: Cause
     detail: str
     seconds: float
     partition: int | None = None
+    tables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,28 @@ def cause_of(partition: Partition, errors: SharedErrors) -> tuple[Cause, str]:
         or _commit_cause(partition, errors)
         or (Cause.TABLE_FAILING, "no answer from DynamoDB yet")
     )
+
+
+def has_evidence(cause: Cause, partition: Partition, errors: SharedErrors) -> bool:
+    """Return whether an error or a missing answer shows the cause, and not only that it takes long.
+
+    A large window may take long to write while every answer is good.
+    """
+    write = partition.closing.write if partition.closing is not None else None
+    evidence = {
+        Cause.TABLE_FAILING: write is not None and bool(write.waits_by_table),
+        Cause.DEAD_LETTERS_DOWN: errors.letters is not None,
+        Cause.COMMITS_FAILING: errors.commits is not None,
+        Cause.TOPIC_UNKNOWN: errors.topic_id is not None,
+        Cause.UNKNOWN: False,
+    }
+    return evidence.get(cause, True)
+
+
+def tables_waited_for(partition: Partition) -> tuple[str, ...]:
+    """Return the tables that the window in flight waits for."""
+    write = partition.closing.write if partition.closing is not None else None
+    return () if write is None else tuple(sorted(dict(write.waits_by_table)))
 
 
 def _read_cause(partition: Partition) -> tuple[Cause, str] | None:
@@ -172,10 +198,7 @@ CLIENT_CAUSES = {
 }
 
 
+TABLE_CAUSES = {Cause.TABLE_THROTTLED, Cause.TABLE_REFUSED, Cause.TABLE_FAILING}
+
 # These causes do not come from the brokers, whether they answer or not.
-NOT_BROKER_CAUSES = {
-    Cause.TABLE_THROTTLED,
-    Cause.TABLE_REFUSED,
-    Cause.TABLE_FAILING,
-    Cause.PARTITION_STOPPED,
-}
+NOT_BROKER_CAUSES = {*TABLE_CAUSES, Cause.PARTITION_STOPPED}

@@ -12,12 +12,16 @@ from dynatomic.worker.causes import (
     CLIENT_CAUSES,
     NO_ERRORS,
     NOT_BROKER_CAUSES,
+    TABLE_CAUSES,
     Cause,
     SharedErrors,
     Stall,
     cause_of,
+    has_evidence,
+    tables_waited_for,
 )
 from dynatomic.worker.partition import Partition
+from dynatomic.worker.waits import WAIT_AFTER_S, WaitMonitor
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +30,8 @@ STALLED_AFTER_S = 30.0
 
 RESTART_AFTER_S = 300.0
 """After how many seconds of a stall that a restart ends the process exits by itself."""
+
+WAIT_INTERVAL_S = 1.0
 
 MAX_LOGGED = 10
 SPARE = "the group has more members than the topic has partitions"
@@ -55,8 +61,8 @@ class ProgressMonitor:
     """The progress clocks of the loop, of the group, and of each partition.
 
     The loop calls `check` at every tick. Any thread may call `stalls`. Stalls are logged too, twice
-    a minute. ``client_stall`` is the first one that the Kafka client of the group may have caused,
-    while the brokers answer other clients.
+    a minute. ``waits`` has what waits for seconds only. ``client_stall`` is the first one that the
+    Kafka client of the group may have caused, while the brokers answer other clients.
 
     The loop sets ``group_answered`` when the group gave this member an assignment. With
     ``group_answers_spares`` False the group protocol sends nothing to a member without a partition
@@ -73,6 +79,8 @@ class ProgressMonitor:
         self._errors = NO_ERRORS
         self._unassigned_since = 0.0
         self._logged_at = 0.0
+        self.waits = WaitMonitor()
+        self._waits_checked_at = float("-inf")
         self._was_spare = False
         self._unread: dict[int, tuple[int, float]] = {}
 
@@ -93,6 +101,10 @@ class ProgressMonitor:
         if partitions or self.has_joined:
             self._unassigned_since = now
         self._update_unread(partitions, now)
+        if now - self._waits_checked_at >= WAIT_INTERVAL_S:
+            self._waits_checked_at = now
+            waits = self._stalls_after(now, WAIT_AFTER_S, needs_evidence=True)
+            self.waits.update(waits, [partition.id for partition in partitions], now)
         if now - self._logged_at >= STALLED_AFTER_S:
             self._log_stalls(now)
 
@@ -106,11 +118,18 @@ class ProgressMonitor:
             return []
         if (seconds := now - last_tick_at) >= after_s:
             return [Stall(Cause.LOOP_HANGS, f"no turn for {seconds:.0f} s", seconds)]
+        return self._stalls_after(now, after_s)
+
+    def _stalls_after(
+        self, now: float, after_s: float, *, needs_evidence: bool = False
+    ) -> list[Stall]:
         partitions = list(self._partitions)
         silent_s = self.brokers.silent_s(now)
         stalls = []
         unassigned_s = now - self._unassigned_since
-        if not partitions and not self.has_joined and unassigned_s >= after_s:
+        is_unassigned = not partitions and not self.has_joined and unassigned_s >= after_s
+        # A rebalance takes seconds, so a short wait for the group alone shows nothing.
+        if is_unassigned and (silent_s or not needs_evidence):
             cause = Cause.BROKER_DOWN if silent_s else Cause.NEVER_ASSIGNED
             detail = self.brokers.last_error or "no answer from the group"
             stalls.append(Stall(cause, detail, unassigned_s))
@@ -118,7 +137,9 @@ class ProgressMonitor:
         for partition in partitions:
             waiting_s = now - partition.progress_at
             if partition.stop_reason or max(waiting_s, self._unread_s(partition, now)) >= after_s:
-                stalls.append(self._stall_of(partition, now, are_brokers_silent=are_brokers_silent))
+                stall = self._stall_of(partition, now, are_brokers_silent=are_brokers_silent)
+                if not needs_evidence or has_evidence(stall.cause, partition, self._errors):
+                    stalls.append(stall)
         if not stalls and silent_s >= after_s:
             detail = f"no broker answers: {self.brokers.last_error}"
             stalls.append(Stall(Cause.BROKER_DOWN, detail, silent_s))
@@ -133,7 +154,8 @@ class ProgressMonitor:
         if are_brokers_silent and cause not in NOT_BROKER_CAUSES:
             cause = Cause.BROKER_DOWN
             detail = f"no broker answers: {self.brokers.last_error}; {detail}"
-        return Stall(cause, detail, max(waiting_s, unread_s), partition.id)
+        tables = tables_waited_for(partition) if cause in TABLE_CAUSES else ()
+        return Stall(cause, detail, max(waiting_s, unread_s), partition.id, tables)
 
     def _unread_s(self, partition: Partition, now: float) -> float:
         unread = self._unread.get(partition.id)

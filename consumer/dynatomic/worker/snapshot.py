@@ -88,7 +88,8 @@ class Snapshot:
 
     ``has_joined`` says that the group gave this member its assignment, which may be empty.
     ``loop_age_seconds`` is the time since the last turn of the loop, None before the first one.
-    ``stalls`` has all that makes no progress though events wait. ``partitions`` is sorted by id.
+    ``stalls`` has all that makes no progress though events wait, ``waits`` what the
+    consumer waits for since seconds. ``partitions`` is sorted by id.
     ``event_counts`` has each partition that was ever assigned, ``unaccounted_events`` the events of
     each that were read and have no outcome: 0 but for a moment. ``unknown_outcomes`` counts the
     requests that may have been applied or not. ``write_units`` are those that DynamoDB reported.
@@ -98,6 +99,8 @@ class Snapshot:
     has_joined: bool
     loop_age_seconds: float | None
     stalls: tuple[Stall, ...]
+    waits: tuple[Stall, ...]
+    brokers_silent_seconds: float
     partitions: tuple[PartitionSnapshot, ...]
     events: int
     payloads_decoded: int
@@ -168,6 +171,8 @@ class SnapshotSource:
             has_joined=progress.has_joined,
             loop_age_seconds=None if last_tick_at is None else max(0.0, now - last_tick_at),
             stalls=tuple(progress.stalls(now, self.stalled_after_s)),
+            waits=progress.waits.current,
+            brokers_silent_seconds=progress.brokers.silent_s(now),
             partitions=partitions,
             events=worker.events,
             payloads_decoded=self.decoder.decodes,
