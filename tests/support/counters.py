@@ -3,6 +3,7 @@
 import itertools
 import queue
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dynatomic.dynamodb.answers import (
@@ -86,15 +87,16 @@ def put(client: "DynamoDBClient", table: str, key: str, **attributes: Any) -> No
 
 def stored(client: "DynamoDBClient", counters: Iterable[CounterRef]) -> dict[CounterRef, Any]:
     """Return the attribute of each counter as the table has it, or None."""
-    held = list(counters)
-    schemas = {table: describe(client, table) for table in {ref.table for ref in held}}
+    wanted = list(counters)
+    schemas = {table: describe(client, table) for table in {ref.table for ref in wanted}}
 
-    def attribute(ref: CounterRef) -> Any:
-        key = key_attributes(schemas[ref.table], ref.key, ref.range)
-        found = client.get_item(TableName=ref.table, Key=key, ConsistentRead=True)
-        return found.get("Item", {}).get(ref.name)
+    @cache
+    def item(table: str, key: str, range_: str | None) -> Any:
+        attributes = key_attributes(schemas[table], key, range_)
+        answer = client.get_item(TableName=table, Key=attributes, ConsistentRead=True)
+        return answer.get("Item", {})
 
-    return {ref: attribute(ref) for ref in held}
+    return {ref: item(ref.table, ref.key, ref.range).get(ref.name) for ref in wanted}
 
 
 def numbers(client: "DynamoDBClient", counters: Iterable[CounterRef]) -> dict[CounterRef, int]:

@@ -189,15 +189,17 @@ def _classify_condition(step: Step, change: Change, item: Item | None) -> Answer
 
 
 def _rejected_counters(change: Change, item: Item) -> dict[str, Rejected]:
-    """Return the counters that the item cannot take; if no other cause is seen, all of them."""
+    """Return the counters that an item cannot take; if the item shows no cause, all of them."""
     rejected = {}
+    new = dict.fromkeys(change.sums.keys() - item.keys(), _NEW_COUNTER)
     for name, total in change.sums.items():
         value = item.get(name, {"N": "0"})
         if "N" not in value:
             rejected[name] = _NOT_A_NUMBER
         elif _digit_count(_EXACT.add(Decimal(value["N"]), Decimal(total))) > _MAX_DIGITS:
             rejected[name] = Rejected(Reason.REFUSED, "the sum has more than 38 digits")
-    return rejected or dict.fromkeys(change.sums, _INVALID)
+    # An item without room for new counters may still take those that it has.
+    return rejected or new or dict.fromkeys(change.sums, _INVALID)
 
 
 def _digit_count(value: Decimal) -> int:
@@ -206,6 +208,14 @@ def _digit_count(value: Decimal) -> int:
 
 _NOT_A_NUMBER = Rejected(
     Reason.COUNTER_NOT_A_NUMBER, "the attribute of the counter is not a number"
+)
+_ITEM_FULL = Rejected(
+    Reason.REFUSED, "the item has no room for it: DynamoDB allows 400 kB for each item"
+)
+_NEW_COUNTER = Rejected(
+    Reason.REFUSED,
+    "the item cannot get this counter: it has no room (DynamoDB allows 400 kB for each item), or "
+    "an index has a key of this name",
 )
 _INVALID = Rejected(Reason.REFUSED, "DynamoDB refuses the update as invalid")
 
@@ -217,4 +227,4 @@ def _classify_validation(step: Step, change: Change, message: str) -> Answer:
         return TryStep(Step.INSPECT)
     if "data type" in message or "operand" in message.lower():
         return _NOT_A_NUMBER
-    return _INVALID
+    return _ITEM_FULL if "Item size" in message else _INVALID

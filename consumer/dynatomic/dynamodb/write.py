@@ -1,14 +1,22 @@
 """The state of one window while it is written to the tables."""
 
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from threading import Lock
 from typing import NamedTuple, Protocol
 
 from dynatomic.dynamodb.answers import PartiallyRejected, Refused, Rejected, Retry
+from dynatomic.dynamodb.parts import SMALL, split
 from dynatomic.dynamodb.statements import Change
 from dynatomic.events.row import CounterRef
 from dynatomic.events.window import Window
+
+_SUMS_OF = attrgetter("sums")
+
+Item = tuple[str, str, str | None]
+"""Table, key and range."""
 
 
 class Remainder(NamedTuple):
@@ -28,6 +36,10 @@ class WindowWrite:
     ``fenced_items`` counts the items whose fence refused a sum or a part of it,
     ``suppressed_events`` the events that the items had already. ``finished_counters`` counts the
     counters that are applied, rejected, or were in the item already.
+
+    An item with more counters than fit into one statement is written in parts, one after the
+    other. ``later_parts`` has those that follow the part that is being written, each with the
+    number of counters of the part before it that occur again.
     """
 
     window: Window
@@ -35,6 +47,7 @@ class WindowWrite:
     rejected: dict[CounterRef, Rejected] = field(default_factory=dict)
     waits_by_table: dict[str, Retry | Refused] = field(default_factory=dict)
     held_back: list[Change] = field(default_factory=list)
+    later_parts: dict[Item, deque[tuple[Change, int]]] = field(default_factory=dict)
     requests: int = 0
     fenced_items: int = 0
     suppressed_events: int = 0
@@ -55,18 +68,46 @@ class WindowWrite:
         waits = dict(self.waits_by_table)
         return {table: c.cause for table, c in waits.items() if isinstance(c, Refused)}
 
+    def first_parts(self, changes: Sequence[Change]) -> Sequence[Change]:
+        """Return the parts of changes to write now, and keep the others for `next_part`."""
+        # All in C, because nearly all changes are small: a loop would add a tenth to each.
+        if max(map(len, map(_SUMS_OF, changes)), default=0) <= SMALL:
+            return changes
+        return [self._first_part(change) for change in changes]
+
+    def _first_part(self, change: Change) -> Change:
+        part, *later = split(change, self.window)
+        if later:
+            self.later_parts[_item(change)] = deque(zip(later, _repeated(part, later), strict=True))
+        return part
+
+    def next_part(self, applied: Change) -> Change | None:
+        """Return the part to write after another part of the item, or None if it was the last."""
+        later = self.later_parts.get(_item(applied))
+        if later is None:
+            return None
+        part, repeated = later.popleft()
+        with self.lock:
+            self.finished_counters -= repeated
+        if not later:
+            del self.later_parts[_item(applied)]
+        return part
+
     def remainder_above(self, change: Change, offset: int) -> Remainder:
         """Return the rest of a change whose item has the events up to an offset."""
-        first = change.fence.first if change.fence else 0
+        whole = self._whole(change)
+        first = whole.fence.first if whole.fence else 0
         with self.lock:
-            _, before = self.window.sums_above(change.refs(), first - 1)
-            sums, below = self.window.sums_above(change.refs(), offset)
+            _, before = self.window.sums_above(whole.refs(), first - 1)
+            sums, below = self.window.sums_above(whole.refs(), offset)
             self.fenced_items += 1
             self.suppressed_events += below - before
-            self.finished_counters += len(change.sums) - len(sums)
+            self.finished_counters += len(whole.sums) - len(sums)
         if not sums:
             return Remainder(None)
-        return Remainder(change.only({ref.name: total for ref, total in sums.items()}, offset + 1))
+        rest = whole.only({ref.name: total for ref, total in sums.items()}, offset + 1)
+        (part,) = self.first_parts([rest])
+        return Remainder(part)
 
     def reject(self, change: Change, why: Rejected | PartiallyRejected) -> None:
         """Record the counters that the item can never take, and hold the others back."""
@@ -77,9 +118,37 @@ class WindowWrite:
         self.finished_counters += len(rejected)
         for name, cause in rejected.items():
             self.rejected[refs[name]] = replace(cause, first=first)
-        accepted = {name: total for name, total in change.sums.items() if name not in rejected}
+        whole = self._whole(change)
+        accepted = {name: total for name, total in whole.sums.items() if name not in rejected}
         if accepted:
-            self.held_back.append(change.only(accepted))
+            self.held_back.append(whole.only(accepted))
+
+    def _whole(self, part: Change) -> Change:
+        """Return a part together with the later parts of its item, which are forgotten."""
+        later = self.later_parts.pop(_item(part), None)
+        if later is None:
+            return part
+        sums: Counter[str] = Counter()
+        for last in (part, *(change for change, _ in later)):
+            sums.update(last.sums)
+        fence = part.fence
+        if fence is not None and last.fence is not None:
+            fence = replace(fence, last=last.fence.last)
+        return part._replace(sums=dict(sums), fence=fence)
+
+
+def _repeated(part: Change, later: Sequence[Change]) -> list[int]:
+    """Return for each part but the last how many of its counters occur in a later one."""
+    names: set[str] = set()
+    repeated = []
+    for earlier, following in zip([part, *later][-2::-1], later[::-1], strict=True):
+        names |= following.sums.keys()
+        repeated.append(len(earlier.sums.keys() & names))
+    return repeated[::-1]
+
+
+def _item(change: Change) -> Item:
+    return change.table, change.key, change.range
 
 
 class WindowWriter(Protocol):

@@ -82,7 +82,8 @@ class Writer:
         grouped = group_changes(window.sums, condition)
         with self._changed:
             for table, changes in grouped.items():
-                self._add_tasks(write, table, self._first_step, changes, is_first_step=True)
+                parts = write.first_parts(changes)
+                self._add_tasks(write, table, self._first_step, parts, is_first_step=True)
             self._wake()
         if not grouped:
             on_complete(write)
@@ -92,7 +93,7 @@ class Writer:
         """Write what a complete window held back until its rejected events were stored."""
         with self._changed:
             held_back, write.held_back = write.held_back, []
-            for change in held_back:
+            for change in write.first_parts(held_back):
                 self._add_tasks(write, change.table, Step.UPDATE_ITEM, [change])
             self._wake()
 
@@ -200,6 +201,7 @@ class Writer:
             table.record_missing(task.step, len(task.batch) - len(again), follow)
         for step, changes in follow.items():
             self._add_tasks(write, task.table, step, changes)
+        self._add_later_parts(task, answers)
         if again and cause:
             self._retry(task, tuple(again), cause)
         else:
@@ -209,6 +211,14 @@ class Writer:
             write.finished_counters += finished
         write.open_tasks -= 1
         return write.is_complete and not write.cancelled
+
+    def _add_later_parts(self, task: Task, answers: Sequence[Answer | Remainder]) -> None:
+        if not task.write.later_parts:
+            return
+        answered = zip(task.batch, answers, strict=True)
+        parts = [task.write.next_part(change) for change, answer in answered if answer == APPLIED]
+        later = [part for part in parts if part is not None]
+        self._add_tasks(task.write, task.table, self._first_step, later)
 
     def _retry(self, task: Task, again: tuple[Change, ...], cause: Retry | Refused) -> None:
         write, table = task.write, self._table(task.table)

@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, repeat
+from operator import itemgetter
 from typing import Any
 
 from dynatomic.events.decoder import Increment, UnitIncrement
@@ -172,6 +173,23 @@ class Window:
                 if start < len(offsets):
                     sums[ref] = sum(incrs[start:])
         return sums, below
+
+    def events_of(
+        self, refs: Iterable[CounterRef], first: int
+    ) -> list[tuple[int, CounterRef, int]]:
+        """Return offset, counter and increment of the events of some counters, from ``first`` on.
+
+        In the order of the offsets. For a closed window.
+        """
+        if self._index is None:
+            self._index = self._build_index()
+        events = [
+            (offset, ref, incr)
+            for ref in refs
+            for offset, incr in zip(*self._index.get(ref, ((), ())), strict=True)
+            if offset >= first
+        ]
+        return sorted(events, key=itemgetter(0))
 
     def _build_index(self) -> "dict[CounterRef, tuple[array[int], list[int]]]":
         # Most windows meet no fence, so this is made for the first that does. Request threads may

@@ -104,9 +104,18 @@ def test_an_item_that_was_looked_at_tells_what_it_cannot_take(change: Change) ->
     assert {name: why.reason for name, why in found.rejected.items()} == {"bytes": Reason.REFUSED}
 
 
-def test_an_item_that_shows_no_cause_takes_none_of_its_counters() -> None:
+def test_an_item_that_shows_no_other_cause_does_not_take_new_counters() -> None:
     found = classify_answer(
         Step.INSPECT, TWO, "ConditionalCheckFailedException", "", item(hits="1")
+    )
+    assert isinstance(found, PartiallyRejected)
+    assert {name: why.reason for name, why in found.rejected.items()} == {"bytes": Reason.REFUSED}
+    assert "400 kB" in found.rejected["bytes"].detail
+
+
+def test_an_item_that_shows_no_cause_takes_none_of_its_counters() -> None:
+    found = classify_answer(
+        Step.INSPECT, TWO, "ConditionalCheckFailedException", "", item(hits="1", bytes="2")
     )
     assert isinstance(found, PartiallyRejected)
     assert {name: why.reason for name, why in found.rejected.items()} == dict.fromkeys(
