@@ -1,16 +1,16 @@
-"""The errors, split by what the caller does about them.
+"""The errors, by what the caller can do about them.
 
 ::
 
-    DynatomicError            exit code 1: it failed, and the message says what to do
-    |-- ConfigError           78: mend the configuration; retrying cannot help
-    |-- UnavailableError      75: a server was not there in time; try again later
-    |-- RowError              a bad row: a dead letter, or back to whoever emits it
+    DynatomicError            exit code 1: the operation failed; the message says what to do
+    |-- ConfigError           78: the configuration must be corrected; a retry cannot help
+    |-- UnavailableError      75: a server did not answer in time; try again later
+    |-- RowError              a row is invalid: it becomes a dead letter, or is not emitted
     |-- DeliveryError         a producer could not confirm that its rows are stored
-    `-- IncrementError        a direct increment was refused or its outcome is unknown
+    `-- IncrementError        a direct increment was refused, or its outcome is unknown
 
-Every message is one line: what happened, where, and what to do about it. It never holds a
-key, a payload or a credential.
+Every message is one line: what happened, where, and what to do. It never contains a key, a payload
+or a credential.
 """
 
 
@@ -21,13 +21,13 @@ class DynatomicError(Exception):
 
 
 class ConfigError(DynatomicError):
-    """The configuration cannot work: a wrong setting, a missing table, a denied permission."""
+    """The configuration cannot work: an invalid setting, a missing table, a denied permission."""
 
     exit_code = 78
 
 
 class UnavailableError(DynatomicError):
-    """A server did not answer within the time that it was given."""
+    """A server did not answer within the time limit."""
 
     exit_code = 75
 
@@ -35,8 +35,8 @@ class UnavailableError(DynatomicError):
 class RowError(DynatomicError):
     """A row that cannot be counted.
 
-    ``reason`` is one of the fixed words of `events.row.Reason`: it goes into dead-letter
-    headers and metrics. The message has the details, without the row's key.
+    ``reason`` is a value of `events.row.Reason`. Dead-letter headers and metrics contain it.
+    ``detail`` says more, without the row's key.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -46,11 +46,11 @@ class RowError(DynatomicError):
 
 
 class DeliveryError(DynatomicError):
-    """Rows were handed to the producer and are not known to be in the topic."""
+    """Rows were given to the producer, but the brokers did not confirm that they are stored."""
 
 
 class IncrementError(DynatomicError):
-    """A direct increment failed; ``applied`` is False when it surely did not happen, else None."""
+    """A direct increment failed; ``applied`` is False if it was not applied, None if unknown."""
 
     def __init__(self, message: str, *, applied: bool | None) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Asking a server again until a deadline."""
+"""Repeating a request to a server until a deadline."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,10 @@ T = TypeVar("T")
 
 
 def until(deadline: float, ask: Callable[[], T]) -> T:
-    """Return what ``ask`` returns, asking again while it raises UnavailableError in time."""
+    """Return what ``ask`` returns; call it again after each UnavailableError, until ``deadline``.
+
+    ``deadline`` is a time of `time.monotonic`. After it, the UnavailableError is raised.
+    """
     while True:
         try:
             return ask()

@@ -27,7 +27,7 @@ MODULES = (
     *("operations/probe", "operations/reset_offsets", "service/exit_conditions", "service/run"),
     *("service/server", "worker/offsets", "worker/ratio"),
 )
-ERRORS = {"ConfigError", "UnavailableError", "DynatomicError"}
+ERRORS = {"ConfigError", "UnavailableError", "DynatomicError", "error_type"}
 # They return a message that others raise or log.
 RETURN = {
     *("_missing_offset_message", "_foreign_offset_message", "_fix_command"),

@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters import replay as dlq_replay
 from dynatomic.dead_letters.sender import Sender, make_sender, sender_config
-from dynatomic.dead_letters.topic import opened
+from dynatomic.dead_letters.topic import stored_letter
 from dynatomic.errors import DynatomicError
 from tests.support.events import Event, avro
 from tests.support.letters import BAD, LARGE, REAL, Letters
@@ -122,7 +122,7 @@ def test_letters_of_events_that_are_read_again_stay(letters: Letters, table: Tab
     stack.commit(topic, (1, ""))
     plan = letters.replay(new, execute=True, force=True)
     assert "1 of 1 waiting letters were put back" in plan
-    assert "2 stay, for group" in plan
+    assert "2 stay: group" in plan
     stack.drain(topic, [new])
     assert stack.counters(new) == log
 
@@ -153,7 +153,7 @@ def test_a_replay_that_was_stopped_and_wakes_up_is_shut_out(letters: Letters, ta
     stack.drain(topic, [table()])
     settings = Settings(**letters.fields(new))
     late = Sender(Producer(sender_config(settings)), settings, 2)
-    for found in filter(None, map(opened, stack.letters(topic))):
+    for found in filter(None, map(stored_letter, stack.letters(topic))):
         late.add(found)
     assert "6 of 6" in letters.replay(new, execute=True)
     with pytest.raises(DynatomicError, match=r"another replay of .* has taken over; 0 letters"):
@@ -193,7 +193,7 @@ def test_a_row_that_the_topic_does_not_take_is_told(letters: Letters, table: Tab
     stack.drain(topic, [table()])
     settings = Settings(**letters.fields(new))
     sender = Sender(Producer(sender_config(settings)), settings, 2)
-    (found,) = filter(None, map(opened, stack.letters(topic)))
+    (found,) = filter(None, map(stored_letter, stack.letters(topic)))
     sender.add(replace(found, letter=replace(found.letter, value=LARGE)))
     with pytest.raises(DynatomicError, match=r"(?i)too large.*0 letters are known"):
         sender.flush()

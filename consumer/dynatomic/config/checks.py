@@ -40,7 +40,7 @@ def between(low: int, high: int) -> Check:
     return check
 
 
-def share(value: object) -> str | None:
+def ratio(value: object) -> str | None:
     """Take a number from 0 to 1, both among them."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and 0 <= value <= 1:  # type: ignore[operator]

@@ -22,7 +22,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
-class _About:
+class _SettingNotes:
     help: str
     check: checks.Check
     flag: str = ""  # where it is not the name with dashes
@@ -40,16 +40,16 @@ class Settings:
 
     bootstrap_servers: Annotated[
         str,
-        _About(
+        _SettingNotes(
             "Kafka brokers, separated by commas.", checks.servers, short="-b", metavar="HOST:PORT"
         ),
     ] = "localhost:9092"
-    topic: Annotated[str, _About("Topic of the row events.", checks.topic, short="-t")] = (
+    topic: Annotated[str, _SettingNotes("Topic of the row events.", checks.topic, short="-t")] = (
         "row-events"
     )
     group_id: Annotated[
         str,
-        _About(
+        _SettingNotes(
             "Consumer group.",
             checks.matching(checks.GROUP, "is not a group: use 1 to 255 printable characters"),
             short="-g",
@@ -57,7 +57,7 @@ class Settings:
     ] = "dynatomic"
     tables: Annotated[
         tuple[str, ...],
-        _About(
+        _SettingNotes(
             "Tables that events may name; repeatable. All others are dead letters.",
             checks.tables,
             flag="--table",
@@ -66,7 +66,7 @@ class Settings:
     ] = ()
     dead_letter_topic: Annotated[
         str | None,
-        _About(
+        _SettingNotes(
             "Topic for events that cannot be counted.",
             checks.or_none(checks.topic),
             unset="<topic>.dlq",
@@ -74,15 +74,15 @@ class Settings:
     ] = None
     dead_letter_max_ratio: Annotated[
         float,
-        _About(
+        _SettingNotes(
             "Stop, and commit nothing more, where more of the last events are dead letters.",
-            checks.share,
+            checks.ratio,
             metavar="RATIO",
         ),
     ] = 1.0
     counter: Annotated[
         str,
-        _About(
+        _SettingNotes(
             "Attribute to add to, where an event names no other.",
             checks.attribute,
             metavar="NAME",
@@ -90,54 +90,54 @@ class Settings:
     ] = "count"
     processing_guarantee: Annotated[
         ProcessingGuarantee,
-        _About(
+        _SettingNotes(
             "Kafka's word; change it with the group stopped.", checks.one_of(ProcessingGuarantee)
         ),
     ] = "at-least-once"
     window_ms: Annotated[
         int,
-        _About("Milliseconds of events to sum before a write.", checks.between(10, checks.HOUR_MS)),
+        _SettingNotes("Milliseconds of events to sum before a write.", checks.between(10, checks.HOUR_MS)),
     ] = 1_000
     window_max_events: Annotated[
         int,
-        _About(
+        _SettingNotes(
             "Most events held; each partition's windows get an equal share.",
             checks.between(1, 100_000_000),
         ),
     ] = 2_000_000
     window_max_counters: Annotated[
         int,
-        _About(
+        _SettingNotes(
             "Most counters held; each partition's windows get an equal share.",
             checks.between(1, 10_000_000),
         ),
     ] = 200_000
     group_protocol: Annotated[
         GroupProtocol,
-        _About(
+        _SettingNotes(
             "Kafka's group protocol; 'consumer' needs brokers >= 4.0.", checks.one_of(GroupProtocol)
         ),
     ] = "classic"
     write_mode: Annotated[
         WriteMode,
-        _About(
+        _SettingNotes(
             "'batch': 25 counters a request; 'single': one, for endpoints without PartiQL.",
             checks.one_of(WriteMode),
         ),
     ] = "batch"
     max_requests: Annotated[
-        int, _About("Requests to DynamoDB at once.", checks.between(1, 256))
+        int, _SettingNotes("Requests to DynamoDB at once.", checks.between(1, 256))
     ] = 8
     min_incr: Annotated[
         int,
-        _About("Smallest increment of an event; 0 forbids negatives.", checks.int64),
+        _SettingNotes("Smallest increment of an event; 0 forbids negatives.", checks.int64),
     ] = -checks.INT64
-    max_incr: Annotated[int, _About("Largest increment of an event.", checks.int64)] = (
+    max_incr: Annotated[int, _SettingNotes("Largest increment of an event.", checks.int64)] = (
         checks.INT64 - 1
     )
     writer_schema: Annotated[
         Path | None,
-        _About(
+        _SettingNotes(
             "Avro schema that events were written with.",
             checks.or_none(checks.path),
             unset="built in",
@@ -145,14 +145,14 @@ class Settings:
     ] = None
     shutdown_timeout_ms: Annotated[
         int,
-        _About(
+        _SettingNotes(
             "Milliseconds to finish open windows after SIGTERM.",
             checks.between(100, checks.HOUR_MS),
         ),
     ] = 25_000
     http: Annotated[
         str | None,
-        _About(
+        _SettingNotes(
             "Address of /metrics, /livez, /readyz, /status and the page at /; 'off' for none.",
             checks.or_none(checks.http),
             metavar="HOST:PORT",
@@ -161,31 +161,31 @@ class Settings:
     ] = None
     progress_timeout_ms: Annotated[
         int,
-        _About(
+        _SettingNotes(
             "Milliseconds without progress, though events wait, until /livez is red.",
             checks.between(1_000, checks.HOUR_MS),
         ),
     ] = 60_000
     kafka_auth: Annotated[
         KafkaAuth,
-        _About(
+        _SettingNotes(
             "'properties': log in to Kafka as -X says; 'msk-iam': by AWS credentials.",
             checks.one_of(KafkaAuth),
         ),
     ] = "properties"
     tls_verification: Annotated[
         TlsVerification,
-        _About(
+        _SettingNotes(
             "'optional', for development only, lets -X switch certificate checks off.",
             checks.one_of(TlsVerification),
         ),
     ] = "required"
     log_level: Annotated[
-        LogLevel, _About("Least level of the log lines on stderr.", checks.one_of(LogLevel))
+        LogLevel, _SettingNotes("Least level of the log lines on stderr.", checks.one_of(LogLevel))
     ] = "info"
     librdkafka: Annotated[
         dict[str, str],
-        _About(
+        _SettingNotes(
             "Property for the Kafka client; repeatable. Origins merge, name by name.",
             checks.properties,
             flag="-X",
@@ -268,14 +268,14 @@ def _settings() -> tuple[Setting, ...]:
                 flags=(flag, about.short) if about.short else (flag,),
                 env=f"DYNATOMIC_{item.name.upper()}",
                 metavar=about.metavar,
-                shown_default=_shown(default, about.unset),
+                shown_default=_default_text(default, about.unset),
                 check=about.check,
             )
         )
     return tuple(found)
 
 
-def _shown(default: object, unset: str) -> str:
+def _default_text(default: object, unset: str) -> str:
     if default in (None, (), {}):
         return unset
     return f"{default:g}" if isinstance(default, float) else str(default)

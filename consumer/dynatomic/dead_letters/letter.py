@@ -1,4 +1,4 @@
-"""A dead letter: a message that cannot be counted, where it was in the topic, and why."""
+"""A dead letter: a message that cannot be counted, its position in the topic, and the reason."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ HEADERS = (
 
 
 TOPIC_ID = "dynatomic.topic-id"
-"""The last header, where the brokers give topics an id: tells a topic from one made again."""
+"""The last header, if the brokers have topic ids: another topic of the same name has another id."""
 
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -23,7 +23,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that cannot be counted: where it stood, what it held, and why."""
+    """A message that cannot be counted: its position, its content and the reason."""
 
     topic: str
     partition: int
@@ -40,7 +40,7 @@ class DeadLetter:
         return len(self.key or b"") + len(self.value or b"")
 
     def fields(self) -> dict[str, str | int]:
-        """Return what a log may say of it: where it stood and why, never what it held."""
+        """Return the fields that a log line may have: position and reason, never the content."""
         return {
             "topic": self.topic,
             "partition": self.partition,
@@ -54,9 +54,9 @@ def dead_letter_of(message: Any, reason: str, detail: str) -> DeadLetter:
     """Return the letter of a consumed message."""
     try:
         headers: Headers = tuple(message.headers() or ())
-    except (SystemError, UnicodeError):  # the client cannot give names that are not UTF-8
+    except (SystemError, UnicodeError):  # the client cannot decode names that are not UTF-8
         headers = ()
-        detail += "; the names of its headers are not UTF-8, they are left out"
+        detail += "; its headers are left out, because their names are not UTF-8"
     return DeadLetter(
         message.topic(),
         message.partition(),

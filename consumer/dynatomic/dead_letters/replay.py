@@ -1,38 +1,37 @@
-"""``dynatomic dlq replay``: puts dead letters back on the topic that they came from, each once.
+"""``dynatomic dlq replay``: sends dead letters to their topic again, each once.
 
-A replayed row is a new event with a new offset: fences let it in. It keeps key, value, headers
-and, where it can, the partition. Left where they are, and told, are letters
+A replayed row is a new event with a new offset, so fences do not refuse it. It keeps its key,
+value, headers and, if possible, its partition. These letters are reported but not replayed:
 
-- whose events were replayed before, and further letters of the same event;
-- of another topic, or of another group: that one may reject what this one counts;
-- whose event the group has not committed: it reads it again, and counts it or stores it again;
-- that these settings would make a dead letter again.
+- letters of events that were replayed before, and further letters of the same event;
+- letters of another topic or group: the other group may reject what this one counts;
+- letters of events that the group has not committed: it will read these events again;
+- letters of events that these settings would reject again. ``force`` replays these too.
 
-The last ones are replayed all the same with ``force``. Every group that reads the topic gets a
-replayed row, also one that has counted it before.
+Every group that reads the topic gets the replayed row, also a group that has counted the event.
 
-One thing cannot be told from the letters: that a consumer stored one, was killed before its commit,
-and was started again with other settings, which counted the event. Replayed, it counts twice.
+One case cannot be detected: a consumer stored a letter, was killed before its commit, and started
+again with other settings that counted the event. If that letter is replayed, the event counts
+twice.
 """
 
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
-
-from confluent_kafka import KafkaException
 
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.sender import make_sender
 from dynatomic.dead_letters.show import header_text
 from dynatomic.dead_letters.topic import (
     DeadLetterTopic,
-    ReplayedOffsets,
+    SourceOffsets,
     StoredLetter,
-    noted,
-    opened,
     reader_config,
-    replayed_in,
+    replayed_in_note,
+    replayed_offsets,
+    stored_letter,
 )
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.tables import describe
@@ -41,31 +40,30 @@ from dynatomic.events.decoder import Decoder
 from dynatomic.events.schema import load_writer_schema
 from dynatomic.kafka.client import (
     admin_config,
+    kafka_errors,
     new_admin,
     new_consumer,
-    reason,
     topic_partitions,
     wait_for_kafka,
 )
-from dynatomic.kafka.groups import CommittedOffset as Commit
-from dynatomic.kafka.groups import committed_offsets
+from dynatomic.kafka.groups import CommittedOffset, committed_offsets
 from dynatomic.kafka.topics import check_not_compacted, is_foreign, topic_id
 
 START_S = 10.0
 
 UNKNOWN = "not known"
-"""The verdict on a row where no table could be asked for its keys."""
+"""The verdict on a row if the keys of the tables are not known."""
 
 Judge = Callable[[bytes | None], str]
-"""Takes a payload and returns the reason of its rejection now, empty if it would be counted."""
+"""Returns the reason why a payload would be rejected now, empty if it would be counted."""
 
-Committed = Callable[[StoredLetter], bool]
-"""Tells whether the group will not read a letter's event again."""
+IsCommitted = Callable[[StoredLetter], bool]
+"""Returns whether the group has committed the event of a letter, and so will not read it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """Which letters to replay, and whether to do it or only to tell."""
+    """Which letters to replay, and whether to replay them (``execute``) or only to report."""
 
     reason: str | None = None
     execute: bool = False
@@ -74,9 +72,10 @@ class ReplayOptions:
 
 @dataclass(slots=True)
 class ReplayPlan:
-    """How many letters there are, by what is done with them.
+    """The number of letters, by what is done with them.
 
-    ``verdicts`` are of those that wait, by why they became letters and what they would become now.
+    ``verdicts`` counts the waiting letters by their reason and by the reason that they would get
+    now (empty if they would be counted).
     """
 
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -90,15 +89,15 @@ class ReplayPlan:
 
 
 class ReplayRun:
-    """Goes through the letters once, and gives ``send`` those that are to be put back."""
+    """Reads the letters once, and passes those that are to be replayed to ``send``."""
 
-    def __init__(  # noqa: PLR0913 - what it asks, each replaced in a test
+    def __init__(  # noqa: PLR0913 - each is replaced in a test
         self,
         settings: Settings,
         options: ReplayOptions,
         topic: DeadLetterTopic,
         judge: Judge,
-        committed: Committed,
+        committed: IsCommitted,
         send: Callable[[StoredLetter], None],
     ) -> None:
         self._settings = settings
@@ -109,67 +108,62 @@ class ReplayRun:
         self._send = send
 
     def run(self) -> ReplayPlan:
-        """Return what was found; raises what `DeadLetterTopic` and ``send`` do."""
-        plan, seen = ReplayPlan(), ReplayedOffsets()
-        replayed = replayed_in(self._topic.messages())
+        """Return the numbers of letters. Raises what `DeadLetterTopic` and ``send`` raise."""
+        plan, seen = ReplayPlan(), SourceOffsets()
+        replayed = replayed_offsets(self._topic.messages())
         for message in self._topic.messages():
-            item = opened(message)
-            if item is None:
-                plan.foreign += not noted(message)
-            elif self._options.reason in (None, item.letter.reason):
-                self._take(item, plan, replayed, seen)
+            stored = stored_letter(message)
+            if stored is None:
+                plan.foreign += not replayed_in_note(message)
+            elif self._options.reason in (None, stored.letter.reason):
+                self._take(stored, plan, replayed, seen)
         return plan
 
     def _take(
-        self, item: StoredLetter, plan: ReplayPlan, replayed: ReplayedOffsets, seen: ReplayedOffsets
+        self, stored: StoredLetter, plan: ReplayPlan, replayed: SourceOffsets, seen: SourceOffsets
     ) -> None:
-        if item.letter.topic != self._settings.topic:
-            plan.topics[item.letter.topic] += 1
-        elif replayed.has(item):
+        if stored.letter.topic != self._settings.topic:
+            plan.topics[stored.letter.topic] += 1
+        elif replayed.contains(stored):
             plan.replayed += 1
-        elif item.group != self._settings.group_id:
-            plan.groups[item.group] += 1
-        elif not seen.add(item.source, item.letter.offset):
+        elif stored.group != self._settings.group_id:
+            plan.groups[stored.group] += 1
+        elif not seen.add(stored.source, stored.letter.offset):
             plan.repeated += 1
-        elif not self._committed(item):
+        elif not self._committed(stored):
             plan.uncommitted += 1
         else:
-            verdict = self._judge(item.letter.value)
-            plan.verdicts[item.letter.reason, verdict] += 1
+            verdict = self._judge(stored.letter.value)
+            plan.verdicts[stored.letter.reason, verdict] += 1
             if not verdict or self._options.force:
                 plan.to_replay += 1
-                self._send(item)
+                self._send(stored)
 
 
 def replay(settings: Settings, endpoint_url: str | None, options: ReplayOptions) -> int:
-    """Print what there is to replay and, with ``execute``, replay it; return 0.
+    """Print the plan and, with ``execute``, replay the letters; return 0.
 
     Raises ConfigError for missing topics, tables or permissions, UnavailableError if a server does
-    not answer, and what `Sender` does. Without ``execute``, or with ``force``, DynamoDB need not
-    answer: nothing is said then of what would be counted.
+    not answer, and what `Sender` raises. Without ``execute``, or with ``force``, DynamoDB need not
+    answer: then the plan does not say which events would be counted.
     """
-    consumer = new_consumer(reader_config(settings))
-    try:
+    with closing(new_consumer(reader_config(settings))) as consumer, kafka_errors():
         wait_for_kafka(settings, START_S)
         partitions = topic_partitions(consumer, settings.topic)
         topic_partitions(consumer, settings.dead_letters)
         check_not_compacted(settings)
         judge, trouble = _judge(settings, endpoint_url, options)
-        found = topic_id(new_admin(admin_config(settings)), settings.topic)
+        current_id = topic_id(new_admin(admin_config(settings)), settings.topic)
         commits = committed_offsets(consumer, settings, partitions)
-        committed = committed_of(commits, found)
+        committed = is_committed_by(commits, current_id)
         sender = make_sender(settings, consumer, len(partitions)) if options.execute else None
-        # Not before the sender is made: then all notes of other replays are there.
+        # Opened after the sender was made, so that it has the notes of all other replays.
         topic = DeadLetterTopic(consumer, settings.dead_letters)
-        send = sender.add if sender else lambda _item: None
+        send = sender.add if sender else lambda _stored: None
         plan = ReplayRun(settings, options, topic, judge, committed, send).run()
         if sender:
             sender.flush()
-    except KafkaException as error:
-        raise DynatomicError(f"Kafka: {reason(error)}; try again") from None
-    finally:
-        consumer.close()
-    sys.stdout.writelines(f"{line}\n" for line in told(plan, settings, options))
+    sys.stdout.writelines(f"{line}\n" for line in plan_lines(plan, settings, options))
     if trouble:
         sys.stdout.write(f"what would be counted is not known: {trouble}\n")
     return 0
@@ -195,46 +189,52 @@ def _judge(
     return judge, None
 
 
-def committed_of(commits: Mapping[int, Commit], found: str | None) -> Committed:
-    """Return the function that compares letters with these committed offsets.
+def is_committed_by(
+    commits: Mapping[int, CommittedOffset], current_id: str | None
+) -> IsCommitted:
+    """Return the function that compares a letter with these committed offsets.
 
-    ``found`` is the topic's id. Events of a topic that was deleted and made again are gone: nobody
-    reads them again.
+    ``current_id`` is the topic's id. Events of a topic that was deleted and created again do not
+    exist any more, so no group will read them again.
     """
-    offsets = {n: c.offset for n, c in commits.items() if not is_foreign(c.metadata, found)}
+    offsets = {
+        partition: commit.offset
+        for partition, commit in commits.items()
+        if not is_foreign(commit.metadata, current_id)
+    }
 
-    def committed(item: StoredLetter) -> bool:
-        if found and item.topic_id and item.topic_id != found:
+    def committed(stored: StoredLetter) -> bool:
+        if current_id and stored.topic_id and stored.topic_id != current_id:
             return True
-        return item.letter.offset < offsets.get(item.letter.partition, 0)
+        return stored.letter.offset < offsets.get(stored.letter.partition, 0)
 
     return committed
 
 
-def told(plan: ReplayPlan, settings: Settings, options: ReplayOptions) -> Iterator[str]:
-    """Yield the lines that say what was found, and what was done or would be done."""
+def plan_lines(plan: ReplayPlan, settings: Settings, options: ReplayOptions) -> Iterator[str]:
+    """Yield the lines that report the plan, and what was done or would be done."""
     waiting = plan.verdicts.total()
     for why in sorted({why for why, _ in plan.verdicts}):
         outcomes = [
             f"{count:,} {_outcome(verdict)}"
-            for (found, verdict), count in sorted(plan.verdicts.items())
-            if found == why
+            for (reason, verdict), count in sorted(plan.verdicts.items())
+            if reason == why
         ]
         yield f"{header_text(why)}: {', '.join(outcomes)}"
     done = "were put back on" if options.execute else "would be put back on"
     yield f"{plan.to_replay:,} of {waiting:,} waiting letters {done} {settings.topic}"
     unknown = 0 if options.force else sum(n for (_, v), n in plan.verdicts.items() if v == UNKNOWN)
     if left := waiting - plan.to_replay - unknown:
-        yield f"{left:,} stay, for they would be dead letters again (--force replays them too)"
+        yield f"{left:,} stay: they would be dead letters again (--force replays them too)"
     if plan.uncommitted:
         yield (
-            f"{plan.uncommitted:,} stay, for group {settings.group_id} has not committed their "
-            "events: it reads them again"
+            f"{plan.uncommitted:,} stay: group {settings.group_id} has not committed their events "
+            "and will read them again"
         )
     if plan.replayed:
         yield f"{plan.replayed:,} were replayed before"
     if plan.repeated:
-        yield f"{plan.repeated:,} are letters of the same events again"
+        yield f"{plan.repeated:,} are further letters of the same events"
     for topic, count in sorted(plan.topics.items()):
         shown = header_text(topic)
         letters = settings.dead_letters
@@ -242,7 +242,7 @@ def told(plan: ReplayPlan, settings: Settings, options: ReplayOptions) -> Iterat
     for group, count in sorted(plan.groups.items()):
         yield f"{count:,} are of group {header_text(group)}: -g NAME replays those"
     if plan.foreign:
-        yield f"{plan.foreign:,} messages are no letters of a dynatomic consumer"
+        yield f"{plan.foreign:,} messages are no letters of dynatomic"
     if not options.execute and plan.to_replay:
         yield "nothing was sent: add --execute"
 

@@ -1,16 +1,18 @@
-"""Putting dead letters back on their topic, in Kafka transactions.
+"""Sends dead letters to their topic again, in Kafka transactions.
 
-A transaction holds the rows of some letters and, in the dead-letter topic, the notes that they were
-replayed (`topic`). Consumers read committed messages only, so whenever this process ends,
-either all of it is there or nothing. The transactional id is one for each dead-letter topic: a
-second replay that starts ends the transaction of the first, and shuts it out. Within a transaction
-the consumers of the rows' partitions wait: if the process is killed, for `TRANSACTION_S` at most.
+A transaction has the rows of some letters and, in the dead-letter topic, the notes that they were
+replayed (`topic`). Consumers read committed messages only, so they see all of a transaction or
+nothing, also if this process is killed. Each dead-letter topic has one transactional id: a second
+replay aborts the transaction of the first and fences its producer. During a transaction the
+consumers of the rows' partitions wait. If the process is killed, they wait for `TRANSACTION_S`
+seconds at most.
 
-Needs the permissions Write on both topics, and Write and Describe on the transactional id.
+This needs Write on both topics, and Write and Describe on the transactional id.
 
-librdkafka's mock cluster, the embedded default, ends a transaction with a record whose checksum is
-wrong, and a consumer that checks gets no further. There, and only there, rows are sent without one
-(`Plain`), the notes behind them: killed between the two, a replay sends those rows again.
+The mock cluster of librdkafka, which is the embedded default, ends a transaction with a record that
+has a wrong checksum, and a consumer that checks it cannot read on. Only there, rows are sent
+without a transaction (`NonTransactionalProducer`), followed by the notes. If the process is killed
+between them, a later replay sends these rows again.
 """
 
 import time
@@ -22,12 +24,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.letter import Headers
-from dynatomic.dead_letters.topic import MAX_OFFSETS_IN_NOTE, Source, StoredLetter, note
+from dynatomic.dead_letters.topic import MAX_OFFSETS_IN_NOTE, Source, StoredLetter, note_headers
 from dynatomic.errors import ConfigError, DeliveryError, DynatomicError, UnavailableError
 from dynatomic.kafka.client import DENIED, PURGED, new_producer, producer_config, reason
 
 REPLAY = "dynatomic.replay"
-"""The header of a row that was put back: partition and offset where it stood at first."""
+"""The header of a replayed row: the partition and offset of the original event."""
 
 MAX_BYTES = 8 * 1024 * 1024
 TRANSACTION_S = 30.0
@@ -35,7 +37,7 @@ TRANSACTION_S = 30.0
 _MOCK = "mockCluster"
 _TIMED_OUT = KafkaError(KafkaError.REQUEST_TIMED_OUT, None, False, True)
 _FENCED = (
-    KafkaError._FENCED,  # noqa: SLF001 - librdkafka's own codes have no public names in Python
+    KafkaError._FENCED,  # noqa: SLF001 - it has no public name
     KafkaError.PRODUCER_FENCED,
     KafkaError.INVALID_PRODUCER_EPOCH,
 )
@@ -43,12 +45,12 @@ _ID_DENIED = KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
 
 
 def transactional_id(settings: Settings) -> str:
-    """Return the id that all replays of a dead-letter topic share."""
+    """Return the transactional id of all replays of this dead-letter topic."""
     return f"{settings.dead_letters}.replay"
 
 
 def sender_config(settings: Settings) -> dict[str, Any]:
-    """Return the configuration of the producer that replays."""
+    """Return the configuration of the producer that replays letters."""
     within = str(int(TRANSACTION_S * 1000))
     return producer_config(settings) | {
         "transactional.id": transactional_id(settings),
@@ -58,7 +60,7 @@ def sender_config(settings: Settings) -> dict[str, Any]:
 
 
 def make_sender(settings: Settings, consumer: Consumer, partitions: int) -> "Sender":
-    """Return what replays; ``consumer`` is asked which cluster it is. Raises as `Sender` does."""
+    """Return the sender for this cluster; ``consumer`` is a client of it. Raises as `Sender`."""
     try:
         cluster = consumer.list_topics(settings.topic, timeout=10.0).cluster_id or ""
     except KafkaException as error:
@@ -71,7 +73,7 @@ def make_sender(settings: Settings, consumer: Consumer, partitions: int) -> "Sen
 
 
 class NonTransactionalProducer:
-    """A producer for brokers without transactions, with the methods of one that has them."""
+    """A producer for brokers without transactions, with the methods of a transactional one."""
 
     def __init__(self, producer: Any) -> None:
         self.produce, self.poll, self.flush = producer.produce, producer.poll, producer.flush
@@ -84,22 +86,22 @@ class NonTransactionalProducer:
         """Do nothing."""
 
     def commit_transaction(self, timeout: float) -> None:
-        """Wait until all is delivered or has failed, which `Sender` looks at."""
+        """Wait until every message is delivered or has failed; `Sender` checks which."""
         if self.flush(timeout):
             raise KafkaException(_TIMED_OUT)
 
     def abort_transaction(self, timeout: float) -> None:
-        """Give up what is not sent yet."""
+        """Discard the messages that are not sent."""
         self._purge()
         self.flush(timeout)
 
 
 class Sender:
-    """Replays letters with a transactional producer; ``sent`` is how many are known to be there.
+    """Replays letters with a transactional producer; ``sent`` is how many are known to be replayed.
 
-    ``partitions`` is how many the topic has. When it is made, every other replay of the dead-letter
-    topic has ended: what is read of it from now on has all their notes. Raises ConfigError,
-    UnavailableError or DynatomicError; after that nothing more may be sent.
+    ``partitions`` is the number of partitions of the topic. The constructor ends every other replay
+    of the dead-letter topic, so a reader that starts after it sees all their notes. Methods raise
+    ConfigError, UnavailableError or DynatomicError; after that, nothing more may be sent.
     """
 
     def __init__(
@@ -121,19 +123,19 @@ class Sender:
         self._bytes = 0
         self._failed: KafkaError | None = None
         try:
-            self._again(producer.init_transactions)
+            self._call_until_done(producer.init_transactions)
         except KafkaException as error:
             raise self._error(error.args[0]) from None
 
-    def add(self, item: StoredLetter) -> None:
-        """Replay a letter, with some others, before `flush` returns."""
-        self._batch.append(item)
-        self._bytes += item.letter.size
+    def add(self, stored: StoredLetter) -> None:
+        """Add a letter to the batch, and replay the batch when it is full."""
+        self._batch.append(stored)
+        self._bytes += stored.letter.size
         if len(self._batch) >= MAX_OFFSETS_IN_NOTE or self._bytes >= MAX_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Replay all that were added."""
+        """Replay all letters that were added."""
         if not self._batch:
             return
         try:
@@ -152,38 +154,40 @@ class Sender:
         self._producer.begin_transaction()
         for item in batch:
             self._produce_row(item)
-        # Where there is no transaction, rows go first.
+        # Without transactions, the rows must be stored before the notes.
         if self._producer.flush(self._timeout_s):
             raise KafkaException(_TIMED_OUT)
         self._check_delivered()
-        # Beside each letter's own partition, so that it does not go before the letter does.
-        for number in {item.partition: None for item in batch}:
+        # A note goes to the partition of its letters, so that retention removes the letters first.
+        for partition in {stored.partition: None for stored in batch}:
             sources: dict[Source, list[int]] = {}
-            for item in batch:
-                if item.partition == number:
-                    sources.setdefault(item.source, []).append(item.letter.offset)
-            self._produce(self._settings.dead_letters, number, None, None, note(sources))
-        self._again(self._producer.commit_transaction)
+            for stored in batch:
+                if stored.partition == partition:
+                    sources.setdefault(stored.source, []).append(stored.letter.offset)
+            self._produce(
+                self._settings.dead_letters, partition, None, None, note_headers(sources)
+            )
+        self._call_until_done(self._producer.commit_transaction)
         self._check_delivered()
 
-    def _produce_row(self, item: StoredLetter) -> None:
-        row = item.letter
-        # The partition it was in, where the other rows of its item are; by its key if there is
-        # no such partition any more.
-        number = row.partition if row.partition < self._partitions else -1
+    def _produce_row(self, stored: StoredLetter) -> None:
+        row = stored.letter
+        # The original partition has the other rows of the item. If the topic has fewer partitions
+        # now, the producer chooses one by the key.
+        partition = row.partition if row.partition < self._partitions else -1
         headers = [(name, value) for name, value in row.headers if name != REPLAY]
-        place = (REPLAY, f"{row.partition}:{row.offset}".encode())
-        self._produce(row.topic, number, row.key, row.value, [*headers, place])
+        source = (REPLAY, f"{row.partition}:{row.offset}".encode())
+        self._produce(row.topic, partition, row.key, row.value, [*headers, source])
 
     def _produce(
-        self, topic: str, number: int, key: bytes | None, value: bytes | None, headers: Headers
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers
     ) -> None:
         deadline = self._clock() + self._timeout_s
         while True:
             try:
                 self._producer.produce(
                     topic,
-                    partition=number,
+                    partition=partition,
                     key=key,
                     value=value,
                     headers=list(headers),
@@ -191,21 +195,21 @@ class Sender:
                 )
             except BufferError:
                 if self._clock() >= deadline:
-                    raise UnavailableError(f"topic {topic!r} took no row; {self._left()}") from None
+                    raise UnavailableError(f"topic {topic!r} took no row; {self._progress()}") from None
                 self._producer.poll(0.1)
             else:
                 return
 
     def _delivered(self, error: KafkaError | None, _message: Any) -> None:
-        if error is not None and error.code() not in PURGED:  # those follow from another error
+        if error is not None and error.code() not in PURGED:  # PURGED follows another error
             self._failed = self._failed or error
 
     def _check_delivered(self) -> None:
         if self._failed is not None:
             raise KafkaException(self._failed)
 
-    def _again(self, call: Callable[[float], None]) -> None:
-        """Call what waits for the brokers until it succeeds, within the bound."""
+    def _call_until_done(self, call: Callable[[float], None]) -> None:
+        """Repeat a call until it succeeds, up to the time-out."""
         deadline = self._clock() + self._timeout_s
         while True:
             try:
@@ -215,46 +219,49 @@ class Sender:
                     raise
 
     def _abort(self) -> None:
-        # The brokers abort it by themselves in time; this lets the consumers go on now.
-        with suppress(KafkaException):  # the error that came before is told
+        # The brokers abort it after the time-out. An abort now lets the consumers continue now.
+        with suppress(KafkaException):  # the error before it is reported
             self._producer.abort_transaction(5.0)
 
-    def _left(self) -> str:
-        return f"{self.sent:,} letters are known to be replayed; repeat it for the rest, none twice"
+    def _progress(self) -> str:
+        return (
+            f"{self.sent:,} letters are known to be replayed; "
+            "run the command again for the rest, no letter is replayed twice"
+        )
 
     def _error(self, error: KafkaError) -> DynatomicError:
         code = error.code()
         if code in _FENCED:
             return DynatomicError(
-                f"another replay of {self._settings.dead_letters} has taken over; {self._left()}"
+                f"another replay of {self._settings.dead_letters} has taken over; {self._progress()}"
             )
         if code == _ID_DENIED:
             return ConfigError(
                 f"the transactional id {transactional_id(self._settings)!r} is denied; allow Write "
-                f"and Describe on it; {self._left()}"
+                f"and Describe on it; {self._progress()}"
             )
         if code in DENIED:
             return ConfigError(
-                f"topic {self._settings.topic!r} or {self._settings.dead_letters!r} may not be "
-                f"written; allow Write on both; {self._left()}"
+                f"topic {self._settings.topic!r} or {self._settings.dead_letters!r}: Write is "
+                f"denied; allow Write on both; {self._progress()}"
             )
         if code == KafkaError.INVALID_RECORD:
             return ConfigError(
-                f"topic {self._settings.topic!r} or {self._settings.dead_letters!r} takes no "
+                f"topic {self._settings.topic!r} or {self._settings.dead_letters!r} accepts no "
                 "message without a key: set cleanup.policy=delete on it; "
-                f"{self._left()}"
+                f"{self._progress()}"
             )
-        what = f"no more letters replayed ({reason(error)}); {self._left()}"
+        what = f"no more letters replayed ({reason(error)}); {self._progress()}"
         return UnavailableError(what) if error.retriable() else DeliveryError(what)
 
 
 def _cause(error: BaseException) -> KafkaError:
-    """Return what the client says; a fatal error of it breaks into delivery reports, and is theirs.
+    """Return the client's error, or the fatal error that broke a delivery report.
 
-    Raises the error itself where the client had no part in it.
+    Raises ``error`` itself if it did not come from the client.
     """
     cause = error if isinstance(error, KafkaException) else error.__cause__
     if not isinstance(cause, KafkaException):
         raise error
-    found: KafkaError = cause.args[0]
-    return found
+    kafka_error: KafkaError = cause.args[0]
+    return kafka_error

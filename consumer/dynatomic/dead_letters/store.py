@@ -1,8 +1,8 @@
-"""The dead-letter topic: where rows go that cannot be counted, with their bytes and the reason.
+"""Stores events that cannot be counted in the dead-letter topic, with their bytes and the reason.
 
-A letter keeps the message's key, value and headers, and adds headers of its own (`HEADERS`).
-Nothing is given up: a letter that the topic does not take is sent again until it does, and until
-then the offset of its event is not committed.
+A letter keeps the message's key, value and headers, and adds headers of its own (`HEADERS`). A
+letter that the topic refuses is sent again until it is stored. Until then the offset of its event
+is not committed.
 """
 
 import logging
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 RETRY_S = 1.0
 PURGE_S = 1.0
 
-_NOT_DELIVERED_IN_TIME = KafkaError._MSG_TIMED_OUT  # noqa: SLF001 - no broker took it in delivery.timeout.ms
+_NOT_DELIVERED_IN_TIME = KafkaError._MSG_TIMED_OUT  # noqa: SLF001 - after delivery.timeout.ms
 
 OnStored = Callable[[], None]
 IsWanted = Callable[[], bool]
 
 
 class Producer(Protocol):
-    """What is used of ``confluent_kafka.Producer``."""
+    """The methods of ``confluent_kafka.Producer`` that `DeadLetters` calls."""
 
     @property
     def produce(self) -> Callable[..., None]:
@@ -38,21 +38,21 @@ class Producer(Protocol):
 
     @property
     def purge(self) -> Callable[..., None]:
-        """Give up what is not sent."""
+        """Discard the messages that are not sent."""
 
     def poll(self, timeout: float) -> int:
         """Serve delivery reports."""
 
     def flush(self, timeout: float) -> int:
-        """Serve delivery reports until none is left; return how many are."""
+        """Serve delivery reports until none is left; return how many messages remain."""
 
 
 class DeadLetters:
-    """Stores letters and says when each is known to be in the topic.
+    """Stores letters, and reports when each is known to be in the topic.
 
-    One thread owns it, and calls `poll` often. ``pending`` and ``pending_bytes`` are what waits.
-    ``topic_id`` is that of the topic that the events come from. A producer whose messages no
-    broker takes is made anew.
+    One thread owns it and calls `poll` often. ``pending`` and ``pending_bytes`` are the number and
+    size of the letters that are not stored yet. ``topic_id`` is the id of the events' topic. The
+    producer is replaced when no broker accepts its messages.
     """
 
     def __init__(
@@ -75,41 +75,39 @@ class DeadLetters:
         self.pending_bytes = 0
         self.last_error: str | None = None
 
-    def store(self, item: DeadLetter, on_stored: OnStored, wanted: IsWanted = lambda: True) -> None:
-        """Send a letter; ``on_stored`` is called by `poll` once the topic has it.
+    def store(self, letter: DeadLetter, on_stored: OnStored, is_wanted: IsWanted = lambda: True) -> None:
+        """Send a letter; `poll` calls ``on_stored`` when the topic has it.
 
-        One that failed is not sent again once ``wanted`` says no: its partition has been lost.
+        A letter that failed is not sent again if ``is_wanted`` returns False, which it does after
+        its partition was lost.
         """
         self.pending += 1
-        self.pending_bytes += item.size
-        self._send(item, on_stored, wanted)
+        self.pending_bytes += letter.size
+        self._send(letter, on_stored, is_wanted)
 
     def poll(self, timeout_s: float = 0.0) -> None:
-        """Serve deliveries, and send again what failed.
+        """Serve delivery reports, and send the letters that failed again.
 
-        Raises DynatomicError when the producer has failed for good: nothing more is committed.
+        Raises DynatomicError if the producer cannot continue.
         """
         now = self._clock()
         while self._retries and self._retries[0][0] <= now:
-            _, item, on_stored, wanted = self._retries.popleft()
-            if wanted():
-                self._send(item, on_stored, wanted)
+            _, letter, on_stored, is_wanted = self._retries.popleft()
+            if is_wanted():
+                self._send(letter, on_stored, is_wanted)
             else:
-                self._release(item)
+                self._release(letter)
         try:
             if self._serve_deliveries(timeout_s):
                 self._producer.discard()
                 self._no_broker_answers = False
-        except (
-            KafkaException,
-            SystemError,
-        ) as error:  # what a fatal error of a producer looks like
+        except (KafkaException, SystemError) as error:  # a fatal error of the producer
             raise DynatomicError(
                 f"the producer of topic {self._topic} failed for good ({error}); start it again"
             ) from None
 
     def _serve_deliveries(self, timeout_s: float) -> bool:
-        """Serve deliveries; tell whether the producer is to go, and has reported all messages."""
+        """Serve delivery reports; return whether the producer must and can be replaced now."""
         producer = self._producer.current
         if producer is None:
             return False
@@ -118,13 +116,13 @@ class DeadLetters:
             producer.purge()
         return self._no_broker_answers and not producer.flush(PURGE_S)
 
-    def _release(self, item: DeadLetter) -> None:
+    def _release(self, letter: DeadLetter) -> None:
         self.pending -= 1
-        self.pending_bytes -= item.size
+        self.pending_bytes -= letter.size
 
-    def _send(self, item: DeadLetter, on_stored: OnStored, wanted: IsWanted) -> None:
-        where = (item.topic, str(item.partition), str(item.offset))
-        values = (*where, item.reason, item.detail, self._group)
+    def _send(self, letter: DeadLetter, on_stored: OnStored, is_wanted: IsWanted) -> None:
+        position = (letter.topic, str(letter.partition), str(letter.offset))
+        values = (*position, letter.reason, letter.detail, self._group)
         own = [(name, text.encode()) for name, text in zip(HEADERS, values, strict=True)]
         if self._topic_id is not None:
             own.append((TOPIC_ID, self._topic_id.encode()))
@@ -135,35 +133,35 @@ class DeadLetters:
                     self._no_broker_answers or error.code() == _NOT_DELIVERED_IN_TIME
                 )
                 known = self.last_error if error.code() in PURGED else None
-                self._failed(item, on_stored, wanted, known or error.name())
+                self._failed(letter, on_stored, is_wanted, known or error.name())
                 return
-            self._release(item)
+            self._release(letter)
             self.last_error = None
             on_stored()
 
         try:
             self._producer.get().produce(
                 self._topic,
-                key=item.key,
-                value=item.value,
-                headers=[*item.headers, *own],
+                key=letter.key,
+                value=letter.value,
+                headers=[*letter.headers, *own],
                 on_delivery=delivered,
             )
         except BufferError:
-            self._failed(item, on_stored, wanted, "queue full")
+            self._failed(letter, on_stored, is_wanted, "queue full")
         except KafkaException as error:
-            self._failed(item, on_stored, wanted, error.args[0].name())
-        except DynatomicError as error:  # a new producer could not be made
-            self._failed(item, on_stored, wanted, str(error))
+            self._failed(letter, on_stored, is_wanted, error.args[0].name())
+        except DynatomicError as error:  # a new producer could not be created
+            self._failed(letter, on_stored, is_wanted, str(error))
 
-    def _failed(self, item: DeadLetter, on_stored: OnStored, wanted: IsWanted, cause: str) -> None:
+    def _failed(self, letter: DeadLetter, on_stored: OnStored, is_wanted: IsWanted, cause: str) -> None:
         if self.last_error is None:
             log.error(
                 "dead-letter topic refuses",
                 extra={"fields": {"topic": self._topic, "cause": cause, "hint": _hint(cause)}},
             )
         self.last_error = cause
-        self._retries.append((self._clock() + RETRY_S, item, on_stored, wanted))
+        self._retries.append((self._clock() + RETRY_S, letter, on_stored, is_wanted))
 
 
 def _hint(cause: str) -> str:
@@ -171,11 +169,14 @@ def _hint(cause: str) -> str:
         return "raise max.message.bytes of the dead-letter topic"
     if "AUTHORIZATION" in cause:
         return "allow Write on the dead-letter topic"
-    return "check the dead-letter topic and the brokers; nothing is committed until it takes rows"
+    return (
+        "check the dead-letter topic and the brokers; "
+        "nothing is committed until the topic accepts letters"
+    )
 
 
 class LetterStore(Protocol):
-    """What the worker uses of `DeadLetters`."""
+    """The part of `DeadLetters` that the worker uses."""
 
     @property
     def pending(self) -> int:
@@ -183,14 +184,14 @@ class LetterStore(Protocol):
 
     @property
     def pending_bytes(self) -> int:
-        """Their bytes."""
+        """The size of these letters in bytes."""
 
     @property
     def last_error(self) -> str | None:
-        """Why the topic does not take them."""
+        """Why the topic refuses them."""
 
-    def store(self, item: DeadLetter, on_stored: OnStored, wanted: IsWanted, /) -> None:
+    def store(self, letter: DeadLetter, on_stored: OnStored, is_wanted: IsWanted, /) -> None:
         """Send a letter."""
 
     def poll(self, timeout_s: float = 0.0, /) -> None:
-        """Serve deliveries."""
+        """Serve delivery reports."""

@@ -1,11 +1,11 @@
-"""What stands in the dead-letter topic: letters, and notes of which were replayed.
+"""The content of the dead-letter topic: letters, and notes about which letters were replayed.
 
-An event is known by its source: topic, the topic's id, partition, offset. A consumer that ended
-between storing a letter and its commit stores it again, so a source may have several letters.
-Which events were put back is written into the dead-letter topic itself, as messages that hold
-nothing but headers `REPLAYED`, each with up to `MOST_IN_NOTE` offsets of one source partition:
-``row-events:<topic id>:<partition>:12-40,44``. So a note goes wherever the letters go (mirrors,
-retention), and stands behind the letters that it speaks of.
+An event is identified by its source: topic, topic id, partition and offset. A consumer that ended
+after it stored a letter and before its commit stores the letter again, so an event can have
+several letters. Replays write notes into the dead-letter topic. A note is a message with headers
+`REPLAYED` only. Each header has up to `MAX_OFFSETS_IN_NOTE` offsets of one source partition:
+``row-events:<topic id>:<partition>:12-40,44``. So mirrors and retention treat notes as they treat
+letters, and a note always comes after its letters.
 """
 
 import re
@@ -31,7 +31,7 @@ from dynatomic.kafka.client import (
 
 REPLAYED = "dynatomic.replayed"
 MAX_OFFSETS_IN_NOTE = 1_000
-PATIENCE_S = 60.0
+SILENCE_TIMEOUT_S = 60.0
 
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _SPAN = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?")
@@ -44,7 +44,7 @@ Source = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class StoredLetter:
-    """A letter as the dead-letter topic has it: what it holds, who stored it, when and where."""
+    """A letter in the dead-letter topic: its content, and which group stored it when and where."""
 
     letter: DeadLetter
     group: str
@@ -55,49 +55,56 @@ class StoredLetter:
 
     @property
     def source(self) -> Source:
-        """The partition that the event comes from."""
+        """The source partition of the event."""
         return self.letter.topic, self.topic_id, self.letter.partition
 
 
-def opened(message: Any) -> StoredLetter | None:
-    """Return the letter in a message of the dead-letter topic, None if it is none of ours."""
+def stored_letter(message: Any) -> StoredLetter | None:
+    """Return the letter in a message of the dead-letter topic, None for any other message."""
     headers = headers_of(message)
     size = len(HEADERS) + (headers[-1:] != () and headers[-1][0] == TOPIC_ID)
-    own = headers[-size:]  # the event's headers may have any names, ours stand behind them
+    own = headers[-size:]  # after the headers of the event, which can have any names
     if tuple(name for name, _ in own[: len(HEADERS)]) != HEADERS:
         return None
-    topic, partition, offset, why, detail, group, *topic_id = (
+    topic, partition, offset, reason_word, detail, group, *topic_id = (
         (value or b"").decode(errors="replace") for _, value in own
     )
     if not (_NUMBER.fullmatch(partition) and _NUMBER.fullmatch(offset)):
         return None
-    place = (topic, int(partition), int(offset))
-    content = (message.key(), message.value(), headers[:-size])
     return StoredLetter(
-        DeadLetter(*place, *content, why, detail),
-        group,
-        topic_id[0] if topic_id else "",
-        message.timestamp()[1],
-        message.partition(),
-        message.offset(),
+        letter=DeadLetter(
+            topic=topic,
+            partition=int(partition),
+            offset=int(offset),
+            key=message.key(),
+            value=message.value(),
+            headers=headers[:-size],
+            reason=reason_word,
+            detail=detail,
+        ),
+        group=group,
+        topic_id=topic_id[0] if topic_id else "",
+        time_ms=message.timestamp()[1],
+        partition=message.partition(),
+        offset=message.offset(),
     )
 
 
 def headers_of(message: Any) -> Headers:
-    """Return a message's headers, none where the client cannot give their names."""
+    """Return a message's headers, none if the client cannot decode their names."""
     try:
         return tuple(message.headers() or ())
     except (SystemError, UnicodeError):
         return ()
 
 
-def note(sources: Mapping[Source, Collection[int]]) -> list[tuple[str, bytes]]:
-    """Return the headers that say which events were replayed, by source."""
-    found = []
+def note_headers(sources: Mapping[Source, Collection[int]]) -> list[tuple[str, bytes]]:
+    """Return the headers of a note: one for each source partition, with the replayed offsets."""
+    headers = []
     for (topic, topic_id, partition), offsets in sources.items():
         text = f"{topic}:{topic_id}:{partition}:{','.join(_spans(sorted(offsets)))}"
-        found.append((REPLAYED, text.encode()))
-    return found
+        headers.append((REPLAYED, text.encode()))
+    return headers
 
 
 def _spans(offsets: list[int]) -> Iterator[str]:
@@ -109,12 +116,12 @@ def _spans(offsets: list[int]) -> Iterator[str]:
             first = index
 
 
-def noted(message: Any) -> list[tuple[Source, list[int]]]:
-    """Return what a note says; nothing for any other message."""
+def replayed_in_note(message: Any) -> list[tuple[Source, list[int]]]:
+    """Return the replayed offsets in a note by source, an empty list for any other message."""
     headers = headers_of(message)
     if not headers or any(name != REPLAYED for name, _ in headers):
         return []
-    return [found for _, value in headers if (found := _read_note(value or b"")) is not None]
+    return [entry for _, value in headers if (entry := _read_note(value or b"")) is not None]
 
 
 def _read_note(value: bytes) -> tuple[Source, list[int]] | None:
@@ -131,31 +138,31 @@ def _read_note(value: bytes) -> tuple[Source, list[int]] | None:
     return (topic, topic_id or "", int(partition)), offsets
 
 
-class ReplayedOffsets:
+class SourceOffsets:
     """A set of offsets by source partition.
 
-    2 bytes an event where offsets follow each other, as where a consumer threw everything away,
-    and at most some 150 where they do not.
+    It takes 2 bytes for each consecutive offset, as when a consumer rejects every event, and up to
+    about 150 bytes for each single one.
     """
 
     def __init__(self) -> None:
         self._words: dict[Source, dict[int, int]] = {}
 
     def add(self, source: Source, offset: int) -> bool:
-        """Add one; return whether it is new."""
+        """Add an offset; return whether it is new."""
         words = self._words.setdefault(source, {})
         word, bit = words.get(offset // _WORD, 0), 1 << offset % _WORD
         words[offset // _WORD] = word | bit
         return not word & bit
 
-    def has(self, item: StoredLetter) -> bool:
-        """Tell whether the event of a letter is among them."""
+    def contains(self, item: StoredLetter) -> bool:
+        """Return whether the set has the event of this letter."""
         return _holds(self._words.get(item.source, {}), item.letter.offset)
 
-    def others(self, source: Source, run: list[Any]) -> list[Any]:
-        """Return the messages of a source partition, in a run, that are not among them."""
+    def absent_from(self, source: Source, messages: list[Any]) -> list[Any]:
+        """Return those messages of one source partition whose offsets are not in the set."""
         words = self._words.get(source)
-        return [m for m in run if not _holds(words, m.offset())] if words else run
+        return [m for m in messages if not _holds(words, m.offset())] if words else messages
 
 
 def _holds(words: Mapping[int, int], offset: int) -> bool:
@@ -163,9 +170,10 @@ def _holds(words: Mapping[int, int], offset: int) -> bool:
 
 
 def reader_config(settings: Settings) -> dict[str, Any]:
-    """Return the configuration of a consumer that reads the dead-letter topic, in no group.
+    """Return the configuration of a consumer that reads the dead-letter topic, without a group.
 
-    What retention removes meanwhile is passed over. Little is fetched ahead: a letter may be large.
+    It skips letters that retention removes meanwhile. It prefetches little, because a letter can be
+    large.
     """
     return consumer_config(settings, eof=True) | {
         "auto.offset.reset": "earliest",
@@ -174,10 +182,10 @@ def reader_config(settings: Settings) -> dict[str, Any]:
 
 
 class DeadLetterTopic:
-    """The dead-letter topic from its first message to the end that it has now.
+    """The messages of the dead-letter topic, up to its end at the time of construction.
 
-    Raises ConfigError if there is none, UnavailableError if no broker answers, both when it is made
-    and when it is read.
+    The constructor and `messages` raise ConfigError if the topic does not exist or Read on it is
+    denied, and UnavailableError if no broker answers.
     """
 
     def __init__(
@@ -186,74 +194,74 @@ class DeadLetterTopic:
         topic: str,
         *,
         clock: Callable[[], float] = time.monotonic,
-        patience_s: float = PATIENCE_S,
+        silence_timeout_s: float = SILENCE_TIMEOUT_S,
     ) -> None:
         self.name = topic
         self._consumer = consumer
-        self._marks = watermarks(consumer, topic)
+        self._watermarks = watermarks(consumer, topic)
         self._clock = clock
-        self._patience_s = patience_s
+        self._silence_timeout_s = silence_timeout_s
 
     def messages(self) -> Iterator[Any]:
-        """Yield all messages, partition by partition, the oldest first; each time anew."""
-        for number, marks in sorted(self._marks.items()):
+        """Yield all messages, partition by partition, the oldest first. Each call reads again."""
+        for partition, marks in sorted(self._watermarks.items()):
             if marks.low < marks.high:
-                yield from self._read(number, marks)
+                yield from self._read(partition, marks)
         self._consumer.assign([])
 
-    def _read(self, number: int, marks: Watermarks) -> Iterator[Any]:
-        self._consumer.assign([TopicPartition(self.name, number, marks.low)])
-        deadline, trouble = self._clock() + self._patience_s, ""
+    def _read(self, partition: int, marks: Watermarks) -> Iterator[Any]:
+        self._consumer.assign([TopicPartition(self.name, partition, marks.low)])
+        deadline, cause = self._clock() + self._silence_timeout_s, ""
         while True:
             message = self._consumer.poll(0.2)
             if message is None:
                 if self._clock() >= deadline:
                     raise UnavailableError(
-                        f"topic {self.name!r}, partition {number}: no broker gave a message for "
-                        f"{self._patience_s:.0f} s{trouble}; check that Kafka is running"
+                        f"topic {self.name!r}, partition {partition}: no broker gave a message for "
+                        f"{self._silence_timeout_s:.0f} s{cause}; check that Kafka is running"
                     )
                 continue
             if message.error() is not None and message.error().code() != PARTITION_EOF:
-                trouble = f" ({self._trouble(message.error())})"
+                cause = f" ({self._check_error(message.error())})"
                 continue
-            if message.partition() != number:
+            if message.partition() != partition:
                 continue  # read ahead of the partition before
             if message.error() is None and message.offset() < marks.high:
                 yield message
-                deadline = self._clock() + self._patience_s
+                deadline = self._clock() + self._silence_timeout_s
             if message.offset() >= marks.high - (message.error() is None):
                 return
 
-    def _trouble(self, error: Any) -> str:
+    def _check_error(self, error: Any) -> str:
         if error.code() in DENIED:
-            raise ConfigError(f"topic {self.name!r} may not be read; allow Read on it")
+            raise ConfigError(f"topic {self.name!r}: Read is denied; allow Read on it")
         if error.code() == FATAL or error.fatal():
             raise DynatomicError(f"the Kafka client failed for good: {reason(error)}; try again")
         return reason(error)
 
 
-def replayed_in(messages: Iterable[Any]) -> ReplayedOffsets:
-    """Return all events of which a note says that they were replayed."""
-    found = ReplayedOffsets()
+def replayed_offsets(messages: Iterable[Any]) -> SourceOffsets:
+    """Return the sources of all events that the notes report as replayed."""
+    replayed = SourceOffsets()
     for message in messages:
-        for source, offsets in noted(message):
+        for source, offsets in replayed_in_note(message):
             for offset in offsets:
-                found.add(source, offset)
-    return found
+                replayed.add(source, offset)
+    return replayed
 
 
-def letters_of(
+def without_letters(
     messages: Iterable[Any], topic: str, topic_id: str | None, group: str
 ) -> Callable[[int, list[Any]], list[Any]]:
-    """Return what takes, of a run of a partition of a topic, the events without a letter.
+    """Return the function that removes events with a letter from messages of a partition.
 
-    Letters of other groups do not count: they say nothing of what this one has counted.
+    Letters of other groups are ignored: they do not show what this group has counted.
     """
-    found = ReplayedOffsets()
+    letters = SourceOffsets()
     for message in messages:
-        item = opened(message)
-        if item is None or (item.letter.topic, item.group) != (topic, group):
+        stored = stored_letter(message)
+        if stored is None or (stored.letter.topic, stored.group) != (topic, group):
             continue
-        if item.topic_id in ("", topic_id or ""):
-            found.add((topic, "", item.letter.partition), item.letter.offset)
-    return lambda number, run: found.others((topic, "", number), run)
+        if stored.topic_id in ("", topic_id or ""):
+            letters.add((topic, "", stored.letter.partition), stored.letter.offset)
+    return lambda partition, batch: letters.absent_from((topic, "", partition), batch)

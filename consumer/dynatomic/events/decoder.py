@@ -23,8 +23,8 @@ Increment = tuple[CounterRef, int]
 
 _MEMO_ENTRIES = 100_000
 _MEMO_BYTES = 16 * 1024 * 1024
-_TRIAL, _HOPELESS = 10_000, 0.95
-_PLAIN_EVENTS = 4_000_000
+_TRIAL, _DISTINCT_SHARE = 10_000, 0.95
+_UNMEMOISED_EVENTS = 4_000_000
 _SAMPLE, _JUDGED, _SAMPLE_NAMES = 100, 1000, 10_000
 _MAX_VARINT = 10
 _VARINT_ENTRIES = 65_536
@@ -102,9 +102,9 @@ class Decoder(dict[bytes, UnitIncrement]):
         self._varints = _Varints(self._reader.in_bounds)
         self._lengths = [1]
         self._bytes = 0
-        self._keep = True
+        self._keeps_payloads = True
         self._batches = self._seen = self._decoded = 0
-        self._plain = self._sampled = self._again = 0
+        self._unmemoised_left = self._sampled = self._repeated = 0
         self.decodes = self._misses = 0
         self._errors: list[RowError] = []
 
@@ -124,14 +124,14 @@ class Decoder(dict[bytes, UnitIncrement]):
         misses, decoded, self._errors = self._misses, self._decoded, []
         addends: list[UnitIncrement]
         times: list[int] | None = None
-        if self._plain:
-            addends, times = self._plainly(payloads)
+        if self._unmemoised_left:
+            addends, times = self._read_without_memo(payloads)
             self.decodes += len(payloads)
         else:
-            if self._keep:
+            if self._keeps_payloads:
                 addends = list(map(self.__getitem__, payloads))  # type: ignore[arg-type]
             else:
-                addends, times = self._in_parts(payloads)
+                addends, times = self._look_up_parts(payloads)
             self.decodes += self._decoded - decoded
             self._adapt(len(addends), self._misses - misses)
         if not self._errors:
@@ -139,25 +139,25 @@ class Decoder(dict[bytes, UnitIncrement]):
         bad = [i for i, addend in enumerate(addends) if addend is _NOTHING]
         return Decoded(addends, times, dict(zip(bad, self._errors, strict=True)))
 
-    def _plainly(self, payloads: Sequence[bytes | None]) -> tuple[list[UnitIncrement], list[int]]:
+    def _read_without_memo(self, payloads: Sequence[bytes | None]) -> tuple[list[UnitIncrement], list[int]]:
         """Read all payloads, and end that early if the names of a sample come again.
 
         Names that come again would take memory for each event, while they wait in windows.
         """
-        self._plain = max(0, self._plain - len(payloads))
+        self._unmemoised_left = max(0, self._unmemoised_left - len(payloads))
         if len(self._named) > _SAMPLE_NAMES:
             self._named.clear()
             self._bytes = 0
-        addends, times = self._each(payloads[:_SAMPLE], by_names=True)
+        addends, times = self._read_each(payloads[:_SAMPLE], by_names=True)
         self._sampled += len(addends)
-        more_addends, more_times = self._each(payloads[_SAMPLE:])
+        more_addends, more_times = self._read_each(payloads[_SAMPLE:])
         if self._sampled >= _JUDGED:
-            if self._again > (1 - _HOPELESS) * self._sampled:
-                self._plain = 0
-            self._sampled = self._again = 0
+            if self._repeated > (1 - _DISTINCT_SHARE) * self._sampled:
+                self._unmemoised_left = 0
+            self._sampled = self._repeated = 0
         return addends + more_addends, times + more_times
 
-    def _each(
+    def _read_each(
         self, payloads: Sequence[bytes | None], *, by_names: bool = False
     ) -> tuple[list[UnitIncrement], list[int]]:
         """Read payloads, and remember none that is of our own schema, or each by its names."""
@@ -177,14 +177,14 @@ class Decoder(dict[bytes, UnitIncrement]):
             times.append(incr)
         return addends, times
 
-    def _in_parts(self, payloads: Sequence[Any]) -> tuple[list[UnitIncrement], list[int]]:
+    def _look_up_parts(self, payloads: Sequence[Any]) -> tuple[list[UnitIncrement], list[int]]:
         """Look up prefix and varint of all payloads in C, as if all varints were of one length.
 
         Where that gives no counter, or no number, other lengths are tried; what is left then is
         read on its own.
         """
         addends, times = self._cut(payloads, self._lengths[0])
-        left = _places_of_none(addends, times)
+        left = _unresolved(addends, times)
         if len(left) > len(payloads) // 2:
             self._guess_lengths(payloads)
         for length in self._lengths[1:] if left else ():
@@ -193,7 +193,7 @@ class Decoder(dict[bytes, UnitIncrement]):
                 addends[i], times[i] = addend, number
             left = [i for i in left if addends[i] is None or times[i] is None]
         for i in left:
-            addends[i], times[i] = self._alone(payloads[i])
+            addends[i], times[i] = self._read_one(payloads[i])
         return addends, times
 
     def _cut(self, payloads: Sequence[Any], length: int) -> tuple[list[Any], list[Any]]:
@@ -216,15 +216,15 @@ class Decoder(dict[bytes, UnitIncrement]):
         """
         self._batches += 1
         self._seen += seen
-        if self._keep and seen > 100 and missed > seen // 4 and len(self) > seen:  # noqa: PLR2004
-            self._keep = False
+        if self._keeps_payloads and seen > 100 and missed > seen // 4 and len(self) > seen:  # noqa: PLR2004
+            self._keeps_payloads = False
             self.clear()
-        elif not self._keep and self._batches % 256 == 0:
-            self._keep = True
+        elif not self._keeps_payloads and self._batches % 256 == 0:
+            self._keeps_payloads = True
         entries = len(self) + len(self._prefixes) + len(self._named)
-        unknown = self._seen > _TRIAL and self._decoded > _HOPELESS * self._seen
+        unknown = self._seen > _TRIAL and self._decoded > _DISTINCT_SHARE * self._seen
         if unknown:
-            self._plain = _PLAIN_EVENTS
+            self._unmemoised_left = _UNMEMOISED_EVENTS
         if unknown or entries > _MEMO_ENTRIES or self._bytes > _MEMO_BYTES:
             self.clear()
             self._prefixes.clear()
@@ -233,14 +233,14 @@ class Decoder(dict[bytes, UnitIncrement]):
 
     def __missing__(self, payload: bytes | None) -> UnitIncrement:
         self._misses += 1
-        unit, incr = self._alone(payload)
+        unit, incr = self._read_one(payload)
         if unit is _NOTHING or payload is None:
             return _NOTHING
         addend = self[payload] = unit if incr == 1 else UnitIncrement(unit.ref, incr)
         self._bytes += len(payload)
         return addend
 
-    def _alone(self, payload: bytes | None) -> tuple[UnitIncrement, int]:
+    def _read_one(self, payload: bytes | None) -> tuple[UnitIncrement, int]:
         """Return what one payload adds, and how often."""
         if payload:
             length = _tail_length(payload)
@@ -268,7 +268,7 @@ class Decoder(dict[bytes, UnitIncrement]):
         """Return the addend of these names, remembered; of another schema there is no prefix."""
         known = self._named.get(names)
         if known is not None and self._reader.in_bounds(incr):
-            self._again += bool(tail)
+            self._repeated += bool(tail)
             return known
         addend = UnitIncrement(self._reader.resolve(names, incr), 1)
         self._named[names] = addend
@@ -276,7 +276,7 @@ class Decoder(dict[bytes, UnitIncrement]):
         return addend
 
 
-def _places_of_none(addends: Sequence[object], times: Sequence[object]) -> list[int]:
+def _unresolved(addends: Sequence[object], times: Sequence[object]) -> list[int]:
     none = map(not_, addends)
     if not all(times):  # a number is missing, or zero
         none = map(or_, none, map(is_, times, repeat(None)))

@@ -128,9 +128,9 @@ def check_limits(row: Row) -> Row:
     """Return the row, whose fields have the right types; raises RowError as `check` does."""
     if not TABLE_NAME.fullmatch(row.table):
         raise RowError(Reason.TABLE, "not a table name (3 to 255 of A-Za-z0-9_.-, no ARN)")
-    _sized(row.key, MAX_KEY_BYTES, "key")
+    _check_size(row.key, MAX_KEY_BYTES, "key")
     if row.range is not None:
-        _sized(row.range, MAX_RANGE_BYTES, "range")
+        _check_size(row.range, MAX_RANGE_BYTES, "range")
     if row.counter is not None:
         check_counter_name(row.counter)
     if not INT64_MIN <= row.incr <= INT64_MAX:
@@ -138,7 +138,7 @@ def check_limits(row: Row) -> Row:
     return row
 
 
-def _sized(text: str, limit: int, what: str) -> None:
+def _check_size(text: str, limit: int, what: str) -> None:
     if not text:
         raise RowError(Reason.KEY_EMPTY, f"the {what} is empty")
     try:

@@ -1,4 +1,4 @@
-"""The Kafka clients: their configuration, and what is asked of the brokers.
+"""The Kafka clients: their configuration, and requests about topics and consumer groups.
 
 Entry: `client.new_consumer`, `emitter.Emitter`, `topics`, `groups`.
 """

@@ -1,14 +1,15 @@
-"""The Kafka clients, their configuration, and what a topic's metadata says.
+"""The Kafka clients, their configuration, and the metadata of topics.
 
-The user's properties (``-X name=value``) win over the defaults here, except those that
-`config.properties` refuses. librdkafka's log goes to this module's logger. It is served by
-``poll``, ``consume`` and ``flush`` only, as all callbacks are: a client that is never polled is
-silent. No client survives a ``fork``: make it in the process that uses it.
+The user's properties (``-X name=value``) override the defaults here, except those that
+`config.properties` refuses. librdkafka logs to this module's logger. Like all callbacks, log lines
+are delivered only inside ``poll``, ``consume`` and ``flush``: a client that is never polled logs
+nothing. A client cannot be used after a ``fork``: create it in the process that uses it.
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -23,8 +24,8 @@ from dynatomic.kafka.log_filter import RateLimitFilter
 log = logging.getLogger(__name__)
 log.addFilter(RateLimitFilter())
 
-# Dead letters hold whole bad payloads, and a compressed batch of the 1 MiB that a topic takes by
-# default may unpack to more.
+# A dead letter contains the whole payload of an invalid event, and a compressed batch of 1 MiB,
+# the default limit of a topic, can be larger after decompression.
 MAX_MESSAGE_BYTES = 10 * 1024 * 1024
 
 DENIED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
@@ -39,9 +40,9 @@ CLIENT_IDS: dict[ProcessingGuarantee, str] = {
     "at-least-once": "dynatomic",
     "exactly-once": "dynatomic-exactly-once",
 }
-"""What a group member is called, unless the user names it: tells others its guarantee."""
+"""The client id of a group member, unless the user sets it; shows its processing guarantee."""
 
-# librdkafka's own codes have no public names in Python.
+# The error codes of librdkafka itself have no public names in Python.
 PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001
 AUTO_OFFSET_RESET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 FATAL = KafkaError._FATAL  # noqa: SLF001
@@ -49,28 +50,29 @@ PURGED = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001
 
 
 class Watermarks(NamedTuple):
-    """The offsets of a partition's first row and of the one that comes next (last stable)."""
+    """The offset of a partition's first message, and its last stable offset."""
 
     low: int
     high: int
 
 
 def consumer_config(settings: Settings, *, eof: bool = False) -> dict[str, Any]:
-    """Return the configuration of a group member; ``eof`` asks for end-of-partition events.
+    """Return the configuration of a group member; ``eof`` enables end-of-partition events.
 
-    Session and poll time-outs are Kafka's own: shorter ones notice a dead member sooner, and
-    more often take a slow one for dead, which costs a rebalance and double counts.
+    Session and poll time-outs keep Kafka's defaults. Shorter ones detect a dead member sooner, but
+    also expel slow members, which costs a rebalance and events that are counted twice.
     """
     config: dict[str, Any] = {
-        # At its default of 1000, a full queue stops the fetcher for a second.
+        # The default of 1000 stops the fetcher for a second when the queue is full.
         "fetch.queue.backoff.ms": "10",
-        # What librdkafka reads ahead takes some 300 bytes a message, and its defaults hold 100,000
-        # of each partition and more: most of the memory, and colder caches, for no more speed.
+        # A prefetched message takes about 300 bytes. librdkafka's defaults prefetch 100,000 and
+        # more for each partition, which takes most of the memory and is not faster.
         "queued.min.messages": "20000",
         "queued.max.messages.kbytes": "16384",
         "fetch.message.max.bytes": str(256 * 1024),
     }
-    if "message.max.bytes" not in settings.librdkafka:  # librdkafka wants no less than that
+    # librdkafka requires fetch.max.bytes to be at least message.max.bytes.
+    if "message.max.bytes" not in settings.librdkafka:
         config["fetch.max.bytes"] = str(1024 * 1024)
     if settings.group_protocol == "classic":
         config["partition.assignment.strategy"] = "cooperative-sticky"
@@ -80,7 +82,7 @@ def consumer_config(settings: Settings, *, eof: bool = False) -> dict[str, Any]:
         "group.protocol": settings.group_protocol,
         "enable.auto.commit": "false",
         "enable.auto.offset.store": "false",
-        # The worker itself starts a partition that has no committed offset: see reset_policy.
+        # The worker chooses the start of a partition without a committed offset: see reset_policy.
         "auto.offset.reset": "error",
         "isolation.level": "read_committed",
         "check.crcs": "true",
@@ -89,14 +91,14 @@ def consumer_config(settings: Settings, *, eof: bool = False) -> dict[str, Any]:
 
 
 def reset_policy(settings: Settings) -> ResetPolicy:
-    """Return where a partition without a committed offset starts; ``earliest`` by default."""
+    """Return the start of a partition without a committed offset; ``earliest`` by default."""
     return cast("ResetPolicy", settings.librdkafka.get("auto.offset.reset", "earliest"))
 
 
 def producer_config(settings: Settings) -> dict[str, Any]:
-    """Return the configuration of a producer that neither loses, doubles nor reorders rows.
+    """Return the configuration of a producer that does not lose, duplicate or reorder rows.
 
-    Keys are hashed as the producers of other languages do it (murmur2).
+    Keys are hashed by murmur2, as in Kafka's Java client.
     """
     config: dict[str, Any] = {
         "partitioner": "murmur2_random",
@@ -123,7 +125,7 @@ def _common(settings: Settings, kind: Kind, client_id: str = "dynatomic") -> dic
     )
     return {
         "client.id": client_id,
-        # A misspelt topic is an error, not a new topic that nobody reads.
+        # A misspelt topic name must be an error, not a new topic without a consumer.
         "allow.auto.create.topics": "false",
         "topic.metadata.propagation.max.ms": "10000",
         **for_kind(settings.librdkafka, kind),
@@ -134,23 +136,24 @@ def _common(settings: Settings, kind: Kind, client_id: str = "dynatomic") -> dic
 
 
 def new_consumer(config: dict[str, Any]) -> Consumer:
-    """Make a consumer; raises ConfigError for what librdkafka does not accept."""
-    return cast("Consumer", _made(Consumer, config))
+    """Return a new consumer; raises ConfigError if librdkafka refuses the configuration."""
+    return cast("Consumer", _new_client(Consumer, config))
 
 
 def new_producer(config: dict[str, Any]) -> Producer:
-    """Make a producer; raises ConfigError for what librdkafka does not accept."""
-    return cast("Producer", _made(Producer, config))
+    """Return a new producer; raises ConfigError if librdkafka refuses the configuration."""
+    return cast("Producer", _new_client(Producer, config))
 
 
 def new_admin(config: dict[str, Any]) -> AdminClient:
-    """Make an admin client; raises ConfigError for what librdkafka does not accept."""
-    return cast("AdminClient", _made(AdminClient, config))
+    """Return a new admin client; raises ConfigError if librdkafka refuses the configuration."""
+    return cast("AdminClient", _new_client(AdminClient, config))
 
 
-def _made(kind: Callable[[dict[str, Any]], object], config: dict[str, Any]) -> object:
+def _new_client(kind: Callable[[dict[str, Any]], object], config: dict[str, Any]) -> object:
     if "oauth_cb" in config:
-        config["oauth_cb"]("")  # says why there is no token; librdkafka would wait for it and not
+        # Raises the cause if there is no token. librdkafka would wait for one without a message.
+        config["oauth_cb"]("")
     try:
         return kind(config)
     except (KafkaException, TypeError, ValueError) as error:
@@ -158,7 +161,7 @@ def _made(kind: Callable[[dict[str, Any]], object], config: dict[str, Any]) -> o
 
 
 def reason(error: BaseException | KafkaError) -> str:
-    """Return what went wrong in one line."""
+    """Return the text of an error of the Kafka client, in one line."""
     cause = error.__cause__ if isinstance(error, BaseException) else None
     if isinstance(cause, KafkaException):
         return reason(cause)
@@ -168,43 +171,54 @@ def reason(error: BaseException | KafkaError) -> str:
     return " ".join(text.split())
 
 
+@contextmanager
+def kafka_errors(
+    error_type: type[DynatomicError] = DynatomicError, action: str = "try again"
+) -> Iterator[None]:
+    """Raise an error of the Kafka client as ``error_type``: ``Kafka: <reason>; <action>``."""
+    try:
+        yield
+    except KafkaException as error:
+        raise error_type(f"Kafka: {reason(error)}; {action}") from None
+
+
 def wait_for_kafka(
     settings: Settings, timeout_s: float, clock: Callable[[], float] = time.monotonic
 ) -> None:
-    """Return as soon as a broker answers.
+    """Wait until a broker answers.
 
-    Raises UnavailableError if none did within ``timeout_s`` seconds, and ConfigError if the
-    brokers were there but refused the login.
+    Raises UnavailableError if no broker answered within ``timeout_s`` seconds, and ConfigError if
+    the brokers refused the login.
     """
     deadline = clock() + timeout_s
-    seen: list[KafkaError] = []
+    errors: list[KafkaError] = []
     config = {"reconnect.backoff.max.ms": "1000", "log_level": "0"} | admin_config(settings)
-    admin = new_admin(config | {"error_cb": seen.append})
+    admin = new_admin(config | {"error_cb": errors.append})
     while True:
         try:
             admin.list_topics(settings.topic, timeout=min(1.0, max(0.01, deadline - clock())))
         except KafkaException as error:
             admin.poll(0.05)  # serves error_cb
             if clock() >= deadline:
-                raise _unreachable(settings, timeout_s, seen, error) from None
+                raise _unreachable(settings, timeout_s, errors, error) from None
         else:
             return
 
 
 def _unreachable(
-    settings: Settings, timeout_s: float, seen: list[KafkaError], error: KafkaException
+    settings: Settings, timeout_s: float, errors: list[KafkaError], error: KafkaException
 ) -> DynatomicError:
-    where = f"{settings.bootstrap_servers} within {timeout_s:g} s"
-    for refusal in reversed(seen):
+    brokers = f"{settings.bootstrap_servers} within {timeout_s:g} s"
+    for refusal in reversed(errors):
         if refusal.code() in _LOGIN:
             return ConfigError(
-                f"no broker let us in at {where} ({reason(refusal)}); "
+                f"no broker accepted the login at {brokers} ({reason(refusal)}); "
                 "check security.protocol, sasl.* and ssl.* (-X)"
             )
     down = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
-    why = next((reason(e) for e in reversed(seen) if e.code() != down), reason(error))
+    cause = next((reason(e) for e in reversed(errors) if e.code() != down), reason(error))
     return UnavailableError(
-        f"no Kafka broker answered at {where} ({why}); "
+        f"no Kafka broker answered at {brokers} ({cause}); "
         "check that it is running, and -b/--bootstrap-servers"
     )
 
@@ -214,8 +228,8 @@ def topic_partitions(
 ) -> list[int]:
     """Return the topic's partition numbers.
 
-    Raises ConfigError if there is no such topic or it may not be seen, UnavailableError if no
-    broker knew within ``timeout_s`` seconds.
+    Raises ConfigError if the topic does not exist or Describe on it is denied, UnavailableError if
+    no broker answered within ``timeout_s`` seconds.
     """
     partitions = find_partitions(client, topic, timeout_s)
     if not partitions:
@@ -224,21 +238,21 @@ def topic_partitions(
 
 
 def find_partitions(client: Consumer | AdminClient, topic: str, timeout_s: float) -> list[int]:
-    """Return the partition numbers, none for a topic that does not exist."""
+    """Return the topic's partition numbers, an empty list if it does not exist."""
     try:
-        found = client.list_topics(topic, timeout=timeout_s).topics[topic]
+        metadata = client.list_topics(topic, timeout=timeout_s).topics[topic]
     except KafkaException as error:
         raise UnavailableError(
             f"topic {topic!r}: no broker answered ({reason(error)}); "
             "check that Kafka is running, and -b/--bootstrap-servers"
         ) from None
-    if found.error is None:
-        return sorted(found.partitions)
-    if found.error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):  # noqa: SLF001
+    if metadata.error is None:
+        return sorted(metadata.partitions)
+    if metadata.error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):  # noqa: SLF001
         return []
-    if found.error.code() in DENIED:
-        raise ConfigError(f"topic {topic!r} may not be seen; allow Describe on it")
-    raise UnavailableError(f"topic {topic!r}: {reason(found.error)}; try again")
+    if metadata.error.code() in DENIED:
+        raise ConfigError(f"topic {topic!r}: Describe is denied; allow Describe on it")
+    raise UnavailableError(f"topic {topic!r}: {reason(metadata.error)}; try again")
 
 
 def watermarks(
@@ -247,22 +261,22 @@ def watermarks(
     timeout_s: float = 10.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[int, Watermarks]:
-    """Return the watermarks of all partitions, asked from the brokers now.
+    """Return the current watermarks of all partitions, from the brokers.
 
-    ``high`` is the last stable offset: what an open transaction holds back is not before it.
-    It may stand above the last row's offset plus one, for transactions leave markers. Raises as
-    `topic_partitions` does; ``timeout_s`` bounds the whole call, in seconds.
+    ``high`` is the last stable offset: messages of an open transaction are not below it. It can be
+    larger than the offset of the last message plus one, because transactions write markers. Raises
+    as `topic_partitions` does. ``timeout_s`` bounds the whole call, in seconds.
     """
     deadline = clock() + timeout_s
-    found = {}
+    by_partition = {}
     for partition in topic_partitions(consumer, topic, timeout_s):
-        left = max(0.01, deadline - clock())
+        left_s = max(0.01, deadline - clock())
         try:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), left)
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), left_s)
         except KafkaException as error:
             raise UnavailableError(
                 f"topic {topic!r}, partition {partition}: no end offset ({reason(error)}); "
                 "try again"
             ) from None
-        found[partition] = Watermarks(low, high)
-    return found
+        by_partition[partition] = Watermarks(low, high)
+    return by_partition

@@ -1,4 +1,4 @@
-"""The producer side: row events into the topic, each one confirmed.
+"""The producer side: sends row events to the topic and confirms that they are stored.
 
 ::
 
@@ -6,11 +6,11 @@
         emit(Row("page-views", "home"))
         emit(Row("bytes-served", "customer-7", "2026-01", incr=5120))
 
-A row's message has the key ``table/key``, or ``table/key/range`` if it has a range, in UTF-8
-(`message_key`), and partitions are chosen by murmur2 as in Kafka's Java client. So all rows of
-one item meet in one partition, where they are summed into one write. Producers in other
-languages that use the same key meet there too. No count depends on it: two items that share a
-spelling (``a/b`` without range, and ``a`` with the range ``b``) only share a partition.
+The key of a row's message is ``table/key``, or ``table/key/range`` if the row has a range, in UTF-8
+(`message_key`). The partition is chosen by murmur2, as in Kafka's Java client. So all rows of an
+item are in one partition and are summed into one write, also those of producers in other languages
+that use the same key. No count depends on this: two items with the same message key (key ``a/b``
+without a range, and key ``a`` with range ``b``) only share a partition.
 """
 
 import logging
@@ -32,26 +32,26 @@ from dynatomic.kafka.client import PURGED, new_producer, producer_config, reason
 
 log = logging.getLogger(__name__)
 
-_SHOWN = 3  # reasons in one message
-# A fatal error is raised by poll and flush, or, when it also broke a delivery report (see
-# Emitter._polling), is the cause of what is raised.
+_MAX_REASONS = 3  # in one message
+# poll and flush raise a fatal error. If it also broke a delivery report (see Emitter._polling), it
+# is the cause of the exception that they raise.
 _BROKEN = (KafkaException, SystemError)
 
 
 class Producing(Protocol):
-    """What an Emitter needs of a producer: ``confluent_kafka.Producer`` and the fakes have it."""
+    """The methods of ``confluent_kafka.Producer`` that an Emitter calls."""
 
     def produce(self, topic: str, value: bytes, key: bytes, *, on_delivery: Any) -> None:
-        """Queue one message; raises BufferError if there is no room."""
+        """Queue one message; raises BufferError if the queue is full."""
 
     def poll(self, timeout: float) -> int:
-        """Call what has become due; wait up to ``timeout`` seconds for something."""
+        """Serve callbacks; wait up to ``timeout`` seconds for one."""
 
     def flush(self, timeout: float) -> int:
-        """Wait for all messages, up to ``timeout`` seconds; return how many are left."""
+        """Wait up to ``timeout`` seconds for all messages; return how many are not confirmed."""
 
     def purge(self) -> None:
-        """Give up all messages that are not confirmed."""
+        """Discard all messages that are not confirmed."""
 
 
 def message_key(row: Row) -> bytes:
@@ -62,14 +62,14 @@ def message_key(row: Row) -> bytes:
 
 
 class Emitter:
-    """Sends rows to a topic; leaving its block confirms that all of them are stored.
+    """Sends rows to a topic; the end of its ``with`` block confirms that all of them are stored.
 
-    Idempotent and acknowledged by all in-sync replicas: a row is stored once, or reported.
-    ``timeout_s`` is how long a row may take to be confirmed, a full queue may block the caller,
-    and leaving the block may wait, in seconds. ``properties`` are librdkafka's, ``kafka_auth``
-    and ``tls_verification`` the settings of these names. ``producer`` takes the place of a new
-    one, for tests; it stays open. Any number of threads may call it. It does not survive
-    ``fork``: make one per process, or get a RuntimeError.
+    The producer is idempotent and waits for all in-sync replicas: a row is stored once, or
+    reported. ``timeout_s`` bounds, in seconds, the confirmation of a row, a call while the queue is
+    full, and the end of the block. ``properties`` are librdkafka's; ``kafka_auth`` and
+    ``tls_verification`` are the settings of these names. ``producer`` replaces the producer in
+    tests; it is not closed. All methods are thread-safe. An Emitter cannot be used after a
+    ``fork`` (RuntimeError): create one in each process.
 
     Raises ConfigError for a property that is refused or unknown.
     """
@@ -102,9 +102,9 @@ class Emitter:
         self._process = os.getpid()
         self._closed = False
         self._counting = threading.Lock()
-        # Held by whoever polls, so that one callback runs at a time. The callback itself takes no
-        # lock: after a fatal error the client calls it with an exception pending, which breaks
-        # a ``with`` between taking and releasing.
+        # Locked around poll and flush, so that one callback runs at a time. The callback itself
+        # takes no lock: after a fatal error the client calls it with a pending exception, which
+        # breaks a ``with`` statement between acquire and release.
         self._polling = threading.Lock()
         self._emitted = 0
         self._confirmed = 0
@@ -113,14 +113,14 @@ class Emitter:
 
     @property
     def confirmed(self) -> int:
-        """How many rows are known to be in the topic so far."""
+        """How many rows are confirmed to be in the topic so far."""
         return self._confirmed
 
     def __call__(self, row: Row) -> None:
-        """Send one row; raises RowError at once if no consumer could count it.
+        """Queue one row; raises RowError if no consumer could count it.
 
-        Returns when the row is queued, not when it is stored: `flush`, or leaving the block,
-        tells that. Raises DeliveryError if the queue stayed full for ``timeout_s``.
+        The row is queued, not stored, when this returns: `flush`, or the end of the block, confirms
+        that. Raises DeliveryError if the queue stayed full for ``timeout_s`` seconds.
         """
         value = encode(row)
         self._usable()
@@ -142,8 +142,8 @@ class Emitter:
 
     def _produce_when_room(self, row: Row, value: bytes) -> None:
         deadline = self._clock() + self._timeout_s
-        while (left := deadline - self._clock()) > 0:
-            self._poll(min(0.1, left))
+        while (left_s := deadline - self._clock()) > 0:
+            self._poll(min(0.1, left_s))
             try:
                 self._produce(row, value)
             except BufferError:
@@ -171,17 +171,17 @@ class Emitter:
         self._failed[f"{what} (partition {partition})" if known else what] += 1
 
     def flush(self, timeout_s: float | None = None) -> None:
-        """Wait until every row is stored, up to ``timeout_s`` seconds.
+        """Wait up to ``timeout_s`` seconds until every row is stored.
 
-        Raises DeliveryError with the number of rows that are not known to be stored since the
-        last time, and why. Those are given up: none of them is sent later.
+        Raises DeliveryError with the number of rows since the last flush that are not confirmed,
+        and the reasons. These rows are discarded: none of them is sent later.
         """
         self._usable()
         with self._polling:
             fatal = self._flush(self._timeout_s if timeout_s is None else timeout_s)
             failed, self._failed = self._failed, Counter()
             if fatal:
-                # Some of its reports never came.
+                # The producer does not report the rest any more.
                 failed[fatal] += self._emitted - self._confirmed - self._reported - failed.total()
             self._reported += failed.total()
         if failed.total():
@@ -190,27 +190,28 @@ class Emitter:
             raise DeliveryError(f"the producer of topic {self._topic!r} failed: {fatal}")
 
     def _flush(self, timeout_s: float) -> str:
-        """Leave nothing in the queue; return why the producer is broken for good, if it is."""
+        """Empty the queue; return the producer's fatal error, or an empty text."""
         fatal = ""
         try:
-            left = self._producer.flush(timeout_s)
+            unconfirmed = self._producer.flush(timeout_s)
         except _BROKEN as error:
-            fatal, left = reason(error), 1
-        if left:
+            fatal, unconfirmed = reason(error), 1
+        if unconfirmed:
             self._producer.purge()
-            self._producer.flush(1.0)  # brings the reports of what was purged
+            self._producer.flush(1.0)  # serves the delivery reports of the purged messages
         return fatal
 
     def _not_stored(self, failed: Counter[str]) -> DeliveryError:
-        why = ", ".join(f"{count}: {what}" for what, count in failed.most_common(_SHOWN))
-        more = ", ..." if len(failed) > _SHOWN else ""
+        reasons = ", ".join(f"{count}: {what}" for what, count in failed.most_common(_MAX_REASONS))
+        more = ", ..." if len(failed) > _MAX_REASONS else ""
         return DeliveryError(
-            f"{failed.total()} of {self._emitted} rows are not known to be in topic "
-            f"{self._topic!r} ({why}{more}); emitted again, those that had arrived count twice"
+            f"{failed.total()} of {self._emitted} rows are not confirmed to be in topic "
+            f"{self._topic!r} ({reasons}{more}); if you emit them again, those that had arrived "
+            "count twice"
         )
 
     def close(self) -> None:
-        """Flush, and take no more rows. Raises as `flush` does."""
+        """Flush, and accept no more rows. Raises as `flush` does."""
         if not self._closed:
             try:
                 self.flush()
@@ -234,7 +235,7 @@ class Emitter:
         except DeliveryError as undelivered:
             if error is None:
                 raise
-            # The block's own error is what its caller must see.
+            # The caller must see the error of the block itself.
             error.add_note(str(undelivered))
             fields = {"cause": str(undelivered)}
             log.error("events not delivered", extra={"fields": fields})  # noqa: TRY400 - one line

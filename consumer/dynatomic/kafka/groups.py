@@ -1,6 +1,6 @@
-"""A consumer group as ``kafka-consumer-groups --describe`` asks for it, and the ages of its events.
+"""The description and the committed offsets of a consumer group.
 
-Asked from outside: no group is joined, and nothing is committed.
+The functions are for clients that are no members: they join no group and commit nothing.
 """
 
 import time
@@ -12,11 +12,7 @@ from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, Topi
 
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
-from dynatomic.kafka.client import (
-    CLIENT_IDS,
-    DENIED,
-    reason,
-)
+from dynatomic.kafka.client import CLIENT_IDS, DENIED, reason
 from dynatomic.retry import until
 
 TIMEOUT_S = 10.0
@@ -27,14 +23,14 @@ _REFUSED = (*DENIED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
 class CommittedOffset(NamedTuple):
-    """A committed offset; the product's own commits have the topic's id as their metadata."""
+    """A committed offset; commits of `dynatomic` have the topic's id as metadata."""
 
     offset: int
     metadata: str
 
 
 class GroupMember(NamedTuple):
-    """A member of a group, with its partitions of the topic; ``idle`` if it has none of any."""
+    """A member of a group, with its partitions of the topic; ``idle`` without any partition."""
 
     consumer_id: str
     host: str
@@ -45,7 +41,7 @@ class GroupMember(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroupDescription:
-    """A group's state, in Kafka's word, and its members."""
+    """The state of a group, by Kafka's name, and its members."""
 
     state: str
     members: tuple[GroupMember, ...]
@@ -57,19 +53,19 @@ class GroupDescription:
 
     @property
     def active(self) -> bool:
-        """Whether it has members, or may have some in a moment."""
+        """Whether the group has members, or members are about to join."""
         at_rest = (ConsumerGroupState.EMPTY.name, ConsumerGroupState.DEAD.name)
         return bool(self.members) or self.state not in at_rest
 
 
 def describe_group(admin: Any, settings: Settings) -> GroupDescription | None:
-    """Return the group's state and members, None if the brokers tell nothing of groups.
+    """Return the group's state and members, None if the brokers cannot describe groups.
 
-    Raises ConfigError if the group may not be described, UnavailableError if no broker knew.
+    Raises ConfigError if Describe on the group is denied, UnavailableError if no broker answered.
     """
     name = settings.group_id
     try:
-        found = admin.describe_consumer_groups([name], request_timeout=TIMEOUT_S)[name].result()
+        group = admin.describe_consumer_groups([name], request_timeout=TIMEOUT_S)[name].result()
     except KafkaException as error:
         code = error.args[0].code()
         if code in _UNKNOWN:
@@ -77,33 +73,36 @@ def describe_group(admin: Any, settings: Settings) -> GroupDescription | None:
         if code == KafkaError.GROUP_ID_NOT_FOUND:
             return GroupDescription(ConsumerGroupState.DEAD.name, ())
         raise denied_or_unavailable(error, settings) from None
-    members = (_member(each, settings.topic) for each in found.members)
-    return GroupDescription(found.state.name, tuple(sorted(members)))
+    members = (_member(member, settings.topic) for member in group.members)
+    return GroupDescription(group.state.name, tuple(sorted(members)))
 
 
-def _member(found: Any, topic: str) -> GroupMember:
-    places = found.assignment.topic_partitions
-    mine = frozenset(place.partition for place in places if place.topic == topic)
-    return GroupMember(found.member_id, found.host, found.client_id, mine, not places)
+def _member(member: Any, topic: str) -> GroupMember:
+    assigned = member.assignment.topic_partitions
+    partitions = frozenset(tp.partition for tp in assigned if tp.topic == topic)
+    return GroupMember(
+        member.member_id, member.host, member.client_id, partitions, idle=not assigned
+    )
 
 
 def check_guarantee(admin: Any, settings: Settings) -> None:
-    """Raise ConfigError if the group has members that run with the other guarantee.
+    """Raise ConfigError if the group has members with the other processing guarantee.
 
-    Known by their client id, so not where the user chose that, nor where brokers tell no members.
+    The client id shows a member's guarantee. So nothing is checked where the user set the client
+    id, or where the brokers cannot describe groups.
     """
     try:
-        found = describe_group(admin, settings)
-    except UnavailableError:  # whoever joins finds out
+        group = describe_group(admin, settings)
+    except UnavailableError:  # joining the group reports this
         return
-    mine = settings.processing_guarantee
-    for member in found.members if found else ():
+    own = settings.processing_guarantee
+    for member in group.members if group else ():
         for guarantee, client_id in CLIENT_IDS.items():
-            if member.client_id == client_id and guarantee != mine:
+            if member.client_id == client_id and guarantee != own:
                 raise ConfigError(
                     f"group {settings.group_id} is running with {guarantee} (member "
                     f"{member.consumer_id} at {member.host}), and a group is as strong as its "
-                    f"weakest member: stop all of its consumers before one starts with {mine}, or "
+                    f"weakest member: stop all of its consumers before one starts with {own}, or "
                     f"use --processing-guarantee {guarantee}"
                 )
 
@@ -111,31 +110,32 @@ def check_guarantee(admin: Any, settings: Settings) -> None:
 def committed_offsets(
     consumer: Any, settings: Settings, partitions: Iterable[int]
 ) -> dict[int, CommittedOffset]:
-    """Return the group's committed offsets, of partitions that have one.
+    """Return the group's committed offsets, for the partitions that have one.
 
-    ``consumer`` is one with the group's id that never subscribes. Raises ConfigError if they may
-    not be read, UnavailableError if no broker knew within ten seconds.
+    ``consumer`` has the group's id and never subscribes. Raises ConfigError if Describe is denied,
+    UnavailableError if no broker answered within ten seconds.
     """
-    places = [TopicPartition(settings.topic, number) for number in partitions]
+    wanted = [TopicPartition(settings.topic, partition) for partition in partitions]
 
     def ask() -> list[TopicPartition]:
         try:
-            found = list(consumer.committed(places, timeout=TIMEOUT_S / 2))
+            committed = list(consumer.committed(wanted, timeout=TIMEOUT_S / 2))
         except KafkaException as error:  # the group's coordinator may be moving
             raise denied_or_unavailable(error, settings) from None
-        for place in found:
-            if place.error is not None:
-                raise denied_or_unavailable(KafkaException(place.error), settings)
-        return found
+        for topic_partition in committed:
+            if topic_partition.error is not None:
+                raise denied_or_unavailable(KafkaException(topic_partition.error), settings)
+        return committed
 
-    found = until(time.monotonic() + TIMEOUT_S, ask)
     return {
-        p.partition: CommittedOffset(p.offset, p.metadata or "") for p in found if p.offset >= 0
+        tp.partition: CommittedOffset(tp.offset, tp.metadata or "")
+        for tp in until(time.monotonic() + TIMEOUT_S, ask)
+        if tp.offset >= 0
     }
 
 
 def denied_or_unavailable(error: KafkaException, settings: Settings) -> DynatomicError:
-    """Return the error to raise for what the group's coordinator answered."""
+    """Return the error to raise for an error of the group's coordinator."""
     if error.args[0].code() in _REFUSED:
         return ConfigError(
             f"Kafka denies topic {settings.topic} or group {settings.group_id} "

@@ -1,4 +1,4 @@
-"""A log filter for a library that repeats itself."""
+"""A log filter for a library that repeats its lines."""
 
 import logging
 import math
@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 
 _MILLISECONDS = re.compile(r"\d+(?=ms\b)")
-_KEPT = 1000  # different lines that are remembered
+_MAX_LINES = 1000  # different lines that the filter remembers
 
 
 class RateLimitFilter(logging.Filter):
-    """Lets a line through once in ``every_s`` seconds; lines for debugging always.
+    """Passes the same line once in ``every_s`` seconds, and every debug line.
 
-    An unreachable broker makes librdkafka say so four times a second.
+    librdkafka logs an unreachable broker four times a second.
     """
 
     def __init__(self, every_s: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -23,13 +23,13 @@ class RateLimitFilter(logging.Filter):
         self._last: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the line is new, or old enough to be said again."""
+        """Return whether the line is new, or was last passed ``every_s`` seconds ago."""
         if record.levelno <= logging.DEBUG:
             return True
         text, now = _MILLISECONDS.sub("", record.getMessage()), self._clock()
         if now < self._last.get(text, -math.inf) + self._every_s:
             return False
-        if len(self._last) >= _KEPT:
+        if len(self._last) >= _MAX_LINES:
             self._last.clear()
         self._last[text] = now
         return True

@@ -1,4 +1,4 @@
-"""Consumed messages: their parts, taken for whole batches, and what an error message means."""
+"""Consumed messages: functions that read their parts, and what an error message means."""
 
 import logging
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from dynatomic.kafka.client import FATAL
 
 log = logging.getLogger(__name__)
 
-# For `map`: a loop with method calls would cost ten times as much per message, and an
-# `operator.methodcaller`, which looks the name up each time, four times.
+# For `map` over a batch. A loop with method calls costs ten times as much for each message, and
+# `operator.methodcaller`, which looks the name up each time, four times as much.
 value_of: Callable[[Any], Any] = Message.value
 offset_of: Callable[[Any], int] = Message.offset  # type: ignore[assignment] # None: no message
 partition_of: Callable[[Any], int] = Message.partition  # type: ignore[assignment] # the same
@@ -23,10 +23,10 @@ error_of: Callable[[Any], Any] = Message.error
 def check_error(
     message: Any, settings: Settings, should_log: Callable[[], bool] = lambda: True
 ) -> None:
-    """Judge a message that carries an error; other errors than these are only logged.
+    """Raise or log the error that a message carries.
 
-    Raises DynatomicError for an error that the client does not survive, and ConfigError for a
-    denied topic or group.
+    Raises DynatomicError if the client cannot continue, and ConfigError if the topic or the group
+    is denied. Any other error is logged as a warning if ``should_log`` allows it.
     """
     error: KafkaError = message.error()
     code = error.code()

@@ -1,9 +1,9 @@
-"""Logging in to Amazon MSK by IAM: AWS credentials make the tokens that SASL/OAUTHBEARER takes.
+"""IAM authentication with Amazon MSK: AWS credentials sign the tokens of SASL/OAUTHBEARER.
 
-A token is a presigned request of 15 minutes; librdkafka asks for the next one after four fifths
-of a token's time, so a role's rotated credentials are taken up without a restart. Credentials come
-from the AWS chain, as for DynamoDB. Source: AWS, *Amazon MSK Developer Guide*, "Configure clients
-to use IAM access control".
+A token is a presigned request that is valid for 15 minutes. librdkafka asks for the next one after
+four fifths of that time, so rotated credentials are used without a restart. Credentials come from
+the AWS credential chain, as for DynamoDB. Source: AWS, *Amazon MSK Developer Guide*, "Configure
+clients to use IAM access control".
 """
 
 import logging
@@ -17,19 +17,19 @@ log = logging.getLogger(__name__)
 
 TokenProvider = Callable[[str], tuple[str, float]]
 
-# The brokers' names end so in all partitions of AWS; private ones of other names need AWS_REGION.
+# Host names of MSK brokers end like this in all partitions of AWS. Other names need AWS_REGION.
 _BROKER = re.compile(r"\.kafka(?:-serverless)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?(?::\d+)?$")
-_OURS = ("security.protocol", "sasl.mechanism", "sasl.mechanisms")
+_SET_BY_IAM = ("security.protocol", "sasl.mechanism", "sasl.mechanisms")
 
 
 def login(bootstrap_servers: str, properties: Mapping[str, str]) -> dict[str, Any]:
-    """Return the part of a Kafka client's configuration that logs in by IAM.
+    """Return the properties with which a Kafka client logs in by IAM.
 
-    Raises ConfigError if the properties ask for another login, if no region is known, or without
-    the extra ``dynatomic[msk]``.
+    Raises ConfigError if ``properties`` configure another login, if no region is known, or if the
+    extra ``dynatomic[msk]`` is not installed.
     """
     for name in properties:
-        if name in _OURS or name.startswith("sasl."):
+        if name in _SET_BY_IAM or name.startswith("sasl."):
             raise ConfigError(
                 f"librdkafka property {name}: refused: kafka_auth is msk-iam, which sets it; "
                 "leave one of the two"
@@ -42,11 +42,11 @@ def login(bootstrap_servers: str, properties: Mapping[str, str]) -> dict[str, An
 
 
 def region(bootstrap_servers: str) -> str:
-    """Return the region of the cluster: of the brokers' names, else that of the AWS chain."""
+    """Return the region in the brokers' host names, else the region of the AWS configuration."""
     for server in bootstrap_servers.split(","):
-        if found := _BROKER.search(server.strip()):
-            return found[1]
-    from botocore.session import Session  # noqa: PLC0415 - only for who asks MSK by other names
+        if match := _BROKER.search(server.strip()):
+            return match[1]
+    from botocore.session import Session  # noqa: PLC0415 - needed for other host names only
 
     chosen: str | None = Session().get_config_variable("region")
     if not chosen:
@@ -55,9 +55,9 @@ def region(bootstrap_servers: str) -> str:
 
 
 def token_provider(cluster_region: str) -> TokenProvider:
-    """Return what librdkafka calls for a token: the token and when it ends, in Unix seconds.
+    """Return librdkafka's callback for a token: it returns the token and its expiry in Unix time.
 
-    It raises ConfigError if there are no credentials.
+    The callback raises ConfigError if there are no credentials.
     """
     try:
         from aws_msk_iam_sasl_signer import MSKAuthTokenProvider  # noqa: PLC0415 - an extra
@@ -69,8 +69,8 @@ def token_provider(cluster_region: str) -> TokenProvider:
     def token(_config: str) -> tuple[str, float]:
         try:
             signed, ends_ms = MSKAuthTokenProvider.generate_auth_token(cluster_region)
-        except Exception as error:  # noqa: BLE001 - of botocore's, or of a login's own command
-            # librdkafka would only tell that something went wrong.
+        except Exception as error:  # noqa: BLE001 - botocore's, or of a credential process
+            # librdkafka would only log that the callback failed.
             log.error("no token for Amazon MSK", extra={"fields": {"cause": f"{error}"}})  # noqa: TRY400
             raise ConfigError(f"kafka_auth: no token for Amazon MSK: {error}") from None
         return signed, ends_ms / 1000

@@ -1,8 +1,8 @@
-"""A Kafka client that is made anew once it may have lost its brokers.
+"""A Kafka client that is replaced when it may have lost its brokers.
 
-A broker that has just started names no broker, not even itself, until the controller unfences it.
-librdkafka (2.10 to 2.16, reported there as #5301) then forgets every broker it knew, those of
-``bootstrap.servers`` too, and never connects again. A new client begins there.
+The metadata of a broker that has just started lists no broker until the controller unfences it.
+librdkafka (2.10 to 2.16, its issue 5301) then drops every broker that it knew, those of
+``bootstrap.servers`` too, and never connects again. Only a new client does.
 """
 
 import time
@@ -19,26 +19,26 @@ Client_co = TypeVar("Client_co", covariant=True)
 RETRY_S = 1.0
 
 _ANSWERED = (
-    KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001 - a broker that lacks what was asked for
+    KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001 - the broker lacks the requested API
     KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
 )
 
 
 def code_of(error: BaseException | None) -> KafkaError | None:
-    """Return what Kafka or its client said, None for any other error."""
-    found = error.args[0] if isinstance(error, KafkaException) and error.args else None
-    return found if isinstance(found, KafkaError) else None
+    """Return the error of Kafka or its client, None for any other exception."""
+    code = error.args[0] if isinstance(error, KafkaException) and error.args else None
+    return code if isinstance(code, KafkaError) else None
 
 
 def answered(error: BaseException | None) -> bool:
-    """Return whether a broker said so: codes below 0 are librdkafka's own, but for a few."""
+    """Return whether a broker answered; most codes below 0 come from librdkafka itself."""
     code = code_of(error)
     return error is None or (code is not None and (code.code() >= 0 or code.code() in _ANSWERED))
 
 
 def has_brokers(client: Any, topic: str, timeout_s: float = 5.0) -> bool:
-    """Return whether any broker answers this client about a topic, within some seconds."""
+    """Return whether a broker answers this client within ``timeout_s`` seconds."""
     try:
         client.list_topics(topic, timeout=timeout_s)
     except KafkaException as error:
@@ -47,10 +47,10 @@ def has_brokers(client: Any, topic: str, timeout_s: float = 5.0) -> bool:
 
 
 class ReplaceableClient(Generic[Client_co]):
-    """Keeps one client at a time; one thread at a time may use it.
+    """Holds one client, which one thread at a time may use.
 
-    ``make`` returns a client. One that is given up ends with the last reference to it, on a thread
-    of its own, for librdkafka may wait there for what it has on its way.
+    ``make`` returns a new client. A discarded client is closed by its last reference, on a thread
+    of its own, because librdkafka can wait there for requests in flight.
     """
 
     def __init__(
@@ -63,9 +63,10 @@ class ReplaceableClient(Generic[Client_co]):
         self.current: Client_co | None = make()
 
     def get(self) -> Client_co:
-        """Return the client, a new one after `discard`.
+        """Return the client; make a new one after `discard`.
 
-        Raises what ``make`` raises; a DynatomicError again for `RETRY_S` seconds without trying.
+        Raises what ``make`` raises. After a DynatomicError, raises the same error for `RETRY_S`
+        seconds without another attempt.
         """
         if self.current is None:
             if self._failed is not None and self._clock() < self._not_before:
@@ -78,7 +79,7 @@ class ReplaceableClient(Generic[Client_co]):
         return self.current
 
     def discard(self) -> None:
-        """Let the client go; ``current`` is None until the next `get`."""
+        """Discard the client; ``current`` is None until the next `get`."""
         old, self.current = [self.current], None
         if old[0] is not None:
             Thread(target=old.clear, name="give-up", daemon=True).start()

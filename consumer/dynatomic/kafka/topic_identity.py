@@ -1,8 +1,8 @@
-"""Whether a topic is still the one that is read: names come back, ids do not (KIP-516).
+"""Whether a topic still is the one that is read: a new topic can have its name, not its id.
 
-librdkafka goes on at its position when a topic is deleted and made again, and skips what stands
-below it. So the id is asked again after the last event of a window was read and before the window
-is written: where it is still the same, all its events are of this topic.
+When a topic is deleted and created again, librdkafka continues at its position and skips the events
+below it. So the topic's id (KIP-516) is requested after the last event of a window was read and
+before the window is written. If it is unchanged, all events of the window are from this topic.
 """
 
 import time
@@ -21,11 +21,11 @@ TIMEOUT_S = 10.0
 RETRY_S = 0.5
 
 AskTopicId = Callable[[], "Future[str | None]"]
-"""Asks the brokers for the topic's id now, without waiting for the answer."""
+"""Requests the topic's id from the brokers, without waiting for the answer."""
 
 
 def topic_id_source(admin: ReplaceableClient[AdminClient], topic: str) -> AskTopicId:
-    """Return what asks for a topic's id."""
+    """Return the function that requests the id of a topic."""
 
     def ask() -> "Future[str | None]":
         answer: Future[str | None] = Future()
@@ -35,25 +35,25 @@ def topic_id_source(admin: ReplaceableClient[AdminClient], topic: str) -> AskTop
                 if not answered(described.exception()):
                     admin.discard()
                 answer.set_result(hex_id(described.result()))
-            except BaseException as error:  # noqa: BLE001 - `poll` takes it in
+            except BaseException as error:  # noqa: BLE001 - `poll` raises it
                 answer.set_exception(error)
 
         try:
             client = admin.get()
-        except DynatomicError as error:  # credentials that are not there for a moment, say
+        except DynatomicError as error:  # such as credentials that are missing for a moment
             answer.set_exception(error.with_traceback(None))
             return answer
-        found = client.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)
-        found[topic].add_done_callback(done)
+        futures = client.describe_topics(TopicCollection([topic]), request_timeout=TIMEOUT_S)
+        futures[topic].add_done_callback(done)
         return answer
 
     return ask
 
 
 class TopicIdCheck:
-    """Confirms that a topic has the id that it had at the start, one question at a time.
+    """Confirms that a topic still has its id, with one request at a time.
 
-    Without an id, of brokers before 2.8, all is taken for confirmed.
+    Brokers before Kafka 2.8 have no topic ids (``topic_id`` None): every check is confirmed.
     """
 
     def __init__(
@@ -73,21 +73,24 @@ class TopicIdCheck:
         self._wanted = self._started = self._confirmed = 0
 
     def check_number(self) -> int:
-        """Return what `confirmed` takes: the number of the next question."""
+        """Return the number of the next request, for `confirmed`."""
         self._wanted = self._started + 1
         return self._wanted
 
-    def confirmed(self, ticket: int) -> bool:
-        """Tell whether a question that was asked after the ticket was given confirmed the id."""
-        return self.topic_id is None or ticket <= self._confirmed
+    def confirmed(self, check_number: int) -> bool:
+        """Return whether a request that started after `check_number` returned confirmed the id."""
+        return self.topic_id is None or check_number <= self._confirmed
 
     @property
     def pending(self) -> bool:
-        """Whether an answer is on its way."""
+        """Whether a request is in flight."""
         return self._asked is not None
 
     def poll(self, on_done: Callable[[object], None]) -> None:
-        """Take in an answer, and ask where one is wanted. Raises DynatomicError for another id."""
+        """Process the answer of a request, and start the next one if it is needed.
+
+        Raises DynatomicError if the topic has another id.
+        """
         self._take()
         wanted = self.topic_id is not None and self._confirmed < self._wanted
         if wanted and self._asked is None and self._clock() >= self._not_before:
@@ -109,12 +112,12 @@ class TopicIdCheck:
             return
         if error is not None:
             raise error
-        if (found := asked.result()) != self.topic_id:
+        if (current_id := asked.result()) != self.topic_id:
             raise DynatomicError(
-                f"topic {self._topic!r} was deleted and made again while it was read (id "
-                f"{self.topic_id}, now {found}): nothing of the new one was counted, and what was "
-                "read but not written of the old one is lost; start it again, and if a partition "
-                "stops then, `dynatomic offsets` has the way on"
+                f"topic {self._topic!r} was deleted and created again while it was read (id "
+                f"{self.topic_id}, now {current_id}): no event of the new topic was counted, and "
+                "events of the old one that were read but not written are lost; start the "
+                "consumer again, and if a partition stops then, run `dynatomic offsets`"
             )
         self.last_error = None
         self._confirmed = self._started

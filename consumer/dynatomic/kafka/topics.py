@@ -1,4 +1,4 @@
-"""The topics that the product needs: made where missing, and checked."""
+"""Creates the topics that are missing, and checks the topics that exist."""
 
 import re
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ _IMPOSSIBLE = (
 
 
 class Topic(NamedTuple):
-    """A topic and whether `create_topics` has just made it."""
+    """A topic, and whether `create_topics` has just created it."""
 
     name: str
     partitions: int
@@ -52,30 +52,36 @@ def create_topics(
     replication_factor: int = -1,
     timeout_s: float = 30.0,
 ) -> list[Topic]:
-    """Make the topic and its dead-letter topic where they are missing; return both.
+    """Create the topic and its dead-letter topic if they are missing; return both.
 
-    A topic that exists is left as it is. ``replication_factor`` -1 is the brokers' default. The
-    dead-letter topic has one partition, keeps 90 days and takes messages of 10 MiB. Raises
-    ConfigError, or UnavailableError after ``timeout_s`` seconds.
+    An existing topic is not changed. ``replication_factor`` -1 means the brokers' default. The
+    dead-letter topic has one partition, keeps messages for 90 days and accepts messages of 10 MiB.
+    Raises ConfigError, or UnavailableError after ``timeout_s`` seconds.
     """
     admin = new_admin(admin_config(settings))
     wanted = [
         NewTopic(settings.topic, partitions, replication_factor),
         NewTopic(settings.dead_letters, 1, replication_factor, config=DEAD_LETTER_CONFIG),
     ]
-    found = {new.topic: find_partitions(admin, new.topic, timeout_s) for new in wanted}
-    missing = [new for new in wanted if not found[new.topic]]
+    existing = {new.topic: find_partitions(admin, new.topic, timeout_s) for new in wanted}
+    missing = [new for new in wanted if not existing[new.topic]]
     if missing:
-        made = admin.create_topics(missing, operation_timeout=timeout_s, request_timeout=timeout_s)
+        futures = admin.create_topics(
+            missing, operation_timeout=timeout_s, request_timeout=timeout_s
+        )
         for new in missing:
             try:
-                made[new.topic].result()
+                futures[new.topic].result()
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise _not_created(new, error) from None
-                found[new.topic] = topic_partitions(admin, new.topic, timeout_s)
+                existing[new.topic] = topic_partitions(admin, new.topic, timeout_s)
     return [
-        Topic(new.topic, len(found[new.topic]) or new.num_partitions, not found[new.topic])
+        Topic(
+            name=new.topic,
+            partitions=len(existing[new.topic]) or new.num_partitions,
+            created=not existing[new.topic],
+        )
         for new in wanted
     ]
 
@@ -84,20 +90,22 @@ def _not_created(new: NewTopic, error: KafkaException) -> DynatomicError:
     code = error.args[0].code()
     what = f"topic {new.topic!r} could not be created ({reason(error)})"
     if code in DENIED:
-        return ConfigError(f"{what}; allow Create on it, or have it created for you")
+        return ConfigError(f"{what}; allow Create on it, or ask an administrator to create it")
     if code in _UNSUPPORTED:
-        return ConfigError(f"{what}; these brokers create no topics for clients: create it there")
+        return ConfigError(
+            f"{what}; these brokers do not let clients create topics: create it on the brokers"
+        )
     if code in _TIMED_OUT:
         return UnavailableError(f"{what}; the brokers did not answer in time, try again")
     return ConfigError(what) if code in _IMPOSSIBLE else DynatomicError(what)
 
 
 def topic_id(admin: AdminClient, topic: str, timeout_s: float = 10.0) -> str | None:
-    """Return the topic's id in 32 hex digits, None if the brokers give topics none.
+    """Return the topic's id as 32 hex digits, None if the brokers have no topic ids.
 
-    A topic that is deleted and made again has another one (KIP-516, brokers from 2.8). Raises
-    ConfigError if there is no such topic or it may not be seen, UnavailableError if no broker knew
-    within ``timeout_s`` seconds.
+    A topic that is deleted and created again has another id (KIP-516, Kafka 2.8 and later). Raises
+    ConfigError if the topic does not exist or Describe on it is denied, UnavailableError if no
+    broker answered within ``timeout_s`` seconds.
     """
     topic_partitions(admin, topic, timeout_s)
     future = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)[topic]
@@ -109,40 +117,41 @@ def topic_id(admin: AdminClient, topic: str, timeout_s: float = 10.0) -> str | N
         ) from None
 
 
-def identity_of(admin: AdminClient, settings: Settings) -> str | None:
-    """Return the topic's id as `topic_id` does; ConfigError where exactly-once lacks one."""
-    found = topic_id(admin, settings.topic)
-    if found is None and settings.exactly_once:
+def required_topic_id(admin: AdminClient, settings: Settings) -> str | None:
+    """Return the topic's id as `topic_id` does; ConfigError if exactly-once has no id."""
+    current_id = topic_id(admin, settings.topic)
+    if current_id is None and settings.exactly_once:
         raise ConfigError(
-            "processing_guarantee: exactly-once needs topics with an id: use brokers with Kafka "
-            "from 2.8 (KRaft, or inter.broker.protocol.version from 2.8), or at-least-once"
+            "processing_guarantee: exactly-once needs topics with an id: use Kafka 2.8 or later "
+            "(KRaft, or inter.broker.protocol.version 2.8 or later), or at-least-once"
         )
-    return found
+    return current_id
 
 
-def hex_id(found: Any) -> str | None:
-    """Return the id of a described topic; printed by librdkafka it has ``/`` and ``+``."""
-    high = found.topic_id.get_most_significant_bits() % 2**64
-    low = found.topic_id.get_least_significant_bits() % 2**64
+def hex_id(description: Any) -> str | None:
+    """Return the id of a described topic as hex; librdkafka's own form contains ``/`` and ``+``."""
+    high = description.topic_id.get_most_significant_bits() % 2**64
+    low = description.topic_id.get_least_significant_bits() % 2**64
     return f"{high:016x}{low:016x}" if high or low else None
 
 
 def check_not_compacted(settings: Settings, *topics: str, timeout_s: float = 10.0) -> None:
-    """Raise ConfigError if a topic is compacted: of a key's messages only the last would stay.
+    """Raise ConfigError if a topic is compacted.
 
-    And it takes none without a key. Without ``topics``, the events' and the dead letters' topic are
-    checked. Brokers that do not tell a topic's configuration, or may not, are believed.
+    A compacted topic keeps only the last message of each key and refuses messages without a key.
+    Without ``topics``, the topic of the events and the dead-letter topic are checked. A topic whose
+    configuration cannot be read passes.
     """
     admin: AdminClient = new_admin(admin_config(settings))
     names = topics or (settings.topic, settings.dead_letters)
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-    told = admin.describe_configs(resources, request_timeout=timeout_s)
+    futures = admin.describe_configs(resources, request_timeout=timeout_s)
     for name, resource in zip(names, resources, strict=True):
         try:
-            found = told[resource].result()
+            config = futures[resource].result()
         except KafkaException:
             continue
-        policy = found["cleanup.policy"].value if "cleanup.policy" in found else "delete"
+        policy = config["cleanup.policy"].value if "cleanup.policy" in config else "delete"
         if "compact" in policy:
             raise ConfigError(
                 f"topic {name!r} has cleanup.policy={policy}, which drops messages of a key "
@@ -153,6 +162,6 @@ def check_not_compacted(settings: Settings, *topics: str, timeout_s: float = 10.
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
-def is_foreign(about: str, topic_id: str | None) -> bool:
-    """Tell whether a commit's metadata names another topic's id."""
-    return bool(topic_id and _ID.fullmatch(about) and about != topic_id)
+def is_foreign(metadata: str, topic_id: str | None) -> bool:
+    """Return whether the metadata of a commit has the id of another topic."""
+    return bool(topic_id and _ID.fullmatch(metadata) and metadata != topic_id)

@@ -26,7 +26,7 @@ from dynatomic.kafka.client import (
     wait_for_kafka,
 )
 from dynatomic.kafka.groups import check_guarantee, committed_offsets, describe_group
-from dynatomic.kafka.topics import check_not_compacted, identity_of
+from dynatomic.kafka.topics import check_not_compacted, required_topic_id
 from dynatomic.operations.show_config import CheckResult, run_check
 
 START_S = 10.0
@@ -66,7 +66,7 @@ def _brokers(settings: Settings) -> str:
 def _topic(settings: Settings, admin: Any) -> str:
     partitions = topic_partitions(admin, settings.topic)
     check_not_compacted(settings, settings.topic)
-    topic_id = identity_of(admin, settings)
+    topic_id = required_topic_id(admin, settings)
     allowed = _of_topic(admin, settings.topic)
     unchecked = _require(allowed, AclOperation.READ, f"topic {settings.topic!r}")
     return _partitions(len(partitions)) + (f", id {topic_id}" if topic_id else "") + unchecked

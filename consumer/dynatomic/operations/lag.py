@@ -9,11 +9,9 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
-
-from confluent_kafka import KafkaException
 
 from dynatomic.config.settings import Settings
 from dynatomic.console import UNKNOWN, duration, table_lines
@@ -21,9 +19,9 @@ from dynatomic.errors import UnavailableError
 from dynatomic.kafka.client import (
     admin_config,
     consumer_config,
+    kafka_errors,
     new_admin,
     new_consumer,
-    reason,
     reset_policy,
     topic_partitions,
     wait_for_kafka,
@@ -171,13 +169,9 @@ class LagReader:
 def lag_reader(settings: Settings) -> Iterator[LagReader]:
     """Give a `LagReader` with clients of its own. Raises ConfigError or UnavailableError."""
     consumer = new_consumer(consumer_config(settings, eof=True) | SMALL_FETCHES)
-    try:
+    with closing(consumer), kafka_errors(UnavailableError):
         wait_for_kafka(settings, START_S)
         yield LagReader(settings, consumer, new_admin(admin_config(settings)))
-    except KafkaException as error:
-        raise UnavailableError(f"Kafka: {reason(error)}; try again") from None
-    finally:
-        consumer.close()
 
 
 def lag(settings: Settings, output: Literal["text", "json"] = "text") -> int:

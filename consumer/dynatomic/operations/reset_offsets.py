@@ -24,9 +24,9 @@ from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.kafka.client import (
     admin_config,
     consumer_config,
+    kafka_errors,
     new_admin,
     new_consumer,
-    reason,
     reset_policy,
     wait_for_kafka,
     watermarks,
@@ -239,11 +239,9 @@ def reset_offsets(settings: Settings, options: ResetOptions) -> int:
     with closing(new_consumer(config)) as consumer:
         wait_for_kafka(settings, START_S)
         admin = new_admin(admin_config(settings))
-        try:
+        with kafka_errors(UnavailableError):
             resetter = Resetter(settings, consumer, admin, lambda: new_consumer(member))
             for line in resetter.run(options):
                 sys.stdout.write(f"{line}\n")
                 sys.stdout.flush()
-        except KafkaException as error:
-            raise UnavailableError(f"Kafka: {reason(error)}; try again") from None
     return 0

@@ -18,13 +18,14 @@ from dynatomic.dynamodb.meter import Meter
 from dynatomic.dynamodb.statements import Step
 from dynatomic.dynamodb.tables import describe
 from dynatomic.dynamodb.writer import Writer
-from dynatomic.errors import DynatomicError, UnavailableError
+from dynatomic.errors import UnavailableError
 from dynatomic.events.decoder import Decoder
 from dynatomic.events.schema import load_writer_schema
 from dynatomic.kafka.client import (
     Watermarks,
     admin_config,
     consumer_config,
+    kafka_errors,
     new_admin,
     new_consumer,
     new_producer,
@@ -38,7 +39,7 @@ from dynatomic.kafka.client import (
 from dynatomic.kafka.groups import check_guarantee
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topic_identity import TopicIdCheck, topic_id_source
-from dynatomic.kafka.topics import check_not_compacted, identity_of
+from dynatomic.kafka.topics import check_not_compacted, required_topic_id
 from dynatomic.retry import until
 from dynatomic.service.dry_run import DiscardedLetters, SumPrinter
 from dynatomic.service.end_offsets import EndOffsetPoller, end_offset_source
@@ -97,9 +98,8 @@ def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bo
         gc.freeze()
         gc.set_threshold(100_000, 50, 50)
         try:
-            return _loop(worker, settings, signals, once=once, dry_run=dry_run, status=status)
-        except KafkaException as error:
-            raise DynatomicError(f"Kafka: {reason(error)}; start it again") from None
+            with kafka_errors(action="start it again"):
+                return _loop(worker, settings, signals, once=once, dry_run=dry_run, status=status)
         finally:
             status.stopping = True
             worker.close()
@@ -227,7 +227,7 @@ def _totals(settings: Settings, snapshots: SnapshotSource) -> dict[str, int]:
 
 
 def _identity(settings: Settings, admin: ReplaceableClient[AdminClient]) -> TopicIdCheck:
-    topic_id = identity_of(admin.get(), settings)
+    topic_id = required_topic_id(admin.get(), settings)
     check_guarantee(admin.get(), settings)
     return TopicIdCheck(settings.topic, topic_id, topic_id_source(admin, settings.topic))
 

@@ -105,7 +105,7 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         clock = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
         parts = [f"{clock} {record.levelname.lower():7} {_event(record)}"]
-        parts += [f"{key}={_plain(value)}" for key, value in _fields(record).items()]
+        parts += [f"{key}={_quoted(value)}" for key, value in _fields(record).items()]
         line = " ".join(parts)
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
@@ -129,6 +129,6 @@ def _text(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
-def _plain(value: object) -> str:
+def _quoted(value: object) -> str:
     text = _text(value)
     return text if text.isprintable() and " " not in text and text else json.dumps(text)

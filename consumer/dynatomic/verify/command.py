@@ -2,31 +2,30 @@
 
 import gc
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.topic import DeadLetterTopic, letters_of, reader_config
+from dynatomic.dead_letters.topic import DeadLetterTopic, reader_config, without_letters
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.items import read_items, scan_items
 from dynatomic.dynamodb.tables import describe
-from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
+from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.events.decoder import Decoder
 from dynatomic.events.schema import load_writer_schema
 from dynatomic.kafka.client import (
     admin_config,
     consumer_config,
+    kafka_errors,
     new_admin,
     new_consumer,
-    reason,
     wait_for_kafka,
 )
-from dynatomic.kafka.topics import check_not_compacted, identity_of, topic_id
+from dynatomic.kafka.topics import check_not_compacted, required_topic_id, topic_id
 from dynatomic.verify.baseline import Baseline, Snapshot
 from dynatomic.verify.comparison import Comparison, Counted
 from dynatomic.verify.group_state import GroupState
@@ -88,7 +87,7 @@ def _compare(
     wait_for_kafka(settings, START_S)
     check_not_compacted(settings)
     admin = new_admin(admin_config(settings))
-    identity = identity_of(admin, settings)
+    identity = required_topic_id(admin, settings)
     if baseline:
         baseline.check(settings.topic, identity)
     decoder = Decoder.of(settings, keys, schema)
@@ -108,9 +107,8 @@ def _compare(
         counted,
     )
     try:
-        verdict = comparison.run()
-    except KafkaException as error:
-        raise DynatomicError(f"Kafka: {reason(error)}; try again") from None
+        with kafka_errors():
+            verdict = comparison.run()
     except ConfigError:
         _check_same(admin, settings.topic, identity)  # else it may be of two topics
         raise
@@ -121,16 +119,13 @@ def _compare(
 
 def _counted(settings: Settings, identity: str | None) -> tuple[Counted, list[str]]:
     """Return what leaves dead letters out, and what kept it from knowing them."""
-    consumer = new_consumer(reader_config(settings))
-    try:
-        messages = DeadLetterTopic(consumer, settings.dead_letters).messages()
-        return letters_of(messages, settings.topic, identity, settings.group_id), []
-    except ConfigError as error:
-        return lambda _, run: run, [f"only the settings say which events are dead letters: {error}"]
-    except KafkaException as error:
-        raise DynatomicError(f"Kafka: {reason(error)}; try again") from None
-    finally:
-        consumer.close()
+    with closing(new_consumer(reader_config(settings))) as consumer, kafka_errors():
+        try:
+            messages = DeadLetterTopic(consumer, settings.dead_letters).messages()
+            return without_letters(messages, settings.topic, identity, settings.group_id), []
+        except ConfigError as error:
+            note = f"only the settings say which events are dead letters: {error}"
+            return lambda _, run: run, [note]
 
 
 def _check_same(admin: AdminClient, topic: str, identity: str | None) -> None:

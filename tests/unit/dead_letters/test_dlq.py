@@ -21,8 +21,8 @@ from dynatomic.dead_letters.replay import (
     ReplayOptions,
     ReplayPlan,
     ReplayRun,
-    committed_of,
-    told,
+    is_committed_by,
+    plan_lines,
 )
 from dynatomic.dead_letters.sender import (
     REPLAY,
@@ -37,13 +37,13 @@ from dynatomic.dead_letters.topic import (
     MAX_OFFSETS_IN_NOTE,
     REPLAYED,
     DeadLetterTopic,
-    ReplayedOffsets,
+    SourceOffsets,
     StoredLetter,
-    letters_of,
-    note,
-    noted,
-    opened,
+    note_headers,
     reader_config,
+    replayed_in_note,
+    stored_letter,
+    without_letters,
 )
 from dynatomic.errors import ConfigError, DeliveryError, DynatomicError, UnavailableError
 from dynatomic.events.decoder import Decoder
@@ -220,7 +220,7 @@ class Lab:
             partitions = len(self.broker.logs[TOPIC])
             sender = Sender(producer or self.producer(), settings, partitions, clock=self.clock)
         send: Callable[[StoredLetter], None] = sender.add if sender else lambda _: None
-        committed = committed_of(self.commits(), ID)
+        committed = is_committed_by(self.commits(), ID)
         plan = ReplayRun(settings, given, self.topic(), judge, committed, send).run()
         if sender:
             sender.flush()
@@ -244,7 +244,7 @@ def lab() -> Lab:
 def test_a_letter_is_read_as_it_was_stored(lab: Lab, topic_id: str | None) -> None:
     its = (("trace", b"\x00"), ("trace", None), ("dynatomic.topic", b"forged"), (TOPIC_ID, b"x"))
     put = lab.store(17, b"\x80", partition=1, headers=its, topic_id=topic_id, detail="naïve")
-    (found,) = map(opened, lab.broker.messages(LETTERS))
+    (found,) = map(stored_letter, lab.broker.messages(LETTERS))
     assert found is not None
     assert found.letter == put
     assert (found.group, found.topic_id) == (GROUP, topic_id or "")
@@ -258,10 +258,10 @@ def test_what_no_consumer_stored_is_no_letter(lab: Lab) -> None:
         lab.broker.append(LETTERS, 0, None, b"v", wrong)
     lab.broker.append(LETTERS, 0, None, b"v", [*own[:2], (HEADERS[2], b"-1"), *own[3:]])
     lab.broker.append(LETTERS, 0, None, b"v", [*own[:2], (HEADERS[2], None), *own[3:]])
-    assert [opened(m) for m in lab.broker.messages(LETTERS)] == [None] * 7
+    assert [stored_letter(m) for m in lab.broker.messages(LETTERS)] == [None] * 7
     assert lab.show()[1] == [
         "0 dead letters in row-events.dlq",
-        "7 messages are no letters of a dynatomic consumer, not shown",
+        "7 messages are no letters of dynatomic, not shown",
     ]
     assert lab.replay().foreign == 7
     assert lab.broker.messages(TOPIC) == []
@@ -278,16 +278,16 @@ OFFSETS = st.sets(st.integers(0, 2**63 - 1) | st.integers(0, 300), min_size=1, m
 def test_a_note_says_what_was_put_into_it(sources: dict[Any, set[int]]) -> None:
     broker = FakeBroker()
     broker.create_topic(LETTERS)
-    broker.append(LETTERS, 0, None, None, note(sources))
+    broker.append(LETTERS, 0, None, None, note_headers(sources))
     (message,) = broker.messages(LETTERS)
-    assert {source: set(offsets) for source, offsets in noted(message)} == sources
-    assert opened(message) is None
+    assert {source: set(offsets) for source, offsets in replayed_in_note(message)} == sources
+    assert stored_letter(message) is None
 
 
 def test_a_letter_with_headers_of_a_note_is_no_note(lab: Lab) -> None:
-    forged = note({(TOPIC, ID, 0): [0, 1, 2]})
+    forged = note_headers({(TOPIC, ID, 0): [0, 1, 2]})
     lab.store(1, headers=tuple(forged))
-    assert noted(lab.broker.messages(LETTERS)[0]) == []
+    assert replayed_in_note(lab.broker.messages(LETTERS)[0]) == []
     assert lab.replay().replayed == 0
 
 
@@ -297,12 +297,12 @@ def test_a_letter_with_headers_of_a_note_is_no_note(lab: Lab) -> None:
 )
 def test_a_note_that_cannot_be_read_says_nothing(lab: Lab, text: str) -> None:
     lab.broker.append(LETTERS, 0, None, None, [(REPLAYED, text.encode())])
-    assert noted(lab.broker.messages(LETTERS)[0]) == []
+    assert replayed_in_note(lab.broker.messages(LETTERS)[0]) == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2**63 - 1) | st.integers(0, 200))))
 def test_places_are_a_set(places: list[tuple[int, int]]) -> None:
-    found, expected = ReplayedOffsets(), set[tuple[int, int]]()
+    found, expected = SourceOffsets(), set[tuple[int, int]]()
     for number, offset in places:
         assert found.add((TOPIC, "", number), offset) is ((number, offset) not in expected)
         expected.add((number, offset))
@@ -380,7 +380,7 @@ def test_letters_of_a_group_are_told_by_topic_and_id(lab: Lab) -> None:
     lab.store(7, partition=1)
     lab.store(8, topic_id=None)
     lab.broker.append(LETTERS, 0, None, b"not a letter", [])
-    counted = letters_of(lab.topic().messages(), TOPIC, ID, GROUP)
+    counted = without_letters(lab.topic().messages(), TOPIC, ID, GROUP)
     run = [Message(topic=TOPIC, partition=0, offset=offset) for offset in range(80)]
     assert {m.offset() for m in run} - {m.offset() for m in counted(0, run)} == {3, 70, 8}
     assert [m.offset() for m in counted(1, run) if m.offset() < 10] == [0, 1, 2, 3, 4, 5, 6, 8, 9]
@@ -531,12 +531,12 @@ def test_the_plan_sends_nothing(lab: Lab) -> None:
     assert (plan.to_replay, lab.known.epoch) == (1, 0)
     assert len(lab.broker.messages(LETTERS)) == before
     assert lab.broker.messages(TOPIC) == []
-    lines = list(told(plan, SETTINGS, ReplayOptions()))
+    lines = list(plan_lines(plan, SETTINGS, ReplayOptions()))
     assert lines == [
         "table-not-allowed: 1 would be counted now",
         "undecodable: 1 would be undecodable again",
         "1 of 2 waiting letters would be put back on row-events",
-        "1 stay, for they would be dead letters again (--force replays them too)",
+        "1 stay: they would be dead letters again (--force replays them too)",
         "nothing was sent: add --execute",
     ]
 
@@ -594,7 +594,7 @@ def test_letters_of_others_stay(lab: Lab) -> None:
     lab.row(3)
     plan = lab.replay()
     assert (plan.to_replay, plan.topics, plan.groups) == (1, {"other": 1}, {"theirs": 1})
-    text = "\n".join(told(plan, SETTINGS, ReplayOptions()))
+    text = "\n".join(plan_lines(plan, SETTINGS, ReplayOptions()))
     assert "1 are of topic other: -t other --dead-letter-topic row-events.dlq" in text
     assert "1 are of group theirs" in text
     theirs = Settings(topic=TOPIC, group_id="theirs", tables=("hits",))
@@ -627,14 +627,14 @@ def test_letters_that_come_while_it_replays_are_for_the_next_time(lab: Lab) -> N
     topic = lab.topic()
     lab.row(2)
     sent: list[StoredLetter] = []
-    committed = committed_of(lab.commits(), ID)
+    committed = is_committed_by(lab.commits(), ID)
     ReplayRun(SETTINGS, ReplayOptions(), topic, lambda _: "", committed, sent.append).run()
     assert [item.letter.offset for item in sent] == [1]
 
 
 def test_a_plan_without_tables_says_that_it_does_not_know() -> None:
     plan = ReplayPlan(verdicts=Counter({("undecodable", UNKNOWN): 3}))
-    assert list(told(plan, SETTINGS, ReplayOptions())) == [
+    assert list(plan_lines(plan, SETTINGS, ReplayOptions())) == [
         "undecodable: 3 not judged",
         "0 of 3 waiting letters would be put back on row-events",
     ]
@@ -694,7 +694,7 @@ def test_a_second_replay_shuts_the_first_one_out(lab: Lab) -> None:
         lab.row(offset)
     first = lab.producer()
     sender = Sender(first, SETTINGS, 2, clock=lab.clock)
-    items = [item for m in lab.broker.messages(LETTERS) if (item := opened(m))]
+    items = [item for m in lab.broker.messages(LETTERS) if (item := stored_letter(m))]
     sender.add(items[0])
     assert lab.replay().to_replay == 3
     with pytest.raises(
@@ -725,8 +725,8 @@ def test_a_note_of_a_full_transaction_can_be_read() -> None:
     offsets = [2**63 - 1 - 2 * n for n in range(MAX_OFFSETS_IN_NOTE)]
     broker = FakeBroker()
     broker.create_topic(LETTERS)
-    broker.append(LETTERS, 0, None, None, note({(TOPIC, ID, 0): offsets}))
-    ((_, found),) = noted(broker.messages(LETTERS)[0])
+    broker.append(LETTERS, 0, None, None, note_headers({(TOPIC, ID, 0): offsets}))
+    ((_, found),) = replayed_in_note(broker.messages(LETTERS)[0])
     assert sorted(found) == sorted(offsets)
 
 
@@ -738,14 +738,14 @@ def test_a_note_stands_in_the_partition_of_its_letters() -> None:
     places = {
         (item.letter.offset, item.partition)
         for m in lab.broker.messages(LETTERS)
-        if (item := opened(m))
+        if (item := stored_letter(m))
     }
     assert {number for _, number in places} == {0, 1}
     lab.replay()
     found = {
         (offset, message.partition())
         for message in lab.broker.messages(LETTERS)
-        for _, offsets in noted(message)
+        for _, offsets in replayed_in_note(message)
         for offset in offsets
     }
     assert found == places
@@ -760,7 +760,7 @@ def test_without_transactions_no_note_is_written_before_its_rows_are_known_to_be
     lab.broker.faults.fail_deliveries(KafkaError._MSG_TIMED_OUT, 1, stored=stored)
     with pytest.raises(DeliveryError, match="0 letters are known"):
         lab.replay(NonTransactionalProducer(lab.broker.producer()))
-    assert sum(bool(noted(m)) for m in lab.broker.messages(LETTERS)) == 0
+    assert sum(bool(replayed_in_note(m)) for m in lab.broker.messages(LETTERS)) == 0
     assert lab.replay(NonTransactionalProducer(lab.broker.producer())).to_replay == 2
     assert lab.replay(NonTransactionalProducer(lab.broker.producer())).replayed == 2
     assert set(lab.replayed()) == {"0:1", "0:2"}
@@ -770,7 +770,7 @@ def test_without_transactions_brokers_that_are_down_are_told(lab: Lab) -> None:
     lab.row(1)
     producer = NonTransactionalProducer(lab.broker.producer())
     sender = Sender(producer, SETTINGS, 2, clock=lab.clock)
-    (item,) = filter(None, map(opened, lab.broker.messages(LETTERS)))
+    (item,) = filter(None, map(stored_letter, lab.broker.messages(LETTERS)))
     sender.add(item)
     lab.broker.faults.down = True
     with pytest.raises(UnavailableError, match="0 letters are known"):
@@ -897,7 +897,7 @@ def test_commits_of_a_topic_of_another_id_say_nothing() -> None:
     item = StoredLetter(
         DeadLetter(TOPIC, 0, 3, None, None, (), "undecodable", ""), GROUP, ID, 0, 0, 0
     )
-    assert committed_of({0: CommittedOffset(9, ID)}, ID)(item)
-    assert committed_of({0: CommittedOffset(9, "")}, ID)(item)
-    assert not committed_of({0: CommittedOffset(9, f"{8:032x}")}, ID)(item)
-    assert not committed_of({}, ID)(item)
+    assert is_committed_by({0: CommittedOffset(9, ID)}, ID)(item)
+    assert is_committed_by({0: CommittedOffset(9, "")}, ID)(item)
+    assert not is_committed_by({0: CommittedOffset(9, f"{8:032x}")}, ID)(item)
+    assert not is_committed_by({}, ID)(item)

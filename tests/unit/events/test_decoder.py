@@ -295,14 +295,14 @@ def test_nothing_is_remembered_for_a_while_when_nothing_comes_again(
 
     for _ in range(7):
         decoder.decode(batch(200))
-    assert decoder._plain > 0
+    assert decoder._unmemoised_left > 0
     assert (len(decoder), len(decoder._prefixes)) == (0, 0)
-    while decoder._plain:
+    while decoder._unmemoised_left:
         decoder.decode(batch(200))
         assert (len(decoder), len(decoder._prefixes)) == (0, 0)
     for _ in range(20):  # it looks again, and finds that items come again
         decoder.decode(batch(10))
-    assert decoder._plain == 0
+    assert decoder._unmemoised_left == 0
     assert len(decoder._prefixes) > 0
 
 
@@ -312,7 +312,7 @@ def plain_decoder(monkeypatch: pytest.MonkeyPatch, events: int) -> Decoder:
     monkeypatch.setattr(module, "_PLAIN_EVENTS", events)
     decoder = Decoder(TABLES)
     decoder.decode([encode(Row("text", f"k{i}", incr=i)) for i in range(1001)])
-    assert decoder._plain == events
+    assert decoder._unmemoised_left == events
     return decoder
 
 
@@ -323,7 +323,7 @@ def test_what_is_read_while_nothing_is_remembered_counts_as_decoded_and_as_no_tr
     for start in range(0, 2000, 500):
         decoder.decode([encode(Row("text", f"new{start + i}")) for i in range(500)])
     assert decoder.decodes == 3001
-    assert (decoder._plain, decoder._seen) == (0, 0)
+    assert (decoder._unmemoised_left, decoder._seen) == (0, 0)
 
 
 def test_names_that_come_again_end_the_time_without_memory(
@@ -333,7 +333,7 @@ def test_names_that_come_again_end_the_time_without_memory(
     batch = [encode(Row("text", f"same{i % 10}", incr=1000 + i)) for i in range(1000)]
     for _ in range(12):
         decoder.decode(batch)
-    assert decoder._plain == 0
+    assert decoder._unmemoised_left == 0
     first, second = decoder.decode(batch).unit_increments, decoder.decode(batch).unit_increments
     assert set(first) == set(second)  # the same objects
 
@@ -346,7 +346,7 @@ def test_new_names_leave_little_in_memory_while_nothing_is_remembered(
     for start in range(0, 20_000, 200):
         decoder.decode([encode(Row("text", f"new{start + i}")) for i in range(200)])
         assert len(decoder._named) <= 400
-    assert decoder._plain > 0
+    assert decoder._unmemoised_left > 0
 
 
 def test_a_message_without_a_payload_does_not_make_the_others_dearer(
@@ -358,10 +358,10 @@ def test_a_message_without_a_payload_does_not_make_the_others_dearer(
     ]
     for _ in range(3):
         decoder.decode(batch)
-    decoder._keep = False
+    decoder._keeps_payloads = False
     decoder.decode(batch)
     alone: list[bytes | None] = []
-    original = Decoder._alone
+    original = Decoder._read_one
 
     def look(self: Decoder, payload: bytes | None) -> Any:
         alone.append(payload)

@@ -330,7 +330,7 @@ def test_rows_that_are_not_confirmed_in_time_are_given_up(mock: MockBroker) -> N
 def test_brokers_that_are_away_are_told_of_in_time() -> None:
     server = f"127.0.0.1:{free_port()}"
     with (
-        pytest.raises(DeliveryError, match="1 of 1 rows are not known to be in topic 'six'"),
+        pytest.raises(DeliveryError, match="1 of 1 rows are not confirmed to be in topic 'six'"),
         Emitter(server, topic="six", timeout_s=0.5) as emit,
     ):
         emit(ROWS[0])
