@@ -96,7 +96,9 @@ class Settings:
     ] = "at-least-once"
     window_ms: Annotated[
         int,
-        _SettingNotes("Milliseconds of events to sum before a write.", checks.between(10, checks.HOUR_MS)),
+        _SettingNotes(
+            "Milliseconds of events to sum before a write.", checks.between(10, checks.HOUR_MS)
+        ),
     ] = 1_000
     window_max_events: Annotated[
         int,

@@ -189,9 +189,7 @@ def _judge(
     return judge, None
 
 
-def is_committed_by(
-    commits: Mapping[int, CommittedOffset], current_id: str | None
-) -> IsCommitted:
+def is_committed_by(commits: Mapping[int, CommittedOffset], current_id: str | None) -> IsCommitted:
     """Return the function that compares a letter with these committed offsets.
 
     ``current_id`` is the topic's id. Events of a topic that was deleted and created again do not

@@ -164,9 +164,7 @@ class Sender:
             for stored in batch:
                 if stored.partition == partition:
                     sources.setdefault(stored.source, []).append(stored.letter.offset)
-            self._produce(
-                self._settings.dead_letters, partition, None, None, note_headers(sources)
-            )
+            self._produce(self._settings.dead_letters, partition, None, None, note_headers(sources))
         self._call_until_done(self._producer.commit_transaction)
         self._check_delivered()
 
@@ -195,7 +193,9 @@ class Sender:
                 )
             except BufferError:
                 if self._clock() >= deadline:
-                    raise UnavailableError(f"topic {topic!r} took no row; {self._progress()}") from None
+                    raise UnavailableError(
+                        f"topic {topic!r} took no row; {self._progress()}"
+                    ) from None
                 self._producer.poll(0.1)
             else:
                 return
@@ -233,7 +233,8 @@ class Sender:
         code = error.code()
         if code in _FENCED:
             return DynatomicError(
-                f"another replay of {self._settings.dead_letters} has taken over; {self._progress()}"
+                f"another replay of {self._settings.dead_letters} has taken over; "
+                f"{self._progress()}"
             )
         if code == _ID_DENIED:
             return ConfigError(

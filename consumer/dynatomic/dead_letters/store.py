@@ -75,7 +75,9 @@ class DeadLetters:
         self.pending_bytes = 0
         self.last_error: str | None = None
 
-    def store(self, letter: DeadLetter, on_stored: OnStored, is_wanted: IsWanted = lambda: True) -> None:
+    def store(
+        self, letter: DeadLetter, on_stored: OnStored, is_wanted: IsWanted = lambda: True
+    ) -> None:
         """Send a letter; `poll` calls ``on_stored`` when the topic has it.
 
         A letter that failed is not sent again if ``is_wanted`` returns False, which it does after
@@ -154,7 +156,9 @@ class DeadLetters:
         except DynatomicError as error:  # a new producer could not be created
             self._failed(letter, on_stored, is_wanted, str(error))
 
-    def _failed(self, letter: DeadLetter, on_stored: OnStored, is_wanted: IsWanted, cause: str) -> None:
+    def _failed(
+        self, letter: DeadLetter, on_stored: OnStored, is_wanted: IsWanted, cause: str
+    ) -> None:
         if self.last_error is None:
             log.error(
                 "dead-letter topic refuses",

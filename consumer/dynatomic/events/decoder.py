@@ -139,7 +139,9 @@ class Decoder(dict[bytes, UnitIncrement]):
         bad = [i for i, addend in enumerate(addends) if addend is _NOTHING]
         return Decoded(addends, times, dict(zip(bad, self._errors, strict=True)))
 
-    def _read_without_memo(self, payloads: Sequence[bytes | None]) -> tuple[list[UnitIncrement], list[int]]:
+    def _read_without_memo(
+        self, payloads: Sequence[bytes | None]
+    ) -> tuple[list[UnitIncrement], list[int]]:
         """Read all payloads, and end that early if the names of a sample come again.
 
         Names that come again would take memory for each event, while they wait in windows.

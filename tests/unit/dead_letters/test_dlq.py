@@ -814,7 +814,7 @@ def test_a_commit_that_may_be_repeated_is(lab: Lab) -> None:
             ConfigError,
             "set cleanup.policy=delete on it; 0 letters are known",
         ),
-        ("commit", error(KafkaError.INVALID_TXN_STATE), DeliveryError, "none twice"),
+        ("commit", error(KafkaError.INVALID_TXN_STATE), DeliveryError, "no letter is replayed"),
     ],
 )
 def test_an_error_says_what_to_do_and_what_was_replayed(

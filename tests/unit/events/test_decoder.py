@@ -143,10 +143,10 @@ def streams(draw: st.DrawFn) -> list[list[bytes | None]]:
 
 
 MODES: dict[str, dict[str, Any]] = {
-    "in parts, varints of 1": {"_keep": False},
-    "in parts, varints of 2": {"_keep": False, "_lengths": [2]},
-    "in parts, varints of 3, 1, 2": {"_keep": False, "_lengths": [3, 1, 2]},
-    "nothing remembered": {"_plain": 10**9},
+    "in parts, varints of 1": {"_keeps_payloads": False},
+    "in parts, varints of 2": {"_keeps_payloads": False, "_lengths": [2]},
+    "in parts, varints of 3, 1, 2": {"_keeps_payloads": False, "_lengths": [3, 1, 2]},
+    "nothing remembered": {"_unmemoised_left": 10**9},
 }
 
 
@@ -284,7 +284,7 @@ def test_nothing_is_remembered_for_a_while_when_nothing_comes_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_TRIAL", 1000)
-    monkeypatch.setattr(module, "_PLAIN_EVENTS", 10_000)
+    monkeypatch.setattr(module, "_UNMEMOISED_EVENTS", 10_000)
     decoder = Decoder(TABLES)
     number = 0
 
@@ -309,7 +309,7 @@ def test_nothing_is_remembered_for_a_while_when_nothing_comes_again(
 def plain_decoder(monkeypatch: pytest.MonkeyPatch, events: int) -> Decoder:
     """Return a decoder that remembers nothing for a while."""
     monkeypatch.setattr(module, "_TRIAL", 1000)
-    monkeypatch.setattr(module, "_PLAIN_EVENTS", events)
+    monkeypatch.setattr(module, "_UNMEMOISED_EVENTS", events)
     decoder = Decoder(TABLES)
     decoder.decode([encode(Row("text", f"k{i}", incr=i)) for i in range(1001)])
     assert decoder._unmemoised_left == events
@@ -367,7 +367,7 @@ def test_a_message_without_a_payload_does_not_make_the_others_dearer(
         alone.append(payload)
         return original(self, payload)
 
-    monkeypatch.setattr(Decoder, "_alone", look)
+    monkeypatch.setattr(Decoder, "_read_one", look)
     found = decoder.decode([*batch, None])
     assert alone == [None]
     assert {place: error.reason for place, error in found.rejected.items()} == {500: Reason.EMPTY}

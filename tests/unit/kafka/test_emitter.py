@@ -273,7 +273,7 @@ def test_an_error_of_the_block_is_not_masked() -> None:
 
     with pytest.raises(ZeroDivisionError) as caught:
         block()
-    assert "1 of 1 rows are not known" in caught.value.__notes__[0]
+    assert "1 of 1 rows are not confirmed" in caught.value.__notes__[0]
 
 
 def test_leaving_by_an_error_still_delivers(broker: Broker, topic: MakeTopic) -> None:
@@ -368,7 +368,7 @@ def test_a_producer_that_breaks_for_good_reports_every_row(mock: MockBroker) -> 
     emit.flush()
     # An idempotent producer that lost count of its messages gives up: a fatal error.
     mock.push_errors(PRODUCE, [KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER] * 2)
-    with pytest.raises(DeliveryError, match="3 of 4 rows are not known"):  # noqa: PT012
+    with pytest.raises(DeliveryError, match="3 of 4 rows are not confirmed"):  # noqa: PT012
         for _ in range(3):
             emit(ROWS[0])
         emit.flush()

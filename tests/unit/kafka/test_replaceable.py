@@ -122,7 +122,7 @@ def test_the_id_waits_for_a_client_that_cannot_be_made_yet() -> None:
 def test_another_id_still_ends_the_worker() -> None:
     identity = identity_of(Maker(Client(with_id(8))), Clock())
     identity.check_number()
-    with pytest.raises(DynatomicError, match="deleted and made again"):
+    with pytest.raises(DynatomicError, match="deleted and created again"):
         identity.poll(lambda _: None)
 
 
