@@ -27,7 +27,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/dynatomic demo
 
 test: $(VENV)/.developing lint
-	@$(BIN)/python -m pytest --numprocesses 3 --cov --cov-report=term
+	@$(BIN)/python -m pytest --numprocesses 4 --cov --cov-report=term
 
 check: $(VENV)/.developing lint
 	@$(BIN)/python -m pytest tests/unit --numprocesses 3

@@ -7,6 +7,7 @@ the real server. Servers start when the first test asks for them, once a test ru
 import os
 import re
 import signal
+from bisect import bisect
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
@@ -74,17 +75,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("no_cover")
 
 
-class Apart(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
-    """A worker takes files, and two take all that start many processes, one after the other.
+_SHARES: Final = ("tests/e2e/test_crash", "tests/e2e/test_s")
+"""Where the second and the third share of the tests of processes begin: each takes as long."""
 
-    These mostly wait, and more at once would disturb each other.
+
+class Apart(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """A worker takes files, but three take all tests that start many processes.
+
+    These wait two thirds of their time. More of them at once would be late for each other.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         if not _PROCESSES.search(file):
             return file
-        return "first processes" if file < "tests/e2e/test_m" else "last processes"
+        return f"processes {bisect(_SHARES, file)}"
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -26,11 +26,9 @@ from tests.support.faults import Fault, Request, access_denied
 from tests.support.kafka_server import KafkaServer
 from tests.support.names import unique
 from tests.support.proxy import FaultyProxy
-from tests.support.stack import Stack
+from tests.support.stack import REAL, Stack
 from tests.support.tables import Table
 from tests.support.waiting import wait_until
-
-REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)
 
 Examined = Callable[..., tuple[int, list[str]]]
 

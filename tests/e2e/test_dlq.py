@@ -15,8 +15,8 @@ from dynatomic.dead_letters.sender import Sender, make_sender, sender_config
 from dynatomic.dead_letters.topic import stored_letter
 from dynatomic.errors import DynatomicError
 from tests.support.events import Event, avro
-from tests.support.letters import BAD, LARGE, REAL, Letters
-from tests.support.stack import Stack
+from tests.support.letters import BAD, LARGE, Letters
+from tests.support.stack import REAL, Stack
 from tests.support.tables import Table
 
 
@@ -127,13 +127,12 @@ def test_letters_of_events_that_are_read_again_stay(letters: Letters, table: Tab
     assert stack.counters(new) == log
 
 
+@REAL
 @pytest.mark.parametrize("point", ["before", "after"])
 def test_a_replay_that_is_killed_loses_and_doubles_nothing(
     letters: Letters, table: Table, point: str
 ) -> None:
     stack, topic, new = letters.stack, letters.topic, table()
-    if stack.name == "embedded" and point == "before":
-        pytest.skip("the mock cluster has no transactions that a checking consumer could read")
     log = stack.produce(topic, [Event(new, f"k{n % 4}", incr=n + 1) for n in range(22)])
     stack.drain(topic, [table()])
     child = letters.dies(point, new)

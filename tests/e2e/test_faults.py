@@ -23,9 +23,11 @@ from tests.support.faults import (
     writes,
 )
 from tests.support.proxy import FaultyProxy
-from tests.support.stack import Stack
+from tests.support.stack import REAL, Stack
 from tests.support.tables import Table
 from tests.support.waiting import wait_until
+
+pytestmark = REAL
 
 COUNTERS = 60  # three batches of UPDATE; for every second item it is an INSERT in the end
 

@@ -15,11 +15,10 @@ from dynatomic.operations.lag import lag
 from dynatomic.operations.top import top
 from tests.support.children import REPOSITORY
 from tests.support.events import Event, avro
-from tests.support.letters import REAL
 from tests.support.live_load import Load
 from tests.support.names import unique
 from tests.support.operator_calls import Out, produce_events, rows_of, settings_of
-from tests.support.stack import Stack
+from tests.support.stack import REAL, Stack
 from tests.support.tables import Table
 from tests.support.waiting import wait_until
 

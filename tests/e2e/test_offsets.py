@@ -13,7 +13,6 @@ from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.operations.offset_plan import Target
 from dynatomic.operations.reset_offsets import ResetOptions, reset_offsets
 from tests.support.events import Event, avro
-from tests.support.letters import REAL
 from tests.support.operator_calls import (
     EARLIEST,
     EXECUTE,
@@ -23,7 +22,7 @@ from tests.support.operator_calls import (
     rows_of,
     settings_of,
 )
-from tests.support.stack import Stack, made_again
+from tests.support.stack import REAL, Stack, made_again
 from tests.support.tables import Table
 from tests.support.verifying import delete_before
 from tests.support.waiting import wait_until

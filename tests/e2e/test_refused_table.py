@@ -8,9 +8,11 @@ import pytest
 from tests.support.events import Event
 from tests.support.faults import Error, Fault, Request, access_denied
 from tests.support.proxy import FaultyProxy
-from tests.support.stack import Stack
+from tests.support.stack import REAL, Stack
 from tests.support.tables import Table
 from tests.support.waiting import wait_until
+
+pytestmark = REAL
 
 
 @pytest.mark.parametrize(

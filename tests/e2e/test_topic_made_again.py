@@ -4,14 +4,14 @@ import pytest
 
 from tests.support.children import Child
 from tests.support.events import Event
-from tests.support.stack import Stack, made_again
+from tests.support.stack import REAL, Stack, made_again
 from tests.support.tables import Table
 from tests.support.waiting import wait_until
 
 ONCE = ("--processing-guarantee", "exactly-once")
 
 
-@pytest.mark.parametrize("stack", ["real"], indirect=True)  # the mock cluster deletes no topics
+@REAL
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 @pytest.mark.parametrize("count", [3, 30])  # shorter and longer than the old one, of 10
 def test_under_a_running_consumer(stack: Stack, table: Table, protocol: str, count: int) -> None:
@@ -41,7 +41,7 @@ def noticed(child: Child) -> str:
     return child.stderr
 
 
-@pytest.mark.parametrize("stack", ["real"], indirect=True)
+@REAL
 @pytest.mark.parametrize("count", [3, 30])
 def test_a_stale_committed_offset_is_reported(stack: Stack, table: Table, count: int) -> None:
     topic, name = stack.topic(), table()

@@ -14,9 +14,8 @@ from dynatomic.verify.command import verify as compare
 from dynatomic.verify.comparison import Comparison
 from dynatomic.verify.report import VerifyReport
 from tests.support.events import Event, Log
-from tests.support.letters import REAL
 from tests.support.live_load import Load
-from tests.support.stack import Stack
+from tests.support.stack import REAL, Stack
 from tests.support.tables import Table
 from tests.support.verifying import EXACTLY_ONCE, WORDS, add, delete_before, ok, verify
 
@@ -61,6 +60,7 @@ def test_after_a_run_it_says_ok_and_afterwards_finds_what_was_changed(
     assert all(d["partitions"] for d in told["differences"])
 
 
+@REAL
 def test_a_sample_is_told_with_its_seed_and_can_be_repeated(stack: Stack, table: Table) -> None:
     topic, name = stack.topic(2), table()
     stack.produce(topic, [Event(name, f"k{n}", incr=n) for n in range(500)])
@@ -73,6 +73,7 @@ def test_a_sample_is_told_with_its_seed_and_can_be_repeated(stack: Stack, table:
     assert again == first
 
 
+@REAL
 def test_exactly_once_is_ok_at_any_moment_while_consumers_run_and_die(
     stack: Stack, table: Table
 ) -> None:
@@ -97,6 +98,7 @@ def test_exactly_once_is_ok_at_any_moment_while_consumers_run_and_die(
     assert "DIFFERENT  1 of 40 counters" in found
 
 
+@REAL
 def test_a_baseline_carries_over_a_switch_to_exactly_once(
     stack: Stack, table: Table, tmp_path: Path
 ) -> None:

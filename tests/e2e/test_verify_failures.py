@@ -17,10 +17,12 @@ from tests.support.faults import (
 )
 from tests.support.names import unique
 from tests.support.proxy import FaultyProxy
-from tests.support.stack import Stack
+from tests.support.stack import REAL, Stack
 from tests.support.tables import Table
 from tests.support.verifying import EXACTLY_ONCE, ok, verify
 from tests.support.waiting import wait_until
+
+pytestmark = REAL
 
 
 def failing(child: Child, code: int, *parts: str) -> None:

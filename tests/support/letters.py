@@ -15,9 +15,6 @@ from dynatomic.verify.command import VerifyOptions, verify
 from tests.support.children import Child
 from tests.support.stack import Stack
 
-REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)
-
-
 BAD = b"\xff\x00bad"
 
 

@@ -17,9 +17,6 @@ Out = pytest.CaptureFixture[str]
 ONCE = ("--processing-guarantee", "exactly-once")
 
 
-REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)
-
-
 EXECUTE = ResetOptions(execute=True)
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 WINDOW_MS = 150
 
+REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)
+"""For tests of what does not depend on the broker, or what the mock cluster cannot do."""
+
 
 @dataclass
 class Stack:

@@ -1,6 +1,5 @@
 """``dynatomic verify`` as a child process, and ways to make its counters wrong."""
 
-import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -12,9 +11,6 @@ EXACTLY_ONCE = ("--processing-guarantee", "exactly-once")
 
 
 WORDS = ["table", "item", "counter", "in", "topic", "in", "table", "difference", "partitions"]
-
-
-REAL = pytest.mark.parametrize("stack", ["real"], indirect=True)
 
 
 def verify(
