@@ -9,6 +9,7 @@ import pytest
 import yaml
 from cyclopts import CycloptsError
 
+import dynatomic.cli.main  # noqa: F401 -- its commands are the app's
 from dynatomic.cli.app import app
 from dynatomic.cli.man import EXIT_CODES
 from dynatomic.config.settings import SETTINGS
