@@ -16,13 +16,14 @@ The checks are exact, for each event by itself:
 
 import random
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, cast
 from unittest.mock import patch
 
 from confluent_kafka import KafkaError, KafkaException
 
-from dynatomic.dynamodb import table_queue
+from dynatomic.dynamodb import parts as statement_parts
+from dynatomic.dynamodb import table_queue, write
 from dynatomic.errors import DynatomicError
 from dynatomic.events.row import Row
 from tests.support.harness import GROUP, LETTERS, TOPIC, Clock
@@ -47,6 +48,7 @@ class Model:
         *,
         threads: bool = False,
         inserts: bool = False,
+        parts: bool = False,
     ) -> None:
         self.once = guarantee == "exactly-once"
         self.guarantee = guarantee
@@ -56,10 +58,13 @@ class Model:
         self.broker.create_topic(TOPIC, partitions)
         self.broker.create_topic(LETTERS)
         # As where most items of a table were missing of late; here there are too few to learn it.
-        self._first = patch.object(
-            table_queue, "INSERT_FIRST_ABOVE", -1.0 if inserts else table_queue.INSERT_FIRST_ABOVE
-        )
-        self._first.start()
+        self._patches = ExitStack()
+        if inserts:
+            self._patches.enter_context(patch.object(table_queue, "INSERT_FIRST_ABOVE", -1.0))
+        # As where an item has more counters than fit into one statement.
+        if parts:
+            self._patches.enter_context(patch.object(write, "SMALL", 1))
+            self._patches.enter_context(patch.object(statement_parts, "MAX_COUNTERS", 2))
         self.done: list[str] = []
         self.wiped: set[Place] = set()
 
@@ -393,7 +398,7 @@ class Model:
         for member in self.world.members:
             cast("SteppedMember", member).end()
         self.world.close()
-        self._first.stop()
+        self._patches.close()
 
 
 STEPS: dict[str, tuple[int, tuple[int, ...]]] = {
@@ -450,7 +455,8 @@ def schedule(seed: int, guarantee: str, steps: int = 80, *, threads: bool = Fals
         weight if name in ALWAYS else weight * chosen.choice((0, 1, 1, 1, 4) if seed % 3 else (1,))
         for name, (weight, _) in STEPS.items()
     ]
-    model = Model(guarantee, 1 + seed % 2, threads=threads, inserts=seed % 5 == 0)
+    inserts, parts = seed % 5 == 0, seed % 3 == 1
+    model = Model(guarantee, 1 + seed % 2, threads=threads, inserts=inserts, parts=parts)
     try:
         for name in ["start", *chosen.choices(names, weights, k=steps)]:
             model.step(name, *(chosen.randrange(below) for below in STEPS[name][1]))

@@ -8,6 +8,7 @@ found by the model (`model.schedule`), `NAMED` by the test of a promise that the
 import re
 from bisect import bisect_left
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -34,6 +35,7 @@ from dynatomic.worker.settlement import Settlement
 
 # What these modules import is replaced in them.
 counters: Any = import_module("dynatomic.dynamodb.counters")
+write: Any = import_module("dynatomic.dynamodb.write")
 writer: Any = import_module("dynatomic.dynamodb.writer")
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
@@ -234,6 +236,33 @@ def leaves_out_sums_of_zero(patch: pytest.MonkeyPatch) -> None:
         return group({ref: total for ref, total in sums.items() if total}, fence)
 
     patch.setattr(writer, "group_changes", some)
+
+
+@found_by_model(AT_LEAST_ONCE, EXACTLY_ONCE)
+def writes_the_first_part_of_an_item_only(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(WindowWrite, "next_part", lambda _self, _applied: None)
+
+
+@found_by_model(EXACTLY_ONCE)
+def sets_the_fence_of_a_part_to_the_end_of_the_window(patch: pytest.MonkeyPatch) -> None:
+    split = write.split
+
+    def to_the_end(change: Change, window: Window) -> list[Change]:
+        return [
+            part._replace(fence=part.fence and replace(part.fence, last=window.last))
+            for part in split(change, window)
+        ]
+
+    patch.setattr(write, "split", to_the_end)
+
+
+@found_by_model(EXACTLY_ONCE)
+def drops_the_later_parts_of_an_item_that_was_fenced_or_rejected(patch: pytest.MonkeyPatch) -> None:
+    def part_only(self: WindowWrite, part: Change) -> Change:
+        self.later_parts.pop((part.table, part.key, part.range), None)
+        return part
+
+    patch.setattr(WindowWrite, "_whole", part_only)
 
 
 # --- the fence -------------------------------------------------------------------------------
