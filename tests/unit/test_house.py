@@ -18,25 +18,17 @@ TESTS = Path(__file__).parents[1]
 TEST_MODULES = sorted(path for path in TESTS.rglob("*.py") if ".servers" not in path.parts)
 TO_SPLIT = {
     "contract/test_broker_contract.py",
-    "contract/test_counters_contract.py",
-    "contract/test_dynamodb_contract.py",
     "support/harness.py",
     "support/model.py",
     "support/mutations.py",
-    "unit/cli/test_cli.py",
     "unit/config/test_settings.py",
     "unit/dead_letters/test_dead_letters.py",
     "unit/dead_letters/test_dlq.py",
-    "unit/dynamodb/test_statements.py",
-    "unit/dynamodb/test_transport.py",
-    "unit/dynamodb/test_writer.py",
     "unit/events/test_decoder.py",
     "unit/events/test_row.py",
     "unit/kafka/test_client.py",
     "unit/kafka/test_emitter.py",
-    "unit/operations/test_lag.py",
     "unit/telemetry/test_telemetry.py",
-    "unit/verify/test_verify.py",
 }
 """Test modules above the limit. The list only gets shorter."""
 
