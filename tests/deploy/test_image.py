@@ -3,16 +3,13 @@
 import contextlib
 import http.server
 import json
-import os
 import re
 import shlex
 import subprocess
 import sys
 import threading
 import tomllib
-import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import confluent_kafka
 import pytest
@@ -195,40 +192,3 @@ def test_the_build_gets_what_the_wheel_is_made_of_and_nothing_else() -> None:
     }
     assert rules[0] == "*"
     assert {rule[1:] for rule in rules if rule.startswith("!")} == needed
-
-
-def test_the_wheel_holds_the_schema_and_the_command(tmp_path: Path) -> None:
-    options = ["--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-deps"]
-    built = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            *options,
-            "--wheel-dir",
-            str(tmp_path),
-            str(REPOSITORY),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    unfetched = "No matching distribution found for hatchling" in built.stderr
-    if unfetched and os.environ.get("CI") != "true":
-        pytest.skip("hatchling cannot be had, so no wheel was built")
-    assert built.returncode == 0, built.stderr
-    script = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"][
-        "dynatomic"
-    ]
-    (path,) = tmp_path.glob("dynatomic-*.whl")
-    with zipfile.ZipFile(path) as wheel:
-        names = wheel.namelist()
-        assert (
-            wheel.read("dynatomic/schemas/row.avsc")
-            == (REPOSITORY / "schemas/row.avsc").read_bytes()
-        )
-        (commands,) = (name for name in names if name.endswith("/entry_points.txt"))
-        assert f"dynatomic = {script}" in wheel.read(commands).decode()
-    assert "dynatomic/py.typed" in names
-    assert {name.split("/")[0].partition("-")[0] for name in names} == {"dynatomic"}
