@@ -2,19 +2,15 @@
 
 import json
 import os
-import re
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from dynatomic.testing.mock_broker import MockBroker
 from tests.support.browser import Browser
-from tests.support.children import Child, Spawn
+from tests.support.children import Spawn
 from tests.support.events import Event, avro
 from tests.support.faults import Error, Fault, Request, access_denied, throttle
 from tests.support.needed import needs
@@ -22,41 +18,12 @@ from tests.support.proxy import FaultyProxy
 from tests.support.stack import Stack
 from tests.support.tables import MakeTable, Table, make_client
 from tests.support.waiting import wait_until
+from tests.support.watching import get, health, metrics, url_of
 
 if TYPE_CHECKING:
     from dynatomic.testing.embedded import Embedded
 
 SERVE = ("--http", "127.0.0.1:0", "--progress-timeout-ms", "2000")
-
-
-def url_of(child: Child) -> str:
-    child.wait_for('"serving"')
-    (found,) = re.findall(r'"url": "(http://[^"]+)"', child.stderr)
-    return str(found)
-
-
-def get(url: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - ours
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
-
-def health(url: str) -> tuple[int, list[str]]:
-    status, body = get(f"{url}livez")
-    return status, [each["cause"] for each in json.loads(body)["stuck"]]
-
-
-def metrics(url: str) -> dict[tuple[str, ...], float]:
-    """Return each sample's value by its name and the values of its labels, in their order."""
-    _, page = get(f"{url}metrics")
-    return {
-        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
-        for family in text_string_to_metric_families(page)
-        for sample in family.samples
-    }
 
 
 class Troubled:

@@ -132,7 +132,7 @@ class ProgressMonitor:
         if is_unassigned and (silent_s or not needs_evidence):
             cause = Cause.BROKER_DOWN if silent_s else Cause.NEVER_ASSIGNED
             detail = self.brokers.last_error or "no answer from the group"
-            stalls.append(Stall(cause, detail, unassigned_s))
+            stalls.append(Stall(cause, detail, max(unassigned_s, silent_s)))
         are_brokers_silent = silent_s >= min(after_s, STALLED_AFTER_S)
         for partition in partitions:
             waiting_s = now - partition.progress_at
