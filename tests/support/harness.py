@@ -280,6 +280,8 @@ class World:
     deliveries_held: bool = False
     letters_held: bool = False
     topic_id_held: bool = False
+    topic_missing: bool = False
+    held_by_transactions: int = 0
     asked_topic_id: int = 0
     make_writer: Callable[..., Writer] = Writer
     make_member: Callable[..., Member] = Member
@@ -337,7 +339,9 @@ class World:
         )
         member = self.make_member(self, worker, writer, letters, offsets)
         worker._wake = cast("Any", Wake(member))
-        ends = EndOffsetPoller(worker.progress.brokers, self.ask_ends, self.clock)
+        ends = EndOffsetPoller(
+            worker.progress.brokers, self.ask_ends, self.ask_high_watermarks, self.clock
+        )
         snapshots = SnapshotSource(
             worker=worker,
             decoder=decoder,
@@ -377,12 +381,24 @@ class World:
         found: dict[int, Future[int]] = {number: Future() for number in numbers or (-1,)}
         for number, answer in found.items():
             log = self.broker.log(TOPIC, number)
-            if number < 0 and not self.broker.faults.down:
+            if self.topic_missing:
+                error = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+                answer.set_exception(KafkaException(error))
+            elif number < 0 and not self.broker.faults.down:
                 answer.set_result(-1)
             elif self.broker.faults.down or log is None:
                 answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
             else:
                 answer.set_result(log.high)
+        return found
+
+    def ask_high_watermarks(self, numbers: Collection[int]) -> "dict[int, Future[int]]":
+        """Answer at once with the high watermarks, above the ends by what transactions hold."""
+        found = self.ask_ends(numbers)
+        for number, answer in found.items():
+            if answer.exception() is None and self.held_by_transactions:
+                found[number] = Future()
+                found[number].set_result(answer.result() + self.held_by_transactions)
         return found
 
     def read_again(

@@ -13,6 +13,8 @@ _SENTENCES = {
     Cause.BROKER_DOWN: "no broker answers",
     Cause.OFFSET_UNKNOWN: "waiting for the group: committed offset unknown",
     Cause.TOPIC_UNKNOWN: "waiting for the broker: topic id not confirmed",
+    Cause.TOPIC_MISSING: "the topic does not exist",
+    Cause.TRANSACTION_OPEN: "waiting for an open transaction",
     Cause.TABLE_THROTTLED: "waiting for {tables}: throttled",
     Cause.TABLE_REFUSED: "waiting for {tables}: refused",
     Cause.TABLE_FAILING: "waiting for {tables}: requests fail",

@@ -2,10 +2,14 @@
 
 The group's consumer knows the end of what it fetches. But a paused partition is not fetched, and
 a fetch that stopped is what this poll detects, so the answers come from a client of their own.
+
+A consumer with the isolation level ``read_committed`` gets the last stable offset as the end: the
+offset of the oldest open transaction, or the high watermark. One with ``read_uncommitted`` gets the
+high watermark. If they differ for long, a transaction holds back all events above it (KIP-98).
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from threading import Thread
 from typing import Any
@@ -13,7 +17,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from dynatomic.kafka.replaceable import ReplaceableClient, answered, code_of
-from dynatomic.worker.health import BrokerView
+from dynatomic.worker.brokers import BrokerView, OpenTransaction
 
 INTERVAL_S, TIMEOUT_S = 3.0, 3.0
 
@@ -22,12 +26,13 @@ TOPIC_ONLY = -1
 
 # librdkafka may answer with these from its cache while no broker is up.
 _FROM_CACHE = (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)  # noqa: SLF001
+_MISSING = KafkaError.UNKNOWN_TOPIC_OR_PART
 
 RequestEndOffsets = Callable[[Collection[int]], "dict[int, Future[int]]"]
 
 
 def end_offset_source(reader: ReplaceableClient[Any], topic: str) -> RequestEndOffsets:
-    """Return a function that requests the last stable offsets of partitions, on its own thread.
+    """Return a function that requests the end offsets of partitions, on its own thread.
 
     ``reader`` has a consumer that nothing else uses. Admin requests to the group's coordinator
     are not sent while the loop runs: if the coordinator is gone, DescribeGroups aborts the
@@ -70,31 +75,44 @@ def _answer(reader: ReplaceableClient[Any], topic: str, answers: "dict[int, Futu
 
 def _end_offset(reader: Any, topic: str, partition: int, timeout_s: float) -> int:
     if partition == TOPIC_ONLY:
-        reader.list_topics(topic, timeout=timeout_s)
+        _check_topic(reader, topic, timeout_s)
         return -1
     topic_partition = TopicPartition(topic, partition)
     try:
         end: int = reader.get_watermark_offsets(topic_partition, timeout=timeout_s)[1]
     except KafkaException as error:
-        if error.args[0].code() in _FROM_CACHE:
-            reader.list_topics(topic, timeout=timeout_s)  # raises if no broker answers
+        if error.args[0].code() in {*_FROM_CACHE, _MISSING}:
+            _check_topic(reader, topic, timeout_s)
         raise
     return end
 
 
+def _check_topic(reader: Any, topic: str, timeout_s: float) -> None:
+    """Raise KafkaException if no broker answers, or if the brokers do not have the topic."""
+    metadata = reader.list_topics(topic, timeout=timeout_s).topics.get(topic)
+    if metadata is not None and metadata.error is not None:
+        raise KafkaException(metadata.error)
+
+
 class EndOffsetPoller:
-    """Keeps a `BrokerView` up to date: one request at a time, every `INTERVAL_S` seconds."""
+    """Keeps a `BrokerView` up to date: one poll at a time, every `INTERVAL_S` seconds.
+
+    ``request_end_offsets`` gives last stable offsets, ``request_high_watermarks`` high watermarks.
+    """
 
     def __init__(
         self,
         brokers: BrokerView,
         request_end_offsets: RequestEndOffsets,
+        request_high_watermarks: RequestEndOffsets,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._brokers = brokers
         self._request_end_offsets = request_end_offsets
+        self._request_high_watermarks = request_high_watermarks
         self._clock = clock
         self._pending: dict[int, Future[int]] = {}
+        self._pending_high: dict[int, Future[int]] = {}
         self._next_at = clock()
         brokers.answered_at = clock()
 
@@ -105,12 +123,20 @@ class EndOffsetPoller:
         if self._pending or now < self._next_at:
             return
         self._next_at = now + INTERVAL_S
+        # The high watermarks are requested later, so they are never below the stable offsets.
         self._pending = self._request_end_offsets(tuple(partitions))
+        self._pending_high = {}
 
     def _store_answers(self) -> None:
         if not self._pending or not all(answer.done() for answer in self._pending.values()):
             return
+        known = [id_ for id_, answer in self._pending.items() if answer.exception() is None]
+        if not self._pending_high and known != [TOPIC_ONLY] and known:
+            self._pending_high = self._request_high_watermarks(known)
+        if not all(answer.done() for answer in self._pending_high.values()):
+            return
         answers, self._pending = self._pending, {}
+        high_answers, self._pending_high = self._pending_high, {}
         before = dict(self._brokers.end_offsets)
         self._brokers.end_offsets = {
             partition: (
@@ -120,6 +146,34 @@ class EndOffsetPoller:
             )
             for partition, answer in answers.items()
         }
+        self._note_missing_topic([answer.exception() for answer in answers.values()])
+        self._brokers.high_watermarks = {
+            partition: answer.result()
+            for partition, answer in high_answers.items()
+            if answer.exception() is None and partition in answers
+        }
+        self._note_transactions()
+
+    def _note_missing_topic(self, errors: Sequence[BaseException | None]) -> None:
+        """Record since when all answers say that the topic does not exist."""
+        codes = [code_of(error) for error in errors]
+        if all(code is not None and code.code() == _MISSING for code in codes):
+            if self._brokers.topic_missing_since is None:
+                self._brokers.topic_missing_since = self._clock()
+        elif any(answered(error) for error in errors):
+            self._brokers.topic_missing_since = None
+
+    def _note_transactions(self) -> None:
+        """Record since when the same offset is the end below a higher high watermark."""
+        brokers, before = self._brokers, self._brokers.open_transactions
+        brokers.open_transactions = {}
+        for partition, high in brokers.high_watermarks.items():
+            stable = brokers.end_offsets.get(partition, -1)
+            if 0 <= stable < high:
+                known = before.get(partition)
+                is_same = known is not None and known.offset == stable
+                since = known.since if known is not None and is_same else self._clock()
+                brokers.open_transactions[partition] = OpenTransaction(stable, since)
 
     def _note_outcome(self, error: BaseException | None) -> bool:
         """Store whether a broker answered; return whether the answer has the offset."""

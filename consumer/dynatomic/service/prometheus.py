@@ -133,6 +133,8 @@ def _progress(
     lag_seconds = {(str(p.id),): p.lag_seconds for p in snapshot.partitions}
     yield _family(t.LAG_EVENTS, _known(lag_offsets))
     yield _family(t.LAG_SECONDS, _known(lag_seconds))
+    transactions = {(str(p.id),): p.transaction_offsets for p in snapshot.partitions}
+    yield _family(t.TRANSACTION_OFFSETS, transactions)
     yield _family(t.STUCK, _by_cause(stalls))
     yield _family(t.WAITING, _by_cause(waits))
     yield _family(t.LOOP_AGE, snapshot.loop_age_seconds or 0.0)

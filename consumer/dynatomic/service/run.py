@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+READ_UNCOMMITTED = {"isolation.level": "read_uncommitted"}
+
 START_S = 30.0
 """How long Kafka and DynamoDB may take to answer when the consumer starts."""
 
@@ -147,6 +149,9 @@ def _build(settings: Settings, endpoint_url: str | None, *, dry_run: bool) -> _P
     end_offsets = EndOffsetPoller(
         worker.progress.brokers,
         end_offset_source(ReplaceableClient(lambda: new_consumer(dict(config))), settings.topic),
+        end_offset_source(
+            ReplaceableClient(lambda: new_consumer({**config, **READ_UNCOMMITTED})), settings.topic
+        ),
     )
     snapshots = SnapshotSource(
         worker=worker,

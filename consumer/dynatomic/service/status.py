@@ -179,6 +179,7 @@ def _partition_fields(partition: PartitionSnapshot) -> Mapping[str, Any]:
         "position": partition.position,
         "committed": partition.committed_offset,
         "end": partition.end_offset,
+        "high_watermark": partition.high_watermark,
         "lag": partition.lag_offsets,
         "age_seconds": None if age_seconds is None else round(age_seconds, 1),
         "held_events": partition.held_events,

@@ -123,6 +123,12 @@ LOG_EVENTS = (
         "The consumer waits for `cause` for some seconds; the probes do not fail yet.",
         "nothing if it recovers; otherwise `no progress` follows, with what to do",
     ),
+    LogEvent(
+        "topic does not exist",
+        "error",
+        "The brokers do not have the topic any more. Nothing can be counted.",
+        "as `do` says",
+    ),
     LogEvent("recovered", "info", "What it waited for works again, after `seconds`."),
     LogEvent(
         "no progress",

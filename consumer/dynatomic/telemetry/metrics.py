@@ -139,6 +139,13 @@ LAG_SECONDS = _gauge(
     "where it is not known, as of events that were not read.",
     "partition",
 )
+TRANSACTION_OFFSETS = _gauge(
+    "transaction_offsets",
+    "offsets",
+    "Offsets that an open transaction holds back: from the end that can be read to the high "
+    "watermark. They are not part of the lag.",
+    "partition",
+)
 STUCK = _gauge(
     "stuck", "1", "1 while no progress is made for this cause (see docs/operations.md).", "cause"
 )
@@ -154,7 +161,16 @@ METRICS: tuple[Metric, ...] = (
     *(BUILD_INFO, EVENTS, WINDOWS, WINDOW_EVENTS, WINDOW_COUNTERS, HELD_EVENTS, PHASE),
     *(PAYLOADS_DECODED, REQUESTS, REQUEST_DURATION, THROTTLES, WRITE_UNITS, SUPPRESSED, LETTERS),
     *(LETTERS_HELD, COMMITS, LAST_COMMIT, ASSIGNED, REBALANCES, LAG_EVENTS, LAG_SECONDS),
-    *(STUCK, WAITING, LOOP_AGE, PARTITION_READ, PARTITION_EVENTS, UNACCOUNTED, UNKNOWN_OUTCOMES),
+    *(
+        TRANSACTION_OFFSETS,
+        STUCK,
+        WAITING,
+        LOOP_AGE,
+        PARTITION_READ,
+        PARTITION_EVENTS,
+        UNACCOUNTED,
+        UNKNOWN_OUTCOMES,
+    ),
 )
 
 

@@ -49,6 +49,20 @@ class Cause(Enum):
         "topic-unknown",
         "the topic's id is not confirmed: check the brokers, and Describe on the topic",
     )
+    TOPIC_MISSING = (
+        "topic-missing",
+        (
+            "the brokers do not have the topic: if it was deleted by mistake, create it again "
+            "(its events are lost), then start the consumers again; else stop them"
+        ),
+    )
+    TRANSACTION_OPEN = (
+        "transaction-open",
+        (
+            "a producer neither commits nor aborts its transaction: the broker aborts it after its "
+            "transaction.timeout.ms; `kafka-transactions.sh` finds it (find-hanging) and aborts it"
+        ),
+    )
     TABLE_THROTTLED = (
         "table-throttled",
         (

@@ -5,9 +5,9 @@ brokers are gone returns no message and raises nothing.
 """
 
 import logging
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
 
+from dynatomic.worker.brokers import BrokerView
 from dynatomic.worker.causes import (
     CLIENT_CAUSES,
     NO_ERRORS,
@@ -33,28 +33,12 @@ RESTART_AFTER_S = 300.0
 
 WAIT_INTERVAL_S = 1.0
 
+TRANSACTION_AFTER_S = 10.0
+"""After how many seconds an open transaction is a wait: producers of exactly-once pipelines often
+commit every few seconds."""
+
 MAX_LOGGED = 10
 SPARE = "the group has more members than the topic has partitions"
-
-
-@dataclass(slots=True)
-class BrokerView:
-    """The last answers of the brokers. Only `service.end_offsets.EndOffsetPoller` writes it.
-
-    ``end_offsets`` has the end of each partition, -1 where it is not known. ``is_answering`` says
-    whether the newest request got an answer, ``answered_at`` when one did.
-    """
-
-    end_offsets: Mapping[int, int] = field(default_factory=dict)
-    answered_at: float | None = None
-    is_answering: bool = False
-    last_error: str | None = None
-
-    def silent_s(self, now: float) -> float:
-        """Return for how many seconds they have not answered; 0 if they were never asked."""
-        if self.answered_at is None or self.last_error is None:
-            return 0.0
-        return now - self.answered_at
 
 
 class ProgressMonitor:
@@ -81,7 +65,7 @@ class ProgressMonitor:
         self._logged_at = 0.0
         self.waits = WaitMonitor()
         self._waits_checked_at = float("-inf")
-        self._was_spare = False
+        self._was_spare = self._was_missing = False
         self._unread: dict[int, tuple[int, float]] = {}
 
     @property
@@ -105,6 +89,11 @@ class ProgressMonitor:
             self._waits_checked_at = now
             waits = self._stalls_after(now, WAIT_AFTER_S, needs_evidence=True)
             self.waits.update(waits, [partition.id for partition in partitions], now)
+        missing_s = self.brokers.topic_missing_s(now)
+        if missing_s and not self._was_missing:
+            fields = {"seconds": round(missing_s), "do": Cause.TOPIC_MISSING.hint}
+            log.error("topic does not exist", extra={"fields": fields})
+        self._was_missing = bool(missing_s)
         if now - self._logged_at >= STALLED_AFTER_S:
             self._log_stalls(now)
 
@@ -123,6 +112,9 @@ class ProgressMonitor:
     def _stalls_after(
         self, now: float, after_s: float, *, needs_evidence: bool = False
     ) -> list[Stall]:
+        if missing_s := self.brokers.topic_missing_s(now):
+            # All else that stands still does so because of this.
+            return [Stall(Cause.TOPIC_MISSING, "the brokers do not have the topic", missing_s)]
         partitions = list(self._partitions)
         silent_s = self.brokers.silent_s(now)
         stalls = []
@@ -140,10 +132,21 @@ class ProgressMonitor:
                 stall = self._stall_of(partition, now, are_brokers_silent=are_brokers_silent)
                 if not needs_evidence or has_evidence(stall.cause, partition, self._errors):
                     stalls.append(stall)
+            elif (held_back := self._transaction_stall(partition, now, after_s)) is not None:
+                stalls.append(held_back)
         if not stalls and silent_s >= after_s:
             detail = f"no broker answers: {self.brokers.last_error}"
             stalls.append(Stall(Cause.BROKER_DOWN, detail, silent_s))
         return stalls
+
+    def _transaction_stall(self, partition: Partition, now: float, after_s: float) -> Stall | None:
+        seconds = self.brokers.open_transaction_s(partition.id, partition.position, now)
+        if seconds < max(after_s, TRANSACTION_AFTER_S):
+            return None
+        offset = self.brokers.open_transactions[partition.id].offset
+        held = self.brokers.high_watermarks[partition.id] - offset
+        detail = f"{held} offsets wait behind an open transaction, which begins at offset {offset}"
+        return Stall(Cause.TRANSACTION_OPEN, detail, seconds, partition.id)
 
     def _stall_of(self, partition: Partition, now: float, *, are_brokers_silent: bool) -> Stall:
         waiting_s, unread_s = now - partition.progress_at, self._unread_s(partition, now)

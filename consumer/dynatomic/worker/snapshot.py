@@ -30,10 +30,11 @@ class PartitionSnapshot:
     """One assigned partition. An offset is None where it is not known.
 
     ``position`` is the offset after the last event that was read. ``is_settled`` says that all
-    events that were read are counted or stored, and committed. ``lag_offsets`` goes from the
-    committed offset to the end. ``lag_seconds`` is the age of the oldest event that is not
-    committed: 0 without a lag, None if its timestamp is not known. ``refused_tables`` has the
-    tables that refuse the window being written, each with the cause.
+    events that were read are counted or stored, and committed. ``end_offset`` is the last stable
+    offset: an open transaction holds back the offsets from there to the ``high_watermark``.
+    ``lag_offsets`` goes from the committed offset to the end. ``lag_seconds`` is the age of the
+    oldest event that is not committed: 0 without a lag, None if its timestamp is not known.
+    ``refused_tables`` has the tables that refuse the window being written, each with the cause.
     """
 
     id: int
@@ -42,6 +43,7 @@ class PartitionSnapshot:
     position: int | None
     committed_offset: int | None
     end_offset: int | None
+    high_watermark: int | None
     lag_offsets: int | None
     lag_seconds: float | None
     held_events: int
@@ -49,11 +51,21 @@ class PartitionSnapshot:
     is_settled: bool
     refused_tables: Mapping[str, str]
 
+    @property
+    def transaction_offsets(self) -> int:
+        """The offsets that an open transaction holds back."""
+        return (self.high_watermark or 0) - (self.end_offset or 0)
+
     @classmethod
     def of(
-        cls, partition: Partition, *, end_offset: int = -1, unix_time: float = 0.0
+        cls,
+        partition: Partition,
+        *,
+        end_offset: int = -1,
+        high_watermark: int = -1,
+        unix_time: float = 0.0,
     ) -> "PartitionSnapshot":
-        """Read a partition. ``end_offset`` is -1 if it is not known."""
+        """Read a partition. ``end_offset`` and ``high_watermark`` are -1 if they are not known."""
         position = partition.position
         start = -1 if partition.start_offset is None else partition.start_offset
         committed = max(partition.committed_offset, start)
@@ -69,6 +81,7 @@ class PartitionSnapshot:
             position=_known(position),
             committed_offset=_known(committed),
             end_offset=_known(end),
+            high_watermark=_known(max(high_watermark, end)),
             lag_offsets=lag,
             lag_seconds=_lag_seconds(partition, lag, unix_time),
             held_events=partition.held_events(),
@@ -202,11 +215,15 @@ class SnapshotSource:
         )
 
     def _partitions(self) -> tuple[PartitionSnapshot, ...]:
-        ends, unix_time = self.worker.progress.brokers.end_offsets, self.unix_clock()
+        brokers, unix_time = self.worker.progress.brokers, self.unix_clock()
+        ends, high_watermarks = brokers.end_offsets, brokers.high_watermarks
         owned = sorted(self.worker.partitions.values(), key=lambda partition: partition.id)
         return tuple(
             PartitionSnapshot.of(
-                partition, end_offset=ends.get(partition.id, -1), unix_time=unix_time
+                partition,
+                end_offset=ends.get(partition.id, -1),
+                high_watermark=high_watermarks.get(partition.id, -1),
+                unix_time=unix_time,
             )
             for partition in owned
         )

@@ -20,7 +20,7 @@ ENDED_AFTER_S = 5.0
 writes through."""
 
 # These are logged where they happen, and end only by a restart or a command.
-_LOGGED_ELSEWHERE = {Cause.PARTITION_STOPPED}
+_LOGGED_ELSEWHERE = {Cause.PARTITION_STOPPED, Cause.TOPIC_MISSING}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import gc
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -30,10 +31,11 @@ class Client:
         self.answers = list(answers)
         self.asked = 0
 
-    def list_topics(self, _topic: str, **_: float) -> None:
+    def list_topics(self, _topic: str, **_: float) -> SimpleNamespace:
         self.asked += 1
         if (answer := self.answers.pop(0)) is not None:
             raise cast("Exception", answer)
+        return SimpleNamespace(topics={})
 
     def get_watermark_offsets(self, _place: object, **_: float) -> tuple[int, int]:
         self.list_topics("")

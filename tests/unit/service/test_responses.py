@@ -95,6 +95,7 @@ def test_status_has_what_the_page_and_people_need(served: Served) -> None:
             "position": 4,
             "committed": 4,
             "end": 4,
+            "high_watermark": 4,
             "lag": 0,
             "age_seconds": 0.0,
             "held_events": 0,

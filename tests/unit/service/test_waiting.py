@@ -7,7 +7,9 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from dynatomic.service.status import NOT_READY_AFTER_S
+from dynatomic.worker.brokers import TOPIC_MISSING_AFTER_S
 from dynatomic.worker.causes import Cause, Stall
+from dynatomic.worker.health import TRANSACTION_AFTER_S
 from dynatomic.worker.waits import ENDED_AFTER_S, WAIT_AFTER_S, WaitMonitor
 from tests.support.harness import TOPIC, Member, World, world
 from tests.support.health_checks import live, status_of
@@ -148,3 +150,66 @@ def test_a_wait_that_comes_and_goes_is_one_wait(caplog: pytest.LogCaptureFixture
     monitor.update([], [0], 50.0)
     assert monitor.current == ()
     assert [fields["seconds"] for fields in lines(caplog, "recovered")] == [39]
+
+
+def test_an_open_transaction_is_a_wait_and_then_a_stall_with_its_age(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dynatomic")
+    with world() as w:
+        member = w.worker()
+        served.pages.attach(status_of(member))
+        w.emit("a", "b")
+        w.until(w.all_committed, step_s=1)
+        w.held_by_transactions = 5
+        seconds(w, member)
+        assert activity_of(member) == "counting", "a short transaction is nothing to tell"
+        seconds(w, member, int(TRANSACTION_AFTER_S))
+        assert activity_of(member) == "waiting for an open transaction"
+        (partition,) = served.json("/status")[1]["partitions"]
+        assert (partition["lag"], partition["end"], partition["high_watermark"]) == (0, 2, 7)
+        assert b'dynatomic_transaction_offsets{partition="0"} 5.0' in served.get("/metrics")[2]
+        assert live(w, member) == ["transaction-open"]
+        (stall,) = served.json("/livez")[1]["stuck"]
+        assert stall["detail"] == (
+            "5 offsets wait behind an open transaction, which begins at offset 2"
+        )
+        assert stall["seconds"] >= 60
+        assert served.json("/livez/restart")[0] == 200, "the next owner meets it too"
+        w.held_by_transactions = 0
+        live(w, member, 5)
+        assert activity_of(member) != "counting", "it may come and go"
+        assert live(w, member, int(ENDED_AFTER_S)) == []
+        assert activity_of(member) == "counting"
+        assert lines(caplog, "recovered")[-1]["why"] == "transaction-open"
+
+
+def test_transactions_that_end_are_no_stall() -> None:
+    with world() as w:
+        member = w.worker()
+        w.held_by_transactions = 5
+        for _ in range(20):
+            w.emit("a")
+            seconds(w, member, 8)
+            assert activity_of(member) == "counting"
+
+
+def test_a_topic_that_is_gone_is_an_error_and_makes_livez_fail(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dynatomic")
+    with world() as w:
+        member = w.worker()
+        served.pages.attach(status_of(member))
+        seconds(w, member, 3)
+        w.topic_missing = True
+        live(w, member, int(TOPIC_MISSING_AFTER_S) + 6)
+        assert served.json("/livez")[1]["stuck"][0]["cause"] == "topic-missing"
+        assert activity_of(member) == "the topic does not exist"
+        (error,) = [r for r in caplog.records if r.getMessage() == "topic does not exist"]
+        assert error.levelname == "ERROR"
+        member.worker._on_revoke(None, [TopicPartition(TOPIC, 0)])
+        member.worker._on_assign(None, [])
+        assert live(w, member, 60) == ["topic-missing"], "it is taken for a spare"
+        w.topic_missing = False
+        assert live(w, member, 5) == []

@@ -9,8 +9,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from dynatomic.service.end_offsets import EndOffsetPoller
+from dynatomic.worker.brokers import BrokerView
 from dynatomic.worker.causes import Cause
-from dynatomic.worker.health import STALLED_AFTER_S, BrokerView, ProgressMonitor
+from dynatomic.worker.health import STALLED_AFTER_S, ProgressMonitor
 from tests.support.harness import TOPIC, Member, World, world
 from tests.support.health_checks import (
     AFTER_S,
@@ -188,7 +189,9 @@ def test_a_member_that_is_told_nothing_goes_by_the_brokers_newest_answer() -> No
     silent.set_exception(KafkaException(KafkaError(KafkaError._TRANSPORT)))
     now, answers = [0.0], [answer]
     progress = ProgressMonitor(group_answers_spares=False)
-    ends = EndOffsetPoller(progress.brokers, lambda _: {-1: answers[-1]}, clock=lambda: now[0])
+    ends = EndOffsetPoller(
+        progress.brokers, lambda _: {-1: answers[-1]}, lambda _: {}, clock=lambda: now[0]
+    )
     for given, joined in ((answer, True), (silent, False), (answer, True)):
         answers.append(given)
         for _ in range(2):
@@ -277,7 +280,10 @@ def test_brokers_are_down_only_when_none_answers(code: int, *, silent: bool) -> 
     failed.set_exception(KafkaException(KafkaError(code)))
     brokers = BrokerView()
     ends = EndOffsetPoller(
-        brokers, lambda numbers: dict.fromkeys(numbers or (-1,), failed), clock=lambda: now[0]
+        brokers,
+        lambda numbers: dict.fromkeys(numbers or (-1,), failed),
+        lambda _: {},
+        clock=lambda: now[0],
     )
     for numbers in ((), (0, 1)):
         for _ in range(3):
