@@ -10,11 +10,14 @@ from typing import Any, cast
 from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
 
 from dynatomic.config.settings import ProcessingGuarantee, Settings
+from dynatomic.dead_letters.letter import HEADERS, TOPIC_ID
+from dynatomic.dead_letters.topic import note_headers, reader_config
 from dynatomic.dynamodb.answers import Item
 from dynatomic.dynamodb.fence import fence_name
 from dynatomic.dynamodb.items import ItemKey, Sleep, item_identity, read_items
 from dynatomic.dynamodb.tables import describe
 from dynatomic.events.decoder import Decoder
+from dynatomic.events.payload import PayloadReader
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
 from dynatomic.kafka.client import consumer_config
@@ -23,11 +26,12 @@ from dynatomic.testing.kafka.broker import FakeBroker
 from dynatomic.verify.baseline import Baseline, Snapshot
 from dynatomic.verify.comparison import Comparison
 from dynatomic.verify.group_state import GroupState
+from dynatomic.verify.letters import GroupLetters
 from dynatomic.verify.recount import Recount
 from dynatomic.verify.report import VerifyReport
 from dynatomic.verify.sample import CounterSample
 
-TOPIC, GROUP = "row-events", "dynatomic"
+TOPIC, GROUP, LETTERS = "row-events", "dynatomic", "row-events.dlq"
 FENCED: ProcessingGuarantee = "exactly-once"
 UNFENCED: ProcessingGuarantee = "at-least-once"
 
@@ -56,6 +60,22 @@ class Admin:
         return dict.fromkeys(names, told)
 
 
+class Asking:
+    """A consumer that calls ``before`` each time that it is asked something."""
+
+    def __init__(self, consumer: Any, before: Callable[[], object]) -> None:
+        self._consumer, self._before = consumer, before
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._consumer, name)
+
+        def call(*arguments: Any, **more: Any) -> Any:
+            self._before()
+            return method(*arguments, **more)
+
+        return call
+
+
 class World:
     """A topic, a table and a group, written by hand."""
 
@@ -67,7 +87,8 @@ class World:
         self.admin = Admin()
         self.on_consume: Callable[[], object] = lambda: None
         self.on_read: Callable[[], object] = lambda: None
-        self.letters: set[tuple[int, int]] = set()
+        self.on_request: Callable[[], object] = lambda: None
+        self.broker.create_topic(LETTERS, 1)
         names = ["pk", "rk"] if ranged else ["pk"]
         for table in ("hits", "bytes"):
             self.dynamodb.create_table(
@@ -105,6 +126,20 @@ class World:
         table = more.pop("table", "hits")
         self.dynamodb.put_item(TableName=table, Item=item | more)
 
+    def letter(self, offset: int, partition: int = 0, *, group: str = GROUP) -> None:
+        """Store a dead letter of an event."""
+        source = (TOPIC, str(partition), str(offset), "counter-not-a-number", "", group)
+        headers = [*zip(HEADERS, source, strict=True), (TOPIC_ID, self.identity)]
+        log = self.broker.logs[TOPIC][partition]
+        event = cast("Any", log.messages[offset - log.low])
+        own = [(name, value.encode()) for name, value in headers]
+        self.broker.append(LETTERS, 0, event.key(), event.value(), own)
+
+    def replayed(self, *offsets: int, partition: int = 0) -> None:
+        """Store a note that the letters of these events were replayed."""
+        headers = note_headers({(TOPIC, self.identity, partition): offsets})
+        self.broker.append(LETTERS, 0, None, None, cast("Any", headers))
+
     def commit(self, *offsets: int) -> None:
         group = self.broker.group(GROUP)
         for number, offset in enumerate(offsets):
@@ -137,6 +172,13 @@ class World:
             return consume(*arguments)
 
         consumer.consume = consume_and_tell  # type: ignore[method-assign, assignment]
+        asking = cast("Any", Asking(consumer, self.on_request))
+        letters = GroupLetters(
+            lambda: Asking(self.broker.consumer(reader_config(config)), self.on_request),
+            config,
+            self.identity,
+            PayloadReader({}),
+        )
 
         def read_batch(
             table: str, wanted: Sequence[ItemKey], sleep: Sleep
@@ -157,15 +199,15 @@ class World:
         try:
             verdict = Comparison(
                 config,
-                consumer,
-                GroupState(consumer, self.admin, config, self.identity),
+                asking,
+                GroupState(asking, self.admin, config, self.identity),
                 read_batch,
                 scan,
                 recount,
                 self.identity,
                 opened,
                 written,
-                lambda number, run: [m for m in run if (number, m.offset()) not in self.letters],
+                letters,
             ).run()
             if written and verdict.ok:
                 written.finish()

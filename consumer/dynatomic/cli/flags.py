@@ -35,6 +35,12 @@ Limit = Annotated[
         converter=whole_number_from(0),
     ),
 ]
+Strict = Annotated[
+    bool,
+    Parameter(
+        help="Exit 1 also if dead letters wait for a replay.", negative=(), show_default=False
+    ),
+]
 Output = Annotated[
     Literal["text", "json"],
     Parameter(name=("--output", "-o"), help="'json' prints everything, for programs."),

@@ -163,6 +163,7 @@ def verify(  # noqa: PLR0913 - one a flag
     sample: flags.Sample = None,
     seed: flags.Seed = None,
     limit: flags.Limit = 20,
+    strict: flags.Strict = False,
     output: flags.Output = "text",
     endpoint_url: EndpointUrl = None,
 ) -> int:
@@ -179,7 +180,9 @@ def verify(  # noqa: PLR0913 - one a flag
         raise CycloptsError(msg="--snapshot needs all counters: omit --sample")
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     return compare(
-        settings, endpoint_url, VerifyOptions(baseline, snapshot, sample, seed, limit, output)
+        settings,
+        endpoint_url,
+        VerifyOptions(baseline, snapshot, sample, seed, limit, strict, output),
     )
 
 

@@ -184,6 +184,8 @@ def reader_config(settings: Settings) -> dict[str, Any]:
 class DeadLetterTopic:
     """The messages of the dead-letter topic, up to its end at the time of construction.
 
+    Reading begins at ``starts`` where it is given, else at the first message.
+
     The constructor and `messages` raise ConfigError if the topic does not exist or Read on it is
     denied, and UnavailableError if no broker answers.
     """
@@ -193,18 +195,26 @@ class DeadLetterTopic:
         consumer: Any,
         topic: str,
         *,
+        starts: Mapping[int, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
         silence_timeout_s: float = SILENCE_TIMEOUT_S,
     ) -> None:
         self.name = topic
         self._consumer = consumer
+        self._starts = starts or {}
         self._watermarks = watermarks(consumer, topic)
         self._clock = clock
         self._silence_timeout_s = silence_timeout_s
 
+    @property
+    def ends(self) -> dict[int, int]:
+        """The offset at which reading ends, by partition."""
+        return {partition: marks.high for partition, marks in self._watermarks.items()}
+
     def messages(self) -> Iterator[Any]:
         """Yield all messages, partition by partition, the oldest first. Each call reads again."""
-        for partition, marks in sorted(self._watermarks.items()):
+        for partition, (low, high) in sorted(self._watermarks.items()):
+            marks = Watermarks(max(low, self._starts.get(partition, 0)), high)
             if marks.low < marks.high:
                 yield from self._read(partition, marks)
         self._consumer.assign([])
@@ -248,20 +258,3 @@ def replayed_offsets(messages: Iterable[Any]) -> SourceOffsets:
             for offset in offsets:
                 replayed.add(source, offset)
     return replayed
-
-
-def without_letters(
-    messages: Iterable[Any], topic: str, topic_id: str | None, group: str
-) -> Callable[[int, list[Any]], list[Any]]:
-    """Return the function that removes events with a letter from messages of a partition.
-
-    Letters of other groups are ignored: they do not show what this group has counted.
-    """
-    letters = SourceOffsets()
-    for message in messages:
-        stored = stored_letter(message)
-        if stored is None or (stored.letter.topic, stored.group) != (topic, group):
-            continue
-        if stored.topic_id in ("", topic_id or ""):
-            letters.add((topic, "", stored.letter.partition), stored.letter.offset)
-    return lambda partition, batch: letters.absent_from((topic, "", partition), batch)

@@ -36,6 +36,16 @@ def fences_of(item: Mapping[str, Mapping[str, Any]], topic_id: str) -> dict[int,
     return fences
 
 
+def damaged_fences(item: Mapping[str, Mapping[str, Any]], topic_id: str) -> list[str]:
+    """Return the names of the fences of one topic that are not numbers: the product wrote none."""
+    start = f"fence_{topic_id[:ID_DIGITS]}_"
+    return sorted(
+        name
+        for name, value in item.items()
+        if name.startswith(start) and _NAME.fullmatch(name) and "N" not in value
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Fence:
     """The condition of one write: the attribute, and the offsets of the events in the sum."""

@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,12 +10,13 @@ from typing import Literal
 from confluent_kafka.admin import AdminClient
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.topic import DeadLetterTopic, reader_config, without_letters
+from dynatomic.dead_letters.topic import reader_config
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.items import read_items, scan_items
 from dynatomic.dynamodb.tables import describe
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.events.decoder import Decoder
+from dynatomic.events.payload import PayloadReader
 from dynatomic.events.schema import load_writer_schema
 from dynatomic.kafka.client import (
     admin_config,
@@ -27,8 +28,9 @@ from dynatomic.kafka.client import (
 )
 from dynatomic.kafka.topics import check_not_compacted, required_topic_id, topic_id
 from dynatomic.verify.baseline import Baseline, Snapshot
-from dynatomic.verify.comparison import Comparison, Counted
+from dynatomic.verify.comparison import Comparison
 from dynatomic.verify.group_state import GroupState
+from dynatomic.verify.letters import GroupLetters
 from dynatomic.verify.recount import Recount
 from dynatomic.verify.report import VerifyReport
 from dynatomic.verify.sample import CounterSample
@@ -45,11 +47,14 @@ class VerifyOptions:
     sample: int | None = None
     seed: int = 0
     limit: int = 20
+    strict: bool = False
     output: Literal["text", "json"] = "text"
 
 
 def verify(settings: Settings, endpoint_url: str | None, options: VerifyOptions) -> int:
     """Recount, compare and print; return 0, or 1 if a counter differs.
+
+    With ``strict`` it returns 1 too if dead letters wait for a replay, or if they cannot be read.
 
     Raises ConfigError where the topic or the baseline cannot answer the question, UnavailableError
     where a server does not answer or an at-least-once group is not idle.
@@ -67,7 +72,8 @@ def verify(settings: Settings, endpoint_url: str | None, options: VerifyOptions)
         verdict.notes.append(f"snapshot {options.snapshot}: {done}")
     lines = [verdict.json()] if options.output == "json" else verdict.text(options.limit)
     sys.stdout.writelines(f"{line}\n" for line in lines)
-    return 0 if verdict.ok else 1
+    waits = verdict.waiting is None or verdict.waiting.events > 0
+    return 1 if not verdict.ok or (options.strict and waits) else 0
 
 
 def _compare(
@@ -91,7 +97,12 @@ def _compare(
     if baseline:
         baseline.check(settings.topic, identity)
     decoder = Decoder.of(settings, keys, schema)
-    counted, trouble = _counted(settings, identity)
+    letters = GroupLetters(
+        lambda: new_consumer(reader_config(settings)),
+        settings,
+        identity,
+        PayloadReader({}, writer_schema=schema),
+    )
     sample = CounterSample(options.sample, options.seed) if options.sample is not None else None
     gc.set_threshold(100_000, 50, 50)  # millions of counters, and no cycles in them
     comparison = Comparison(
@@ -104,7 +115,7 @@ def _compare(
         identity,
         baseline,
         snapshot,
-        counted,
+        letters,
     )
     try:
         with kafka_errors():
@@ -113,19 +124,11 @@ def _compare(
         _check_same(admin, settings.topic, identity)  # else it may be of two topics
         raise
     _check_same(admin, settings.topic, identity)
-    verdict.notes += trouble
+    if letters.problem:
+        verdict.notes.append(
+            f"only the settings say which events are dead letters: {letters.problem}"
+        )
     return verdict
-
-
-def _counted(settings: Settings, identity: str | None) -> tuple[Counted, list[str]]:
-    """Return what leaves dead letters out, and what kept it from knowing them."""
-    with closing(new_consumer(reader_config(settings))) as consumer, kafka_errors():
-        try:
-            messages = DeadLetterTopic(consumer, settings.dead_letters).messages()
-            return without_letters(messages, settings.topic, identity, settings.group_id), []
-        except ConfigError as error:
-            note = f"only the settings say which events are dead letters: {error}"
-            return lambda _, run: run, [note]
 
 
 def _check_same(admin: AdminClient, topic: str, identity: str | None) -> None:

@@ -1,78 +1,79 @@
-"""Comparing the tables with the topic, exactly.
+"""Compares the tables with the topic, exactly.
 
-Which events an item must hold is known from outside. An event below the committed offset is in the
-tables, or the consumer broke its promise: the committed offsets are read before the tables. With
-exactly-once the item's own fences, read together with its counters, say which later ones are in as
-well. So the topic is read to its end once, then the items, and then once more from the committed
-offsets up to the furthest fence: that is exact while consumers run. With at-least-once nothing
-says what came after the committed offsets, so the group must be idle. A baseline stands for all
-events up to where it was taken. The first one is taken of all items of the tables, for what the
-topic does not name any more it may name again.
+Which events an item must contain is known from outside. An event below the committed offset is in
+the table or is a dead letter, or the consumer broke its promise. With exactly-once an event up to
+the fence of its item is in the item or is a dead letter too; the fences are read together with the
+counters. So everything is read in an order that is right at any moment, while consumers run:
 
-Memory: 200 MB, and about 150 MB for a million counters, a partition that they are in; with
-exactly-once 0.4 kB more for each item that was counted while it was read, and 0.5 kB for a
+1. the committed offsets;
+2. the dead letters, because those of events below the committed offsets are stored by now;
+3. the topic up to its end;
+4. the items, with their counters and fences;
+5. the dead letters that were added, because those of events up to a fence are stored by now;
+6. the topic again, from the committed offsets up to the highest fence.
+
+A counter whose events all come after the committed offsets and fences is compared only if it is a
+number: each of these events may become a dead letter. With at-least-once nothing says what was
+written after the committed offsets, so the group must be idle. A baseline replaces all events up to
+the point where it was taken. The first baseline contains all items of the tables, because the topic
+may name an item again that it does not name now.
+
+Memory: 200 MB, and about 150 MB for a million counters and each partition that they are in. With
+exactly-once 0.4 kB more for each item that is counted while it is read, and 0.5 kB for each
 difference.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from itertools import islice
-from threading import Event
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from dynatomic.config.checks import COUNTER_NAME
 from dynatomic.config.settings import Settings
 from dynatomic.console import progress_bar
 from dynatomic.dynamodb.answers import Item
-from dynatomic.dynamodb.fence import fences_of
-from dynatomic.dynamodb.items import BATCH_GET, ItemKey, Sleep, item_key
+from dynatomic.dynamodb.fence import damaged_fences, fences_of
+from dynatomic.dynamodb.items import ItemKey, item_key
 from dynatomic.events.row import CounterRef
 from dynatomic.kafka.client import Watermarks, watermarks
 from dynatomic.verify.baseline import Baseline, BaselineItem, Snapshot, check_starts, require_listed
 from dynatomic.verify.group_state import GroupState
-from dynatomic.verify.recount import Recount, Span
+from dynatomic.verify.letters import GroupLetters
+from dynatomic.verify.recount import BASE, Recount, Span
 from dynatomic.verify.report import Difference, TableValue, VerifyReport
+from dynatomic.verify.table_reader import ReadBatch, read_table
 from dynatomic.verify.topic_reader import read
 
 MEMBERS_UNKNOWN = (
     "the brokers do not tell whether the group has members; its committed offsets did not move"
 )
 
-Read = Callable[[str, Sequence[ItemKey], Sleep], Mapping[ItemKey, Item]]
-"""Takes a table, up to `BATCH_GET` items and what pauses; returns those that are there."""
-
 Scan = Callable[[str], Iterable[tuple[ItemKey, Item]]]
 """Takes a table and gives all its items."""
-
-Counted = Callable[[int, list[Any]], list[Any]]
-"""Takes a run of messages of a partition, and returns those that have no dead letter."""
 
 _EMPTY = Watermarks(0, 0)
 
 
 class ChangingItem(NamedTuple):
-    """An item that holds events from after the cut: settled by a second look at those."""
+    """An item whose fences are beyond the cut: compared after these events are read again."""
 
     values: tuple[tuple[str, TableValue], ...]
     fences: tuple[tuple[int, int], ...]
 
 
 class Comparison:
-    """One comparison. ``read_batch`` is called by several threads; the rest stays on one."""
+    """One comparison. ``read_batch`` is called by several threads, all else by one."""
 
     def __init__(  # noqa: PLR0913 - its parts, each replaced in a test
         self,
         settings: Settings,
         consumer: Any,
         group: GroupState,
-        read_batch: Read,
+        read_batch: ReadBatch,
         scan: Scan,
         recount: Recount,
         identity: str | None,
         baseline: Baseline | None = None,
         snapshot: Snapshot | None = None,
-        counted: Counted = lambda _, run: run,
+        letters: GroupLetters | None = None,
     ) -> None:
         self._settings = settings
         self._consumer = consumer
@@ -83,18 +84,19 @@ class Comparison:
         self._identity = identity
         self._baseline = baseline
         self._snapshot = snapshot
-        self._counted = counted
-        self._letters = 0
-        self._unnamed = 0
+        self._letters = letters
+        self._letter_count = 0
+        self._unnamed = self._unfenced = 0
         self._changing: dict[str, dict[ItemKey, ChangingItem]] = {}
         self._verdict = VerifyReport(compared=snapshot is None or baseline is not None)
 
     def run(self) -> VerifyReport:
-        """Return what was found."""
+        """Compare, and return the report."""
         topic, verdict, recount = self._settings.topic, self._verdict, self._recount
         rests_on_idle = not self._settings.exactly_once
         members = self._group.members() if rests_on_idle else None
         committed = self._group.committed(watermarks(self._consumer, topic))
+        self._refresh_letters()
         marks = watermarks(self._consumer, topic)
         if verdict.compared:
             check_starts(topic, marks, self._baseline)
@@ -112,8 +114,8 @@ class Comparison:
         with progress_bar("events", sum(s.end - s.start for s in spans.values())) as advance:
             ranges = {partition: (span.start, span.end) for partition, span in spans.items()}
             recount.scan(self._read(ranges, advance), spans)
-        verdict.events = recount.events + self._letters
-        verdict.rejected = recount.rejected + self._letters
+        verdict.events = recount.events + self._letter_count
+        verdict.rejected = recount.rejected + self._letter_count
         verdict.uncommitted = recount.uncommitted
         if self._snapshot is not None:
             offsets = {partition: span.cut for partition, span in spans.items()}
@@ -121,10 +123,8 @@ class Comparison:
         with progress_bar("items") as advance:
             for table in self._settings.tables:
                 self._compare_table(table, spans, advance)
-        if self._unnamed:
-            verdict.notes.append(
-                f"{self._unnamed:,} items that the topic does not name are in the snapshot too"
-            )
+        verdict.notes += self._notes()
+        self._refresh_letters()
         after = watermarks(self._consumer, topic)
         if rests_on_idle:
             grew = any(mark.high != marks.get(n, _EMPTY).high for n, mark in after.items())
@@ -133,17 +133,22 @@ class Comparison:
                 verdict.notes.append(MEMBERS_UNKNOWN)
         if verdict.compared:
             self._compare_changing(spans, after)
+        verdict.waiting = self._letters.waiting() if self._letters else None
         return verdict
 
     def _read(
         self, ranges: Mapping[int, tuple[int, int]], advance: Callable[[int], None]
     ) -> Iterator[tuple[int, list[Any]]]:
-        """Yield what `recount.read` does, but for the group's dead letters."""
+        """Yield the messages of the ranges that are not dead letters of the group."""
         for partition, run in read(self._consumer, self._settings, ranges, advance):
-            left = self._counted(partition, run)
-            self._letters += len(run) - len(left)
+            left = self._letters.without(partition, run) if self._letters else run
+            self._letter_count += len(run) - len(left)
             if left:
                 yield partition, left
+
+    def _refresh_letters(self) -> None:
+        if self._letters is not None:
+            self._letters.refresh()
 
     def _span(self, partition: int, low: int, high: int, committed: Mapping[int, int]) -> Span:
         start = low
@@ -159,26 +164,37 @@ class Comparison:
         for table in self._settings.tables:
             if table not in self._baseline.tables:
                 self._verdict.notes.append(
-                    f"table {table} is not in the baseline: its counters are taken to begin at 0"
+                    f"table {table} is not in the baseline: its counters are taken to start at 0"
                 )
 
-    # --- the tables --------------------------------------------------------------------------
+    def _notes(self) -> Iterator[str]:
+        if self._unnamed:
+            yield f"{self._unnamed:,} items that the topic does not name are in the snapshot too"
+        if self._unfenced:
+            yield (
+                f"{self._unfenced:,} items have events of a partition and no fence of it: they "
+                "were counted with at-least-once, or the fence was removed; if these events are "
+                "read again, they count twice"
+            )
 
     def _compare_table(
         self, table: str, spans: Mapping[int, Span], advance: Callable[[int], None]
     ) -> None:
         partition_sums = self._recount.partition_sums(table)
-        for item, item_found in self._items(table):
+        items = self._recount.items(table)
+        threads = self._settings.max_requests
+        for item, item_found in read_table(self._read_batch, table, items, threads):
             sums = self._recount.sums_of(table, item, partition_sums)
             values = {name: TableValue.of(item_found, name) for name in sums}
             fences = self._fences_ahead(item_found, spans)
+            damage = self._damaged_fences(item_found, sums)
             if self._snapshot is not None:
                 self._snapshot.add(_baseline_item(table, item, item_found or {}, values, fences))
-            if fences and self._verdict.compared:
+            if fences and self._verdict.compared and not damage:
                 changing = ChangingItem(tuple(values.items()), tuple(fences.items()))
                 self._changing.setdefault(table, {})[item] = changing
             else:
-                self._compare_item(table, item, sums, values)
+                self._compare_item(table, item, sums, values, damage)
             advance(1)
         if self._snapshot is not None:
             for other in self._other_items(table, spans):
@@ -199,30 +215,25 @@ class Comparison:
                     table, item, item_found, {}, self._fences_ahead(item_found, spans)
                 )
 
-    def _items(self, table: str) -> Iterator[tuple[ItemKey, Item | None]]:
-        """Yield the items that were recounted, read from the table by several threads."""
-        names = self._recount.items(table)
-        threads, ended = self._settings.max_requests, Event()
-
-        def read_batch(batch: Sequence[ItemKey]) -> Mapping[ItemKey, Item]:
-            return self._read_batch(table, batch, ended.wait)
-
-        with ThreadPoolExecutor(threads) as pool, ExitStack() as stack:
-            stack.callback(ended.set)  # or the pool would wait as long as a throttled table lets it
-            while wanted := list(islice(names, 4 * threads * BATCH_GET)):
-                batches = [wanted[i : i + BATCH_GET] for i in range(0, len(wanted), BATCH_GET)]
-                answers = pool.map(read_batch, batches)
-                for batch, items_found in zip(batches, answers, strict=True):
-                    for item in batch:
-                        yield item, items_found.get(item)
-
     def _fences_ahead(self, item_found: Item | None, spans: Mapping[int, Span]) -> dict[int, int]:
-        """Return the fences that say more than the committed offsets do."""
+        """Return the fences that are beyond the committed offsets."""
         if item_found is None or self._identity is None or not self._settings.exactly_once:
             return {}
         nothing = Span(0, 0, 0)  # of a partition added since
         fences = fences_of(item_found, self._identity)
         return {n: offset for n, offset in fences.items() if offset >= spans.get(n, nothing).cut}
+
+    def _damaged_fences(
+        self, item_found: Item | None, sums: Mapping[str, Mapping[int, int]]
+    ) -> str:
+        """Say which fences are not numbers, and count the item if it lacks one."""
+        if item_found is None or self._identity is None or not self._settings.exactly_once:
+            return ""
+        if damaged := damaged_fences(item_found, self._identity):
+            return f"{damaged[0]} is not a number: no more events are added to this item"
+        fences = fences_of(item_found, self._identity)
+        self._unfenced += any(n >= 0 and n not in fences for by in sums.values() for n in by)
+        return ""
 
     def _compare_item(
         self,
@@ -235,6 +246,8 @@ class Comparison:
         verdict = self._verdict
         for name, value in values.items():
             expected = sum(sums[name].values())
+            if not value.is_number and max(sums[name], default=BASE) < BASE:
+                continue  # none of its events is in the tables yet: each may become a dead letter
             verdict.counters += 1
             verdict.in_topic += expected
             verdict.in_table += value.value
@@ -242,10 +255,8 @@ class Comparison:
             if verdict.compared and not same:
                 verdict.differences.append(Difference(table, item, name, sums[name], value, note))
 
-    # --- what moved ---------------------------------------------------------------------------
-
     def _compare_changing(self, spans: Mapping[int, Span], after: Mapping[int, Watermarks]) -> None:
-        """Add what the fences of moving items say is in, and settle them."""
+        """Add the events up to the fences of changing items, and compare these items."""
         ranges: dict[int, tuple[int, int]] = {}
         for items in self._changing.values():
             fences = (fence for changing in items.values() for fence in changing.fences)
@@ -280,7 +291,7 @@ def _baseline_item(
     values: Mapping[str, TableValue],
     fences: Mapping[int, int],
 ) -> BaselineItem:
-    """Return what a baseline keeps of an item, whose fences may be ahead of what was recounted."""
+    """Return what a baseline keeps of an item whose fences may be ahead of the recount."""
     numbers = {name: value.value for name, value in values.items() if value.is_number}
     names = (name for name in item_found if name not in values and COUNTER_NAME.fullmatch(name))
     others = {name: value for name in names if (value := TableValue.of(item_found, name)).is_number}
@@ -288,7 +299,7 @@ def _baseline_item(
 
 
 def _impossible_fence(changing: ChangingItem, after: Mapping[int, Watermarks]) -> str:
-    """Say which fence no event can have set."""
+    """Return a note if no event can have set one of the fences."""
     for partition, offset in changing.fences:
         end = after[partition].high if partition in after else 0
         if offset >= end:

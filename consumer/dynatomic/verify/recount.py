@@ -23,6 +23,15 @@ CHUNK, CHUNK_BYTES = 100_000, 16 * 1024 * 1024
 BASE = -1
 """Stands for the baseline where a partition is named."""
 
+
+def ahead(partition: int) -> int:
+    """Return what stands for a partition where none of a counter's events is in the tables yet.
+
+    It is its own inverse.
+    """
+    return BASE - 1 - partition
+
+
 Counts = dict[tuple[str, str], dict[ItemKey, int]]
 """Numbers by table and counter, then by item."""
 
@@ -50,7 +59,7 @@ class Recount:
     topic names them as counters, and ``fences``, which hide the events that are in those numbers.
 
     ``events`` were read, ``rejected`` of them cannot be counted, ``uncommitted`` stand at or after
-    the cut: their counters are known, with nothing added yet.
+    the cut: their counters are known, with nothing added yet, under `ahead` of their partition.
     """
 
     decoder: Decoder
@@ -145,7 +154,7 @@ class Recount:
     def _decode_chunk(self, partition: int, payloads: list[bytes | None], *, counted: bool) -> None:
         multipliers = Counter(payloads)
         decoded = self.decoder.decode(list(multipliers))
-        groups = self.sums.setdefault(partition, {})
+        groups = self.sums.setdefault(partition if counted else ahead(partition), {})
         rejected = 0
         events = zip(decoded.increments, multipliers.values(), strict=True)
         for index, ((ref, incr), count) in enumerate(events):

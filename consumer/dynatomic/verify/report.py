@@ -3,14 +3,15 @@
 import heapq
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from dynatomic.console import printable, table_lines
 from dynatomic.dynamodb.answers import Item
 from dynatomic.dynamodb.items import ItemKey, key_of
-from dynatomic.verify.recount import BASE
+from dynatomic.verify.letters import WaitingLetters
+from dynatomic.verify.recount import BASE, ahead
 
 _LONGEST_KEY = 60
 _HEADINGS = ("table", "item", "counter", "in topic", "in table", "difference", "partitions")
@@ -73,7 +74,7 @@ class Difference:
     @property
     def partitions(self) -> list[int]:
         """The partitions that have events of the counter."""
-        return sorted(partition for partition in self.sums if partition != BASE)
+        return sorted({max(n, ahead(n)) for n in self.sums if n != BASE})
 
     def cells(self) -> tuple[str, ...]:
         """Return a row of the table of differences."""
@@ -119,6 +120,7 @@ class VerifyReport:
     events: int = 0
     rejected: int = 0
     uncommitted: int = 0
+    waiting: WaitingLetters | None = None
     compared: bool = True
     notes: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
@@ -142,6 +144,8 @@ class VerifyReport:
             yield from self._table(limit)
         if self.rejected:
             yield f"dead letters, not counted: {self.rejected:,}"
+        if self.waiting is not None and (line := self.waiting.line()):
+            yield line
         if self.uncommitted:
             yield f"{self.uncommitted:,} events are after the committed offsets"
         yield from self.notes
@@ -164,6 +168,7 @@ class VerifyReport:
             "events": self.events,
             "rejected": self.rejected,
             "uncommitted": self.uncommitted,
+            "waiting_letters": None if self.waiting is None else asdict(self.waiting),
             "notes": self.notes,
             "differences": [difference.fields() for difference in self.differences],
         }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,7 +43,6 @@ from dynatomic.dead_letters.topic import (
     reader_config,
     replayed_in_note,
     stored_letter,
-    without_letters,
 )
 from dynatomic.errors import ConfigError, DeliveryError, DynatomicError, UnavailableError
 from dynatomic.events.decoder import Decoder
@@ -369,22 +368,6 @@ def test_errors_of_the_brokers_say_what_to_do(
         lab.broker.logs[LETTERS][0].messages.clear()
     with pytest.raises(kind, match=text):
         list(topic.messages())
-
-
-def test_letters_of_a_group_are_told_by_topic_and_id(lab: Lab) -> None:
-    for offset in (3, 70, 3):
-        lab.store(offset)
-    lab.store(4, group="another")
-    lab.store(5, topic="another")
-    lab.store(6, topic_id=f"{8:032x}")
-    lab.store(7, partition=1)
-    lab.store(8, topic_id=None)
-    lab.broker.append(LETTERS, 0, None, b"not a letter", [])
-    counted = without_letters(lab.topic().messages(), TOPIC, ID, GROUP)
-    run = [Message(topic=TOPIC, partition=0, offset=offset) for offset in range(80)]
-    assert {m.offset() for m in run} - {m.offset() for m in counted(0, run)} == {3, 70, 8}
-    assert [m.offset() for m in counted(1, run) if m.offset() < 10] == [0, 1, 2, 3, 4, 5, 6, 8, 9]
-    assert counted(2, run) is run
 
 
 def test_show_tells_the_oldest_first_and_decodes_what_can_be(lab: Lab) -> None:

@@ -29,12 +29,19 @@ def test_a_table_that_is_counted_meanwhile_is_ok_at_any_moment(seed: int) -> Non
         for _ in range(chance.randrange(12)):
             counting.step()
 
-    w.on_consume = w.on_read = steps
+    def step() -> None:
+        if chance.random() < 0.3:
+            counting.step()
+
+    w.on_request, w.on_consume, w.on_read = step, steps, steps
     for turn in range(4):
         steps()
         verdict = w.verify(sample=CounterSample(2, seed) if turn == 2 else None)
         assert verdict.ok, list(verdict.text(20))
-    w.on_consume = w.on_read = lambda: None
+    w.on_request = w.on_consume = w.on_read = lambda: None
+    letters = w.verify().waiting
+    assert letters is not None
+    assert letters.events == len(counting.stored)
     if counting.counts:
         wrong = chance.choice(sorted(counting.counts))
         by = chance.choice([-1, 1])

@@ -3,6 +3,7 @@
 import pytest
 
 from dynatomic.config.settings import ProcessingGuarantee
+from dynatomic.dynamodb.fence import fence_name
 from dynatomic.errors import ConfigError
 from tests.support.verify_world import AFTER, FENCED, GROUP, TOPIC, UNFENCED, World, differences
 
@@ -17,7 +18,7 @@ def test_events_with_a_letter_are_not_counted_though_the_settings_would(
     w.item("b", 1, {0: 2})
     w.commit(3)
     assert not w.verify(guarantee).ok
-    w.letters = {(0, 1)}
+    w.letter(1)
     verdict = w.verify(guarantee)
     assert verdict.ok
     assert (verdict.events, verdict.rejected) == (3, 1)
@@ -29,7 +30,7 @@ def test_a_letter_is_left_out_of_what_an_item_is_ahead_of_the_commits_too() -> N
     w.item("a", 2, {0: 2})
     w.commit(1)
     assert not w.verify().ok
-    w.letters = {(0, 1)}
+    w.letter(1)
     assert w.verify().ok
 
 
@@ -100,4 +101,31 @@ def test_a_table_that_counted_at_least_once_before_is_ok_without_a_baseline() ->
     w.commit(3)
     w.emit("a", "a", "c")
     w.item("a", 3, {0: 3})
-    assert list(w.verify().text(20)) == ["OK  3 counters, sum 4 = 4", AFTER.format(3)]
+    assert list(w.verify().text(20))[:2] == ["OK  3 counters, sum 4 = 4", AFTER.format(3)]
+
+
+def test_a_fence_that_was_made_text_is_a_difference() -> None:
+    w = World()
+    w.emit("a", "b", "a")
+    w.item("a", 2, None, **{fence_name(w.identity, 0): {"S": "2"}})
+    w.item("b", 1, {0: 1})
+    w.commit(3)
+    (difference,) = w.verify().differences
+    assert (difference.item, difference.difference) == ("a", 0)
+    assert difference.note.startswith(f"{fence_name(w.identity, 0)} is not a number")
+    assert w.verify(UNFENCED).ok
+
+
+def test_a_fence_that_was_removed_is_said() -> None:
+    w = World(2)
+    w.emit("a", "b")
+    w.emit("a", partition=1)
+    w.item("a", 2, {0: 0})
+    w.item("b", 1, {0: 1})
+    w.commit(2, 1)
+    verdict = w.verify()
+    assert verdict.ok
+    (note,) = verdict.notes
+    assert note.startswith("1 items have events of a partition and no fence of it")
+    w.item("a", 2, {0: 0, 1: 0})
+    assert not w.verify().notes

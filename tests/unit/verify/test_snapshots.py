@@ -108,7 +108,7 @@ def test_a_table_that_the_baseline_does_not_have_is_told_and_is_in_the_next_one(
     w.commit(1)
     w.item("z", 40, table="bytes")
     w.verify(snapshot=first, tables=("hits",))
-    told = "table bytes is not in the baseline: its counters are taken to begin at 0"
+    told = "table bytes is not in the baseline: its counters are taken to start at 0"
     assert list(w.verify(baseline=first).text(20))[1:] == [told]
     assert list(w.verify(baseline=first, tables=("hits",)).text(20))[1:] == []
     w.verify(baseline=first, snapshot=second)

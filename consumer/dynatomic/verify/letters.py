@@ -1,0 +1,142 @@
+"""The dead letters of a group: which events of its topic have one, and which wait."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dynatomic.config.settings import Settings
+from dynatomic.dead_letters.topic import (
+    DeadLetterTopic,
+    SourceOffsets,
+    StoredLetter,
+    replayed_in_note,
+    stored_letter,
+)
+from dynatomic.errors import ConfigError, RowError
+from dynatomic.events.payload import PayloadReader
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingLetters:
+    """The events that have a dead letter of the group.
+
+    ``events`` of them wait for a replay, with the sum ``incr``. ``unreadable`` of these hold no
+    row, so their increment is not known. ``replayed`` were sent to the topic again.
+    """
+
+    events: int = 0
+    incr: int = 0
+    unreadable: int = 0
+    replayed: int = 0
+
+    def line(self) -> str:
+        """Return the line that ``dynatomic verify`` prints; empty if there is no letter."""
+        if not self.events and not self.replayed:
+            return ""
+        events = "1 event waits" if self.events == 1 else f"{self.events:,} events wait"
+        parts = [f"{events} as dead letters, sum {self.incr:,}"]
+        if self.unreadable:
+            parts.append(f"{self.unreadable:,} of them hold no row")
+        if self.replayed:
+            parts.append(f"{self.replayed:,} were replayed")
+        return "; ".join(parts)
+
+
+class GroupLetters:
+    """The dead letters that a group stored for a topic.
+
+    ``make_consumer`` returns a consumer that reads the dead-letter topic in no group. What a letter
+    says is permanent, so each `refresh` reads only what was added since the one before.
+    """
+
+    def __init__(
+        self,
+        make_consumer: Callable[[], Any],
+        settings: Settings,
+        topic_id: str | None,
+        reader: PayloadReader,
+    ) -> None:
+        self.problem = ""
+        self._make_consumer = make_consumer
+        self._settings = settings
+        self._topic_ids = ("", topic_id or "")
+        self._reader = reader
+        self._stored, self._replayed = SourceOffsets(), SourceOffsets()
+        self._is_empty = True
+        self._ends: dict[int, int] = {}
+
+    def refresh(self) -> None:
+        """Read the letters that were stored since the last time.
+
+        Where there is no dead-letter topic, or it may not be read, ``problem`` says so. Raises
+        UnavailableError if no broker answers.
+        """
+        consumer = self._make_consumer()
+        try:
+            topic = DeadLetterTopic(consumer, self._settings.dead_letters, starts=self._ends)
+            for message in topic.messages():
+                self._take(message)
+            self._ends = topic.ends
+        except ConfigError as error:
+            self.problem = str(error)
+        finally:
+            consumer.close()
+
+    def _take(self, message: Any) -> None:
+        item = stored_letter(message)
+        if item is None:
+            for source, offsets in replayed_in_note(message):
+                for offset in offsets:
+                    self._replayed.add(source, offset)
+        elif self._is_ours(item):
+            self._is_empty = False
+            self._stored.add(self._partition(item.letter.partition), item.letter.offset)
+
+    def _is_ours(self, item: StoredLetter) -> bool:
+        # The letters of other groups say nothing of what this one has counted.
+        source = (item.letter.topic, item.group)
+        expected = (self._settings.topic, self._settings.group_id)
+        return source == expected and item.topic_id in self._topic_ids
+
+    def _partition(self, partition: int) -> tuple[str, str, int]:
+        return self._settings.topic, "", partition
+
+    def without(self, partition: int, run: list[Any]) -> list[Any]:
+        """Return the messages of a run of one partition that have no letter."""
+        return self._stored.absent_from(self._partition(partition), run)
+
+    def waiting(self) -> WaitingLetters | None:
+        """Return how many events wait, and their sum; None if the letters cannot be read.
+
+        It reads the topic once more: the notes of replays are after the letters.
+        """
+        if self.problem:
+            return None
+        if self._is_empty:
+            return WaitingLetters()
+        consumer = self._make_consumer()
+        try:
+            topic = DeadLetterTopic(consumer, self._settings.dead_letters)
+            return self._count(topic)
+        finally:
+            consumer.close()
+
+    def _count(self, topic: DeadLetterTopic) -> WaitingLetters:
+        events = total = unreadable = replayed = 0
+        seen = SourceOffsets()
+        for message in topic.messages():
+            item = stored_letter(message)
+            if item is None or not self._is_ours(item):
+                continue
+            letter = item.letter
+            if not seen.add(self._partition(letter.partition), letter.offset):
+                continue  # stored again after a crash
+            if self._replayed.contains(item):
+                replayed += 1
+                continue
+            events += 1
+            try:
+                total += self._reader.read(letter.value)[1]
+            except RowError:
+                unreadable += 1
+        return WaitingLetters(events, total, unreadable, replayed)
