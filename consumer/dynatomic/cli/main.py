@@ -14,7 +14,7 @@ from typing import Annotated, Literal, TextIO
 
 from cyclopts import App, CoercionError, CycloptsError, Parameter
 
-from dynatomic.cli import flags, operate, shell  # noqa: F401 - two are imported for their commands
+from dynatomic.cli import explain, flags, operate, shell  # noqa: F401 - three are imported for their commands
 from dynatomic.cli.app import ALL, KAFKA, RULES, EndpointUrl, app, command, flag, say, sources
 from dynatomic.cli.converters import file_name, seconds, whole_number_from
 from dynatomic.config.settings import Settings

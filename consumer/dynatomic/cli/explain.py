@@ -1,0 +1,55 @@
+"""The command that explains what events add to the counters of a file."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dynatomic.cli import flags
+from dynatomic.cli.app import app, command, say
+from dynatomic.cli.converters import file_name, whole_number_from
+from dynatomic.config.settings import Settings
+from dynatomic.errors import DynatomicError
+
+
+@command(app)
+def explain(
+    _settings: Settings,
+    file: Annotated[
+        str,
+        Parameter(
+            help="File with one event on each line; '-' is stdin.",
+            allow_leading_hyphen=True,
+            converter=file_name,
+        ),
+    ] = "-",
+    /,
+    *,
+    counters: Annotated[Path, Parameter(help="File that declares the counters.", metavar="FILE")],
+    limit: Annotated[
+        int | None,
+        Parameter(
+            name=("--limit", "-n"),
+            help="Only this many of the first events.",
+            converter=whole_number_from(0),
+        ),
+    ] = None,
+    output: flags.Output = "text",
+) -> int:
+    """Show what each event adds to which counter of a file, or why it adds nothing.
+
+    It checks the file and its examples first. It reads JSON events from a file,
+    and needs neither Kafka nor DynamoDB.
+    """
+    from dynatomic.operations.explain import ExplainOptions  # noqa: PLC0415 -- see `command`
+    from dynatomic.operations.explain import explain as lines_of  # noqa: PLC0415
+
+    options = ExplainOptions(counters, limit, output)
+    if file == "-":
+        return say(lines_of(options, sys.stdin.buffer))
+    try:
+        with Path(file).open("rb") as stream:
+            return say(lines_of(options, stream))
+    except OSError as error:
+        raise DynatomicError(f"cannot read {file}: {error.strerror}") from None

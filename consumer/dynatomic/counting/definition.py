@@ -1,0 +1,74 @@
+"""What a file of counters says, checked. Values only."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dynatomic.counting.expression import Expression
+from dynatomic.counting.template import Template
+
+Format = Literal["json"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventDefinition:
+    """How an event is read. ``time`` None means the record's Kafka timestamp."""
+
+    format: Format = "json"
+    time: Expression | None = None
+    time_unit: str | None = None
+    utc_offset_ms: int = 0
+    max_age_s: int | None = None
+    max_ahead_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """What one attribute gets: a constant, or a field of the event times ``10**scale``."""
+
+    attribute: str
+    constant: int = 0
+    field: Expression | None = None
+    scale: int = 0
+    negative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CounterDefinition:
+    """One ``[[counter]]``: which events it takes, which item they add to, and how much."""
+
+    name: str
+    table: str
+    key: Template
+    range: Template | None
+    amounts: tuple[Amount, ...]
+    when: Expression | None = None
+    expires_s: int | None = None
+
+    @property
+    def bucket(self) -> str | None:
+        """The bucket of time of its items, if they have one."""
+        buckets = [*self.key.buckets, *(self.range.buckets if self.range else ())]
+        return buckets[0] if buckets else None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One ``[[example]]``: a record, and the additions that it must give, or a reason."""
+
+    event: bytes
+    gives: tuple[dict[str, Any], ...]
+    rejected: str | None = None
+    key: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    timestamp_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CountersFile:
+    """A whole file. ``path`` is for messages only."""
+
+    path: str
+    event: EventDefinition
+    counters: tuple[CounterDefinition, ...]
+    examples: tuple[Example, ...]
+    fingerprint: str
