@@ -60,7 +60,7 @@ def test_every_room_is_listed() -> None:
 
 @pytest.mark.parametrize("name", TESTS)
 def test_a_test_is_there(name: str) -> None:
-    files = (ROOT / "tests" / "unit").rglob("test_*.py")
+    files = (ROOT / "tests").rglob("test_*.py")
     assert any(name in defined(path) for path in files)
 
 
