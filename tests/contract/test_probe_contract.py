@@ -11,7 +11,7 @@ from dynatomic.operations.probe import Probe, ProbeResult, probe
 from dynatomic.operations.probe_cases import ALONE, BATCHES, TEXT, TEXT_IN_BATCHES
 from dynatomic.testing.dynamodb.client import FakeDynamoDB, Request
 from dynatomic.testing.dynamodb.responses import client_error
-from tests.support.harness import Clock
+from tests.support.clients import Clock
 from tests.support.tables import MakeTable
 
 if TYPE_CHECKING:

@@ -74,12 +74,12 @@ def test_both_ends_are_there(stack: Stack, table: Table, examined: Examined) -> 
     assert found.startswith(f"✓ topic {topic}: 2 partitions, id ")
     real = stack.name == "real"
     # The embedded broker does not tell, so a tick alone would say too much.
-    unknown = "" if real else "; the brokers tell no permissions, Write is not checked"
+    unknown = "" if real else "; the brokers report no permissions, so Write is not checked"
     assert letters == f"✓ dead-letter topic {topic}.dlq: 1 partition{unknown}"
     members = ", 0 members" if real else unknown.replace("Write", "Read")
     assert group.startswith(f"✓ group {topic}: offsets of ")
     assert group.endswith(f" of 2 partitions committed{members}")
-    inserts = "; inserts are not checked, --probe plays them"
+    inserts = "; inserts are not checked, --probe tries them"
     assert first == f"✓ table {plain}: keys pk (S){inserts}"
     assert second == f"✓ table {ranged}: keys pk (N), rk (S){inserts}"
     assert stack.counters(ranged).total() == 0

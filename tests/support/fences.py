@@ -3,7 +3,9 @@
 from typing import Any
 
 from dynatomic.dynamodb.fence import fences_of
-from tests.support.harness import TOPIC, Member, World
+from tests.support.clients import TOPIC
+from tests.support.harness import World
+from tests.support.member import Member
 
 
 def once(w: World, **settings: Any) -> Member:

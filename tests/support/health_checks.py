@@ -6,7 +6,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from dynatomic.service.status import Status
-from tests.support.harness import Member, World
+from tests.support.harness import World
+from tests.support.member import Member
 
 AFTER_S = 60.0
 

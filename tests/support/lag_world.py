@@ -12,7 +12,7 @@ from dynatomic.kafka.client import consumer_config
 from dynatomic.operations.lag import LagReader, PartitionLag
 from dynatomic.operations.positions import SMALL_FETCHES
 from dynatomic.testing.kafka.broker import FakeBroker
-from tests.support.harness import Clock
+from tests.support.clients import Clock
 
 TOPIC, GROUP = "row-events", "dynatomic"
 NOW = 1_000_000.0

@@ -26,7 +26,7 @@ from dynatomic.dynamodb import parts as statement_parts
 from dynatomic.dynamodb import table_queue, write
 from dynatomic.errors import DynatomicError
 from dynatomic.events.row import Row
-from tests.support.harness import GROUP, LETTERS, TOPIC, Clock
+from tests.support.clients import GROUP, LETTERS, TOPIC, Clock
 from tests.support.model_members import SteppedMember
 from tests.support.model_world import TABLES, ModelWorld, Place
 

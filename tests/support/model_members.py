@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 from confluent_kafka import KafkaError, KafkaException
 
 from dynatomic.dynamodb.writer import Writer
-from tests.support.harness import Member, Recorder
+from tests.support.clients import Recorder
+from tests.support.member import Member
 
 if TYPE_CHECKING:
     from tests.support.model_world import ModelWorld

@@ -15,7 +15,8 @@ from dynatomic.events.schema import encode
 from dynatomic.testing.dynamodb.batch import StatementFault
 from dynatomic.testing.dynamodb.client import Request
 from dynatomic.testing.dynamodb.responses import client_error
-from tests.support.harness import LETTERS, TOPIC, WRITES, Recorder, World, written
+from tests.support.clients import LETTERS, TOPIC, WRITES, Recorder, written
+from tests.support.harness import World
 from tests.support.model_members import Asking, Stepped, SteppedMember, ThreadedMember
 
 TABLES = ("hits", "slow")

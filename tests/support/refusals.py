@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from dynatomic.testing.dynamodb.client import Request
 from dynatomic.testing.dynamodb.responses import client_error
-from tests.support.harness import written
+from tests.support.clients import written
 
 Refuse = Callable[[Request], Exception | None]
 

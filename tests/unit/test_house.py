@@ -18,9 +18,6 @@ TESTS = Path(__file__).parents[1]
 TEST_MODULES = sorted(path for path in TESTS.rglob("*.py") if ".servers" not in path.parts)
 TO_SPLIT = {
     "contract/test_broker_contract.py",
-    "support/harness.py",
-    "support/model.py",
-    "support/mutations.py",
     "unit/config/test_settings.py",
     "unit/dead_letters/test_dead_letters.py",
     "unit/dead_letters/test_dlq.py",

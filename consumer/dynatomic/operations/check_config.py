@@ -1,4 +1,4 @@
-"""``dynatomic config check``: the settings, both ends, and how the table answers, line by line."""
+"""``dynatomic config check``: checks the settings, the servers, and how a table answers."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,10 +15,10 @@ DIFFERENT = 1
 def check_config(
     settings: Settings, endpoint_url: str | None, *, connect: bool, probe: str | None
 ) -> int:
-    """Print a line for each check, and return the exit code: the worst of what was found.
+    """Print a line for each check, and return the exit code of the worst result.
 
-    Servers are asked only where the settings can work. Settings without tables are checked with the
-    one to ``probe``.
+    Servers are asked only if the settings can work. Settings without tables are checked with the
+    table to ``probe``.
     """
     if probe is not None and not settings.tables and not checks.table(probe):
         settings = replace(settings, tables=(probe,))
@@ -45,7 +45,7 @@ def _print_results(results: Iterable[CheckResult]) -> int:
 
 
 def _writable(line: str) -> str:
-    """Return the line, in ASCII where stdout has no ticks."""
+    """Return the line, in ASCII if the encoding of stdout has no ticks."""
     try:
         line.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:

@@ -1,8 +1,8 @@
-"""``dynatomic config check --connect``: whether both ends are there, and let the consumer in.
+"""``dynatomic config check --connect``: checks the brokers, topics, group and tables.
 
-Nothing is written, made or committed, and no group is joined. Where the brokers tell which
-operations they allow (KIP-430), a permission that is missing is named; else it shows when it is
-needed.
+Nothing is written, created or committed, and no group is joined. If the brokers report the
+operations that they allow (KIP-430), a missing permission is named. Otherwise it is noticed only
+when it is needed.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,18 +31,18 @@ from dynatomic.operations.show_config import CheckResult, run_check
 
 START_S = 10.0
 
-INSERTS = "; inserts are not checked, --probe plays them"
+INSERTS = "; inserts are not checked, --probe tries them"
 
-# Of brokers of every age; some of them do not tell, or not everybody.
+# Old brokers do not report operations, and some report them only to permitted clients.
 _SILENT = (KafkaException, KeyError)
 
 
 def connect(
     settings: Settings, endpoint_url: str | None, probed: str | None = None
 ) -> Iterator[CheckResult]:
-    """Yield what came of each check of the brokers, the topics, the group and the tables.
+    """Yield the result of each check of the brokers, the topics, the group and the tables.
 
-    A table that is to be ``probed`` has its inserts checked there.
+    The inserts into the table ``probed`` are checked by the probe, not here.
     """
     brokers = run_check("brokers", lambda: _brokers(settings))
     yield brokers
@@ -121,7 +121,7 @@ def _of_group(admin: Any, group: str) -> list[AclOperation] | None:
 def _authorized_operations(
     describe_it: Callable[[dict[str, Any]], Any],
 ) -> list[AclOperation] | None:
-    """Return the operations that are allowed; None where the brokers do not tell."""
+    """Return the allowed operations; None if the brokers do not report them."""
     try:
         futures = describe_it({"include_authorized_operations": True, "request_timeout": START_S})
         operations: list[AclOperation] | None = futures.result().authorized_operations
@@ -131,9 +131,11 @@ def _authorized_operations(
 
 
 def _require(allowed: list[AclOperation] | None, operation: AclOperation, what: str) -> str:
-    """Raise ConfigError if the operation is not among those; return what is not known."""
+    """Raise ConfigError if the operation is not allowed; return a note if that is not known."""
     if allowed is None:
-        return f"; the brokers tell no permissions, {operation.name.capitalize()} is not checked"
+        return (
+            f"; the brokers report no permissions, so {operation.name.capitalize()} is not checked"
+        )
     if not {operation, AclOperation.ALL} & set(allowed):
         name = operation.name.capitalize()
         raise ConfigError(f"{what} is denied: allow {name} on it")

@@ -1,6 +1,6 @@
-"""``dynatomic demo``: the whole thing on this machine, with a consumer killed on the way.
+"""``dynatomic demo``: counts events on this machine, and kills a consumer meanwhile.
 
-With ``stay`` it goes on afterwards, so that the other commands have something to look at.
+With ``stay`` it continues afterwards, so that the other commands can be tried.
 """
 
 import json
@@ -32,9 +32,9 @@ WINDOW_MS = 500
 PRODUCE_S = 8.0  # long enough for several windows
 PATIENCE_S = 60.0
 EXACTLY_ONCE = ("--processing-guarantee", "exactly-once")
-# The embedded broker forgets the oldest of what it was sent: at this rate, after some hours.
+# The embedded broker drops its oldest messages when it is full: at this rate after some hours.
 STAY_EVENTS_S = 20
-# A consumer that ends, too, when the demo is gone and with it the other end of its stdin.
+# The consumer ends when the demo has ended, which closes its stdin.
 _CHILD = """
 import os, sys, threading
 threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
@@ -53,7 +53,7 @@ class DemoResult:
     seconds: float
 
     def lines(self) -> Iterator[str]:
-        """Yield the table that the demo prints."""
+        """Yield the lines that the demo prints."""
         per_write = EVENTS / max(1, self.writes)
         yield f"  events            {EVENTS:>9,}"
         yield f"  counters          {COUNTERS:>9,}"
@@ -64,9 +64,9 @@ class DemoResult:
 
 
 def demo(*, stay: bool = False) -> int:
-    """Play the demo; return the exit code of ``dynatomic verify``, with which it ends.
+    """Run the demo, ending with ``dynatomic verify``; return the exit code of that.
 
-    With ``stay`` the consumers go on, with a few events a second, until Ctrl-C.
+    With ``stay`` the consumers continue until Ctrl-C, with `STAY_EVENTS_S` events a second.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dynatomic-demo-")))
@@ -112,13 +112,13 @@ def _stop(consumers: list["_Child"]) -> None:
 
 
 def _stay(settings: Settings, environment: Mapping[str, str], consumers: list["_Child"]) -> None:
-    """Tell how to look at the group, and emit a few events a second, until Ctrl-C."""
+    """Say how to inspect the group, and emit `STAY_EVENTS_S` events a second until Ctrl-C."""
     variables = {k: v for k, v in environment.items() if k.startswith(("AWS_", "DYNATOMIC_"))} | {
         "DYNATOMIC_GROUP_ID": settings.group_id,
         "DYNATOMIC_TABLES": TABLE,
         "DYNATOMIC_PROCESSING_GUARANTEE": EXACTLY_ONCE[1],
     }
-    _say(f"goes on with {STAY_EVENTS_S} events a second until Ctrl-C; for another terminal:")
+    _say(f"continues with {STAY_EVENTS_S} events a second until Ctrl-C; in another terminal:")
     _say(f"export {' '.join(f'{name}={value}' for name, value in sorted(variables.items()))}")
     rows = cycle(samples(table=TABLE, count=10_000, rows=COUNTERS, seed=2))
     try:
@@ -163,7 +163,7 @@ class _Child:
         return events
 
     def page(self) -> str:
-        """Return the address of its page, once it serves it."""
+        """Return the URL of its status page when it serves one."""
         deadline = time.monotonic() + PATIENCE_S
         while not (events := self.lines("serving")):
             self.check()
@@ -180,10 +180,10 @@ class _Child:
             raise DynatomicError(f"a consumer ended with {code}: {tail}")
 
     def stop(self) -> None:
-        """End it in order."""
+        """Stop it with SIGTERM, and wait for it."""
         self.process.terminate()
         if (code := self.process.wait(PATIENCE_S)) != 0:
-            raise DynatomicError(f"a consumer did not stop in order but with {code}")
+            raise DynatomicError(f"a consumer did not stop with exit code 0 but with {code}")
 
 
 @contextmanager
@@ -192,7 +192,7 @@ def _consumer(log: Path, environment: Mapping[str, str]) -> Iterator[_Child]:
         *(sys.executable, "-c", _CHILD, "run"),
         *("--group-id", "demo", "--table", TABLE, "--window-ms", str(WINDOW_MS)),
         *EXACTLY_ONCE,
-        # A dead member is noticed within 2 s here; Kafka's default is 45 s.
+        # Kafka notices a dead member after 2 s then; its default is 45 s.
         *("-X", "session.timeout.ms=2000", "-X", "heartbeat.interval.ms=500"),
         *("--log-level", "debug"),
     ]
@@ -203,7 +203,7 @@ def _consumer(log: Path, environment: Mapping[str, str]) -> Iterator[_Child]:
             stdin=subprocess.PIPE,
             stdout=out,
             stderr=out,
-            start_new_session=True,  # a Ctrl-C at the terminal is for the demo, which stops them
+            start_new_session=True,  # Ctrl-C goes to the demo only, which stops the consumers
         )
     try:
         yield _Child(process, log)
@@ -213,7 +213,7 @@ def _consumer(log: Path, environment: Mapping[str, str]) -> Iterator[_Child]:
 
 
 def _produce(settings: Settings, consumers: list[_Child]) -> None:
-    """Emit the events in `PRODUCE_S` seconds, and kill the first consumer when half are out."""
+    """Emit the events in `PRODUCE_S` seconds, and kill the first consumer after half of them."""
     rows = list(samples(table=TABLE, count=EVENTS, rows=COUNTERS, seed=1))
     chunk = 1000
     started = time.monotonic()
@@ -244,7 +244,7 @@ def _kill(child: _Child) -> None:
 
 
 def _drain(settings: Settings, consumers: list[_Child]) -> None:
-    """Wait until the group has committed all that is in the topic."""
+    """Wait until the group has committed the end offsets of the topic."""
     reader: Consumer = new_consumer(consumer_config(settings))
     deadline = time.monotonic() + PATIENCE_S
     try:

@@ -1,7 +1,7 @@
-"""The IAM policies that ``dynatomic init --print-iam`` prints: what each command calls. Pure.
+"""The IAM policies that ``dynatomic init --print-iam`` prints. Pure.
 
-Without a cluster of Amazon MSK a policy is about the tables only; with one that authenticates by
-IAM it has the Kafka side too. Sources: AWS, *Service Authorization Reference* (DynamoDB; Apache
+Without an Amazon MSK cluster a policy covers the tables only. With a cluster that authenticates by
+IAM it covers Kafka too. Sources: AWS, *Service Authorization Reference* (DynamoDB; Apache
 Kafka APIs for Amazon MSK clusters), *IAM security policies with PartiQL for DynamoDB*.
 """
 
@@ -25,7 +25,7 @@ ANY = "*"
 _REGION = re.compile(r"\*|[a-z]{2,4}(-[a-z]+)+-\d")
 _ACCOUNT = re.compile(r"\*|\d{12}")
 _CLUSTER = re.compile(r"arn:aws[a-z-]*:kafka:[a-z0-9-]+:\d{12}:cluster/[^/:*]+/[^/:*]+")
-# The first that fits; the partitions of botocore's list of regions.
+# The first prefix that matches decides. Source: the partitions in botocore's list of regions.
 _PARTITIONS = (
     ("cn-", "aws-cn"),
     ("us-gov-", "aws-us-gov"),
@@ -40,7 +40,7 @@ _PARTITIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """The actions of a command by the kind of resource, which is the statement's ``Sid`` too."""
+    """The actions of a command by kind of resource, which is the ``Sid`` of the statement too."""
 
     tables: tuple[str, ...] = ()
     cluster: tuple[str, ...] = ()
@@ -51,12 +51,12 @@ class Needs:
 
 
 _SEE = ("DescribeTopic", "DescribeTopicDynamicConfiguration")
-# AWS wants AlterGroup wherever ReadData stands, also for a consumer that joins no group.
+# AWS requires AlterGroup with ReadData, also for a consumer that joins no group.
 _GROUP = ("AlterGroup", "DescribeGroup")
 _CONNECT, _PRODUCE = ("Connect",), ("Connect", "WriteDataIdempotently")
 
-# ListTables, by which `init --wait` asks whether DynamoDB is there, is not listed: a refusal is an
-# answer too.
+# ListTables is not listed, though `init --wait` calls it to see whether DynamoDB answers: a refusal
+# is an answer too.
 NEEDS: Mapping[Command, Needs] = {
     "run": Needs(
         tables=("DescribeTable", "PartiQLInsert", "PartiQLUpdate", "UpdateItem"),
@@ -99,7 +99,7 @@ class PolicyScope:
     """Where the tables and the brokers are; ``*`` is any region or account.
 
     ``msk_cluster`` is the ARN of a cluster of Amazon MSK, None if the brokers are elsewhere or do
-    not authenticate by IAM. Raises ConfigError for what cannot stand in an ARN.
+    not authenticate by IAM. Raises ConfigError for a value that an ARN cannot contain.
     """
 
     region: str = ANY
@@ -125,7 +125,7 @@ class PolicyScope:
     def kafka(self, kind: str, name: str) -> str:
         """Return the ARN of a ``topic``, ``group`` or ``transactional-id`` of the MSK cluster."""
         start, _, cluster = (self.msk_cluster or "").partition(":cluster/")
-        # A group may have these in its name; in a policy they stand for more.
+        # A group's name may contain these characters, which have a meaning in a policy.
         plain = re.sub(r"[$*?]", r"${\g<0>}", name)
         return f"{start}:{kind}/{cluster}/{plain}"
 
@@ -133,7 +133,7 @@ class PolicyScope:
 def policy(command: Command, settings: Settings, scope: PolicyScope) -> dict[str, object]:
     """Return the policy of a command for the settings' tables, topics and group.
 
-    Raises ConfigError if no table is listed, or if the command needs nothing of AWS.
+    Raises ConfigError if no table is listed, or if the command calls no AWS service.
     """
     needs = NEEDS[command]
     tables = settings.require_tables() if needs.tables else ()

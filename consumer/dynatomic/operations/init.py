@@ -1,4 +1,4 @@
-"""``dynatomic init``: the topics and, when asked, the tables. What is there stays as it is."""
+"""``dynatomic init``: creates the topics and, when asked, the tables. Existing ones stay."""
 
 import time
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from dynatomic.retry import until
 def initialise(
     settings: Settings, endpoint_url: str | None, wait_s: float | None, *, create_tables: bool
 ) -> Iterator[str]:
-    """Make what is missing; yield a line for each topic and table.
+    """Create what is missing; yield a line for each topic and table.
 
-    With ``wait_s`` it waits that long for both servers, else it asks each once. Raises ConfigError
-    or UnavailableError.
+    With ``wait_s`` it waits that many seconds for Kafka and DynamoDB, otherwise it asks each once.
+    Raises ConfigError or UnavailableError.
     """
     deadline = time.monotonic() + (wait_s or 0.0)
     client = make_client(endpoint_url) if settings.tables or wait_s is not None else None

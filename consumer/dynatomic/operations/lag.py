@@ -1,8 +1,8 @@
 """``dynatomic lag``: how far a group is behind, partition by partition.
 
-The columns are those of ``kafka-consumer-groups --describe``, with the same numbers, and the age
-of the oldest event that is not committed. The end is what the group can read: the last stable
-offset, below which no transaction is open.
+The columns are those of ``kafka-consumer-groups --describe``, and the age of the oldest event that
+is not committed. The end offset is the last stable offset: the group can read no further while a
+transaction is open.
 """
 
 import json
@@ -42,7 +42,7 @@ _RIGHT_ALIGNED = {2, 3, 4, 5, 9}
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """Where the group stands in one partition; None for what is not known.
+    """How far the group is behind in one partition; None for what is not known.
 
     ``age_s`` is the age in seconds of the oldest event that is not committed. A member without
     partitions has a row of its own, whose ``partition`` is None.
@@ -91,7 +91,7 @@ class PartitionLag:
 
 @dataclass(frozen=True, slots=True)
 class GroupLag:
-    """The rows of a group, and what is to be said of the whole group; ``at`` is when, monotonic."""
+    """The rows of a group, and remarks on the whole group; ``at`` is the monotonic time."""
 
     rows: list[PartitionLag]
     remarks: list[str]
@@ -99,9 +99,10 @@ class GroupLag:
 
 
 class LagReader:
-    """Looks at a group, as often as it is asked.
+    """Reads the lag of a group, each time that `read` is called.
 
-    ``consumer`` has the group's id, and what `Timestamps` needs; ``now`` gives seconds since 1970.
+    ``consumer`` has the id of the group and the configuration that `Timestamps` needs. ``now``
+    gives seconds since 1970.
     """
 
     def __init__(
@@ -121,13 +122,13 @@ class LagReader:
         self._timestamps = Timestamps(consumer, settings, clock)
 
     def read(self) -> GroupLag:
-        """Ask the brokers. Raises ConfigError or UnavailableError."""
+        """Return the lag now. Raises ConfigError or UnavailableError."""
         settings = self._settings
         identity = topic_id(self._admin, settings.topic)
         partitions = topic_partitions(self._consumer, settings.topic)
         committed = committed_offsets(self._consumer, settings, partitions)
         at = self._clock()
-        # Afterwards: the end is never below an offset that was committed before.
+        # The end is read after the committed offsets, so it is never below them.
         marks = watermarks(self._consumer, settings.topic)
         group = describe_group(self._admin, settings)
         positions = [GroupPosition(n, marks[n], committed.get(n), identity) for n in sorted(marks)]
@@ -145,7 +146,7 @@ class LagReader:
                 position.committed.offset if position.committed else None,
                 position.marks.high,
                 position.lag,
-                # Clocks differ: an event may come from the future.
+                # Clocks differ, so an event may be newer than now.
                 max(0.0, now - times[position.partition]) if position.partition in times else None,
                 owners.get(position.partition),
                 position.problem,
@@ -158,7 +159,7 @@ class LagReader:
     def _remarks(self, group: GroupDescription | None, *, has_commits: bool) -> Iterator[str]:
         name = self._settings.group_id
         if group is None:
-            yield f"group {name}: these brokers tell no members"
+            yield f"group {name}: these brokers do not report its members"
         elif not group.exists and not has_commits:
             yield f"group {name} does not exist"
         elif not group.active:
@@ -167,7 +168,7 @@ class LagReader:
 
 @contextmanager
 def lag_reader(settings: Settings) -> Iterator[LagReader]:
-    """Give a `LagReader` with clients of its own. Raises ConfigError or UnavailableError."""
+    """Give a `LagReader` with its own clients. Raises ConfigError or UnavailableError."""
     consumer = new_consumer(consumer_config(settings, eof=True) | SMALL_FETCHES)
     with closing(consumer), kafka_errors(UnavailableError):
         wait_for_kafka(settings, START_S)

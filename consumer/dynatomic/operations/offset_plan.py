@@ -1,4 +1,4 @@
-"""What new offsets of a stopped group mean: where it goes on, why, and what that costs. Pure."""
+"""Plans new committed offsets of a stopped group, and says what they cost. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from dynatomic.operations.positions import GroupPosition
 
 _CHOOSE = "choose with --to-earliest, --to-latest or --to-offset, and --partition"
 _AGAIN_ONCE = (
-    "exactly-once: events read again are counted only if they were not yet; those counted before "
-    "it was switched on have no fence, and count twice"
+    "exactly-once: events read again are counted only if they were not counted yet; events that "
+    "were counted before exactly-once was used have no fence, and count twice"
 )
 _AGAIN_TWICE = "at-least-once: events read again that were counted before count twice"
 _LETTERS = "bad events among those read again are stored again as dead letters"
@@ -21,7 +21,7 @@ _SKIPPED_ONCE = f"{_SKIPPED}; going back for them later fails where a later even
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to go on: what Kafka's tool has under the same names. One is set.
+    """Where to continue, named as in Kafka's own tool. Exactly one field is set.
 
     ``at`` without a time zone is UTC.
     """
@@ -34,7 +34,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class PlannedOffset:
-    """What is planned for one partition; ``new`` is None where a person has to choose."""
+    """The plan for one partition; ``new`` is None if a person has to choose."""
 
     partition: int
     current: int | None
@@ -52,27 +52,27 @@ class PlannedOffset:
 
 
 def propose(position: GroupPosition, policy: ResetPolicy) -> tuple[int | None, str]:
-    """Return where a partition should go on, and why; its own offset if nothing is wrong."""
+    """Return the offset to continue at, and why; the committed one if nothing is wrong."""
     low, high = position.marks
     committed = position.committed
     if committed is None:
         if policy == "error":
             return low, "no committed offset, and auto.offset.reset is error"
-        return None, f"no committed offset: it begins by auto.offset.reset={policy}"
+        return None, f"no committed offset: it starts by auto.offset.reset={policy}"
     if position.foreign or committed.offset < low:
         return low, position.problem
     if committed.offset <= high:
         return committed.offset, "in range"
     if committed.metadata and committed.metadata == position.topic_id:
-        hidden = f"with exactly-once, new events below {committed.offset} are taken for counted"
+        hidden = f"with exactly-once, new events below {committed.offset} count as counted already"
         return high, f"the log was cut at {high}; {hidden}"
-    return None, f"{position.problem}: the log was cut, or the topic made again; {_CHOOSE}"
+    return None, f"{position.problem}: the log was cut, or the topic was created again; {_CHOOSE}"
 
 
 def plan(
     position: GroupPosition, policy: ResetPolicy, chosen: tuple[int, str] | None = None
 ) -> PlannedOffset:
-    """Return the step of one partition, to ``chosen`` (offset, why) or to what is proposed."""
+    """Return the plan of one partition: to ``chosen`` (offset, why) or to the proposed offset."""
     new, why = chosen or propose(position, policy)
     committed = position.committed
     current = committed.offset if committed else None
@@ -88,23 +88,23 @@ def plan(
     elif new < reached:
         effect = f"reads {_up_to(reached - new)} again"
     else:
-        effect = "skips nothing that is left"
+        effect = "skips no event"
     return PlannedOffset(
         *(position.partition, current, new, effect, why),
         changes=True,
-        # Without a commit nobody knows: the brokers forget those of a group that was long away.
+        # Without a commit it is not known: brokers delete commits of a group that was away long.
         rereads=(committed is None and new < position.marks.high) or (not first and new < reached),
         skips=new > reached,
     )
 
 
 def _up_to(count: int) -> str:
-    # Offsets also go to markers of transactions, and to what compaction removed.
+    # Transaction markers and events that compaction removed have offsets too.
     return f"up to {count} event{'' if count == 1 else 's'}" if count else "no events"
 
 
 def notes(steps: list[PlannedOffset], *, exactly_once: bool) -> Iterator[str]:
-    """Yield what the plan means for the counters."""
+    """Yield the effects of the plan on the counters."""
     if any(step.rereads for step in steps):
         yield _AGAIN_ONCE if exactly_once else _AGAIN_TWICE
         yield _LETTERS
@@ -115,7 +115,7 @@ def notes(steps: list[PlannedOffset], *, exactly_once: bool) -> Iterator[str]:
 def target_offset(
     target: Target, position: GroupPosition, by_time: Mapping[int, int]
 ) -> tuple[int, str]:
-    """Return the offset that a target means in a partition, and the reason to show."""
+    """Return the offset of a target in a partition, and the reason to show."""
     low, high = position.marks
     if target.earliest:
         return low, "--to-earliest"
@@ -126,4 +126,4 @@ def target_offset(
         bound = "" if new == target.offset else f", which has {low} to {high}"
         return new, f"--to-offset {target.offset}{bound}"
     offset = by_time[position.partition]
-    return (high, "--to-datetime: nothing is as new") if offset < 0 else (offset, "--to-datetime")
+    return (high, "--to-datetime: no event is as new") if offset < 0 else (offset, "--to-datetime")

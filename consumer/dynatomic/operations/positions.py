@@ -1,4 +1,4 @@
-"""The offsets of a group between the watermarks of its partitions, and the ages of events."""
+"""The committed offsets of a group, and the times of the events at them."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ READ_S = 5.0
 POLL_S, BATCH = 0.1, 100
 
 
-# Only the first event at an offset is wanted: no more is read ahead than brokers send at once.
+# Only the first event from an offset on is read, so little is fetched ahead.
 SMALL_FETCHES = {
     "queued.min.messages": "1",
     "fetch.min.bytes": "1",
@@ -35,7 +35,7 @@ SMALL_FETCHES = {
 
 @dataclass(frozen=True, slots=True)
 class GroupPosition:
-    """A group's committed offset between the watermarks of its partition."""
+    """The committed offset of a group in a partition, and the watermarks of the partition."""
 
     partition: int
     marks: Watermarks
@@ -44,7 +44,7 @@ class GroupPosition:
 
     @property
     def foreign(self) -> bool:
-        """Whether the commit is of another topic of this name, and says nothing of this one."""
+        """Whether the commit belongs to a deleted topic of the same name."""
         committed = self.committed
         return (
             committed is not None
@@ -54,7 +54,7 @@ class GroupPosition:
 
     @property
     def problem(self) -> str:
-        """What is wrong with the commit, if anything is; `offset_plan` has the way out."""
+        """What is wrong with the commit, empty if nothing is; `offset_plan` proposes an offset."""
         committed, (low, high) = self.committed, self.marks
         if committed is None:
             return ""
@@ -66,14 +66,14 @@ class GroupPosition:
 
     @property
     def lag(self) -> int | None:
-        """Offsets up to the end, as Kafka's tool counts; None if the commit says nothing of it."""
+        """The offsets up to the end, as in Kafka's tool; None if the commit is not usable."""
         committed, high = self.committed, self.marks.high
         if committed is None or self.foreign or committed.offset > high:
             return None
         return high - committed.offset
 
     def start(self, policy: ResetPolicy) -> int:
-        """Return the offset below which the group is done with what is left in the partition."""
+        """Return the offset at which the group continues in this partition."""
         low, high = self.marks
         if self.committed is None:
             return high if policy == "latest" else low
@@ -81,10 +81,10 @@ class GroupPosition:
 
 
 class Timestamps:
-    """Reads when the first events at given offsets were made.
+    """Reads the timestamps of the first events from given offsets on.
 
-    ``consumer`` has no subscription, `READ_LITTLE` in its configuration and end-of-partition
-    events. What was read is kept as long as the same offset is asked for.
+    ``consumer`` has no subscription, `SMALL_FETCHES` in its configuration, and end-of-partition
+    events. A timestamp is read again only if another offset is asked for.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class Timestamps:
     def first(self, offsets: Mapping[int, int], timeout_s: float = READ_S) -> dict[int, float]:
         """Return the time, in seconds since 1970, of the first event from each offset on.
 
-        None is there for a partition that has no event there, whose events carry no time, or that
-        no broker sent within ``timeout_s``. Markers of transactions are no events.
+        A partition is missing if it has no event there, if the event has no timestamp, or if no
+        broker sent it within ``timeout_s``. Transaction markers are not events.
         """
         self._times = {n: known for n, known in self._times.items() if offsets.get(n) == known[0]}
         wanted = {n: offset for n, offset in offsets.items() if n not in self._times}
@@ -124,7 +124,7 @@ class Timestamps:
             self._consumer.assign([])
 
     def _take(self, message: Any, wanted: dict[int, int]) -> bool:
-        """Take in a message; tell whether it was the one that was wanted."""
+        """Keep the time of a message; return whether the message was wanted."""
         partition, error = message.partition(), message.error()
         if error is not None and error.code() not in (PARTITION_EOF, AUTO_OFFSET_RESET):
             check_error(message, self._settings)

@@ -1,8 +1,8 @@
-"""``dynatomic config check --probe``: whether DynamoDB answers as the product takes for granted.
+"""``dynatomic config check --probe``: checks that DynamoDB answers as the product expects.
 
-On one scratch item, removed afterwards, every statement form is played with the product's own
-statements and read with its own table of answers. What another endpoint, or a later version of
-the service, answers differently is named.
+It sends every form of statement for one scratch item, which it deletes at the end, and classifies
+the answers with the product's own code. It reports each answer of an endpoint, or of a later
+version of the service, that differs.
 """
 
 import time
@@ -52,14 +52,14 @@ _ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What was played, and how the answer differs; empty if it does not."""
+    """The name of a case, and how the answer differs; empty if it does not."""
 
     name: str
     difference: str = ""
 
 
 class Probe:
-    """Plays with one item of one table. Raises as `probe` does."""
+    """Runs the cases on one item of one table. Raises as `probe` does."""
 
     def __init__(
         self,
@@ -80,8 +80,8 @@ class Probe:
         self._key = scratch_key(self._keys)
 
     def run(self) -> Iterator[ProbeResult]:
-        """Play everything, and remove the item whatever happens."""
-        # A denied permission to remove it is told before there is anything to remove.
+        """Run all cases, and delete the item in any case."""
+        # A missing permission to delete the item is noticed before the item exists.
         self._call("DeleteItem", self._client.delete_item, Key=self._attributes())
         try:
             for case in (*(BATCHES if self._batches else ()), *ALONE):
@@ -119,7 +119,7 @@ class Probe:
         return ""
 
     def _batch(self) -> ProbeResult:
-        """Play a batch: answers in the order of the statements, each on its own."""
+        """Run a batch: one answer for each statement, in their order."""
         name = "a batch of a missing and an existing item"
         other = Change(self._table, *scratch_key(self._keys), {"a": 1})
         answers = self._answers(UPDATE, [other, self._change({"a": 1})])
@@ -130,7 +130,7 @@ class Probe:
         return ProbeResult(name, self._differs({"a": 6}))
 
     def _increment(self) -> ProbeResult:
-        """Play `increment`, which returns the new value."""
+        """Run `increment`, which returns the new value."""
         name = "an increment returns the new value"
         try:
             value = increment(self._table, *self._key, "c", 5, client=self._client)
@@ -147,7 +147,7 @@ class Probe:
         )
 
     def _item(self) -> Item:
-        """Return what the item holds, as the product asks for it: by an update that is refused."""
+        """Return the item, read as the product reads it: by an update whose condition fails."""
         request = update_item(self._keys, self._change({"a": 0}), INSPECT)
         try:
             self._update(**{name: value for name, value in request.items() if name != "TableName"})
@@ -157,7 +157,7 @@ class Probe:
         return {}
 
     def _answers(self, step: Step, changes: list[Change]) -> list[Answer]:
-        """Send until it is neither throttled nor unanswered. A write that was sent is not safe."""
+        """Send the changes again until none is throttled or without an answer."""
         deadline = self._clock() + PATIENCE_S
         while True:
             answers = self._counters.execute(step, changes)
@@ -180,7 +180,7 @@ class Probe:
         self._call("UpdateItem", self._client.update_item, **request)
 
     def _call(self, action: str, operation: Callable[..., Any], **request: Any) -> None:
-        """Call what may be called twice, until it is neither throttled nor unanswered."""
+        """Call an operation that may run twice, until it is neither throttled nor unanswered."""
         deadline = self._clock() + PATIENCE_S
         while True:
             try:
@@ -210,7 +210,7 @@ class Probe:
 
 
 def scratch_key(keys: KeySchema) -> tuple[str, str | None]:
-    """Return hash and range key of an item that is nobody's."""
+    """Return the hash key and the range key of an item that nothing else uses."""
     random_bits = uuid4().int
     value = {
         "S": f"dynatomic-probe-{random_bits:032x}",
@@ -220,9 +220,9 @@ def scratch_key(keys: KeySchema) -> tuple[str, str | None]:
 
 
 def probe(client: "DynamoDBClient", table: str, *, batches: bool = True) -> Iterator[ProbeResult]:
-    """Yield what was played on a table, one by one; the scratch item is removed at the end.
+    """Yield the result of each case on a table; the scratch item is deleted at the end.
 
-    ``batches`` False leaves out PartiQL. Raises ConfigError if the table is missing or an action is
+    ``batches`` False omits PartiQL. Raises ConfigError if the table is missing or an action is
     denied, UnavailableError if there is no answer. Needs ``dynamodb:DeleteItem``, and what ``run``
     needs.
     """

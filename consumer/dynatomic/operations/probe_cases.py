@@ -1,4 +1,4 @@
-"""The writes that ``config check --probe`` plays, and the answers that it expects. Pure."""
+"""The writes that ``config check --probe`` sends, and the answers that it expects. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ _LARGEST_NUMBER = 10**38 - 1  # of a number's 38 digits
 
 @dataclass(frozen=True, slots=True)
 class ProbeCase:
-    """One write, the answer that is expected, and what the item holds after it."""
+    """One write, the expected answer, and what the item contains afterwards."""
 
     name: str
     step: Step
@@ -76,7 +76,7 @@ ALONE = (
         "more digits are refused", UPDATE_ITEM, {"d": 2}, "rejected", None, {"d": _LARGEST_NUMBER}
     ),
 )
-# From here on the item has a counter that is text.
+# Before these cases the item gets a counter that is text.
 TEXT = (
     ProbeCase("a counter that is text", UPDATE_ITEM, {"text": 1}, "rejected: counter-not-a-number"),
     ProbeCase("the same, among others", UPDATE_ITEM, _TWO, "next: inspect"),
@@ -86,7 +86,7 @@ TEXT_IN_BATCHES = (ProbeCase("text, in a batch", UPDATE, {"text": 1}, "next: upd
 
 
 def describe_answer(answer: Answer) -> str:
-    """Return an answer in words."""
+    """Return an answer as text."""
     match answer:
         case TryStep(step):
             return f"next: {step.value}"

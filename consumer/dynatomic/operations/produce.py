@@ -1,4 +1,4 @@
-"""Row events from a file, or made up: what ``dynatomic produce`` sends."""
+"""``dynatomic produce``: sends row events from a file, or sample events."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -22,7 +22,7 @@ def produce_samples(  # noqa: PLR0913 - one a flag
     seed: int = 0,
     progress: Progress | None = None,
 ) -> int:
-    """Send `samples` to the topic; return their number once all are stored.
+    """Send `samples` to the topic; return their number when all are stored.
 
     Raises ConfigError for a wrong table name or a missing topic, UnavailableError if no broker
     answers, and DeliveryError as `Emitter` does.
@@ -39,8 +39,8 @@ def produce_file(
 ) -> int:
     """Send the row of each line, a JSON object with a row's fields; return how many are stored.
 
-    Blank lines are skipped. Raises RowError with the line's number for one that is no row; the
-    rows before it are stored by then. Raises the other errors of `produce_samples` too.
+    Blank lines are skipped. Raises RowError with the line number for a line that is not a row; the
+    rows before it are stored then. Raises the other errors of `produce_samples` too.
     """
     with _emitter(settings) as emit:
         _send(emit, _rows(emit, lines), progress)
@@ -48,7 +48,7 @@ def produce_file(
 
 
 def _emitter(settings: Settings) -> Emitter:
-    # A missing topic or broker is told at once, not when the first rows have timed out.
+    # A missing topic or broker is noticed now, not when the first rows have timed out.
     topic_partitions(new_admin(admin_config(settings)), settings.topic)
     return Emitter(
         settings.bootstrap_servers,

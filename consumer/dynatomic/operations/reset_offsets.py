@@ -1,11 +1,11 @@
-"""``dynatomic offsets``: plans where a stopped group goes on, and commits it when asked.
+"""``dynatomic offsets``: plans new committed offsets of a stopped group, and commits them if asked.
 
 It differs from ``kafka-consumer-groups --reset-offsets`` in three ways. Without a target it finds
-the partitions that `worker.offsets` stops, and proposes the way out. It says what the new offsets
-cost: events skipped, or read again. And its commits carry the topic's id, as the consumer's do, so
-that they are not taken for those of a topic that was deleted.
+the partitions that `worker.offsets` stops, and proposes an offset. It says what the new offsets
+cost: events skipped, or read again. Its commits contain the id of the topic, as those of the
+consumer do, so that they are not mistaken for commits of a deleted topic.
 
-A group that has members is left alone: the brokers refuse the commits of strangers while it has.
+A group that has members is not changed: brokers refuse commits of other clients while it has.
 """
 
 import sys
@@ -43,21 +43,21 @@ from dynatomic.operations.lag import START_S
 from dynatomic.operations.offset_plan import PlannedOffset, Target, notes, plan, target_offset
 from dynatomic.operations.positions import GroupPosition
 
-# The mock cluster keeps members that left until their sessions end, Kafka's default being 45 s.
+# The mock cluster keeps members that left until their session times out, by default after 45 s.
 JOIN_S = 50.0
-# It keeps the next members of the group waiting as long as the last one's session.
+# The next member of the group has to wait for the session time-out of this one.
 _SHORT_SESSION = {"session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}
 
 _HEADINGS = ("PARTITION", "CURRENT-OFFSET", "NEW-OFFSET", "EFFECT", "WHY")
 _MEMBERS_UNKNOWN = (
-    "these brokers do not tell whether the group is active: --execute joins it to find out, which "
-    f"takes up to {JOIN_S:.0f} s"
+    "these brokers do not report whether the group is active: --execute joins it to find out, "
+    f"which takes up to {JOIN_S:.0f} s"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ResetOptions:
-    """What one run of the command was asked for; no ``partitions`` are all."""
+    """The flags of the command; no ``partitions`` means all."""
 
     target: Target | None = None
     partitions: tuple[int, ...] = ()
@@ -65,9 +65,9 @@ class ResetOptions:
 
 
 class Resetter:
-    """Plans and commits. ``consumer`` has the group's id and never subscribes.
+    """Plans and commits. ``consumer`` has the id of the group and never subscribes.
 
-    ``join`` makes another one, that may.
+    ``join`` returns another consumer, which may subscribe.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Resetter:
         self._topic_id = topic_id(admin, settings.topic)
 
     def run(self, options: ResetOptions) -> Iterator[str]:
-        """Yield the lines of the plan, and with ``execute`` carry it out.
+        """Yield the lines of the plan; with ``execute`` carry it out.
 
         Raises ConfigError, UnavailableError if the group is not stopped, and DynatomicError where
         a person has to choose.
@@ -138,13 +138,13 @@ class Resetter:
         ]
 
     def _by_time(self, positions: list[GroupPosition], at: datetime) -> dict[int, int]:
-        """Return the first offsets at or after a time, negative where nothing is as new."""
+        """Return the first offsets at or after a time, negative if no event is as new."""
         at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
         first_offsets = self._first_since(positions, max(0, round(at.timestamp() * 1000)))
         full = [
             p for p in positions if p.marks.low < p.marks.high and first_offsets[p.partition] < 0
         ]
-        # Brokers that do not know say the same: then nothing would be as new as 1970 either.
+        # Brokers without this request answer the same. Then no event is as new as 1970 either.
         known = self._first_since(full, 0) if full else {}
         if any(offset < 0 for offset in known.values()):
             raise ConfigError(
@@ -187,7 +187,7 @@ class Resetter:
             self._commit_as_member(topic_partitions)
 
     def _commit_as_member(self, topic_partitions: list[TopicPartition]) -> None:
-        """Commit as the group's only member, for brokers that take it from no one else."""
+        """Commit as the only member of the group, for brokers that accept no other commit."""
         settings = self._settings
         with closing(self._join()) as consumer:
             consumer.subscribe([settings.topic])
@@ -198,7 +198,7 @@ class Resetter:
             } != everything:
                 if self._clock() >= deadline:
                     raise self._group_is_active()
-                consumer.poll(0.1)  # what it reads is neither stored nor committed
+                consumer.poll(0.1)  # joins the group; messages are ignored
             try:
                 _commit(consumer, topic_partitions)
             except KafkaException as error:

@@ -1,4 +1,4 @@
-"""What ``dynatomic config`` prints: the settings in effect, and whether they can work."""
+"""``dynatomic config``: prints the settings in effect, and checks them."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +22,7 @@ _ONLINE = (
     "enable.ssl.",
     "oauth",
 )
-# A client asks at once for a token, and in time for a ticket (kinit): not here.
+# Otherwise the client would request a Kerberos ticket, by running kinit.
 _NO_TICKET = {"sasl.kerberos.min.time.before.relogin": "0"}
 _SOMEBODY = {"sasl.username": MASK, "sasl.password": MASK}
 _SASL = {"security.protocol": "SASL_PLAINTEXT"}
@@ -31,7 +31,7 @@ _SASL = {"security.protocol": "SASL_PLAINTEXT"}
 def show(settings: Settings, origins: Mapping[str, str] | None = None) -> Iterator[str]:
     """Yield the settings as lines of TOML, secrets masked.
 
-    What is not set is a comment with what that means. With ``origins`` each line ends in a
+    A setting that is not set is a comment with its default. With ``origins`` each line ends in a
     comment that says where the value came from.
     """
 
@@ -59,26 +59,26 @@ def _toml(value: object) -> str:
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, int | float):
         return str(value)
-    # A JSON string is a TOML string, but for DEL, which TOML wants escaped.
+    # A JSON string is a TOML string, except for DEL, which TOML requires to be escaped.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What was checked, what was found, and the error if it cannot work."""
+    """The name of a check, a detail, and the error if the check failed."""
 
     name: str
     detail: str = ""
     error: DynatomicError | None = None
 
     def line(self) -> str:
-        """Return it as a line with a tick or a cross."""
+        """Return the result as a line with a tick or a cross."""
         text = self.error or self.detail
         return f"{CROSS if self.error else TICK} {self.name}" + (f": {text}" if text else "")
 
 
 def run_check(name: str, run: Callable[[], str | None]) -> CheckResult:
-    """Return what came of one check; ``run`` returns what it found."""
+    """Return the result of one check; ``run`` returns the detail or raises."""
     try:
         return CheckResult(name, run() or "")
     except DynatomicError as error:
@@ -86,8 +86,8 @@ def run_check(name: str, run: Callable[[], str | None]) -> CheckResult:
 
 
 def check(settings: Settings) -> Iterator[CheckResult]:
-    """Yield what came of each check. Nothing is asked of a server."""
-    yield CheckResult("settings")  # they were checked as they were made
+    """Yield the result of each check. No server is asked."""
+    yield CheckResult("settings")  # `Settings` has checked them
     yield run_check("tables", lambda: ", ".join(settings.require_tables()))
     yield run_check("writer schema", lambda: _writer_schema(settings))
     yield run_check("librdkafka", lambda: _librdkafka(settings))
@@ -103,7 +103,7 @@ def _writer_schema(settings: Settings) -> None:
 def _librdkafka(settings: Settings) -> None:
     from dynatomic.kafka import client as kafka  # noqa: PLC0415 -- takes a while to load
 
-    # librdkafka knows its properties' names and values: it is made without a broker to talk to.
+    # librdkafka checks names and values of its properties when a client is created without brokers.
     for make, config in (
         (kafka.new_consumer, kafka.consumer_config(settings)),
         (kafka.new_producer, kafka.producer_config(settings)),
@@ -116,7 +116,7 @@ def _librdkafka(settings: Settings) -> None:
         login = {name: value for name, value in login.items() if "oauth" not in name}
         mechanism, login = "PLAIN", login | _SOMEBODY
     if mechanism:
-        # One that is not known is passed over where no login is asked for.
+        # librdkafka ignores an unknown mechanism unless the protocol needs a login.
         kafka.new_admin({"sasl.mechanisms": mechanism, "logger": kafka.log} | _SASL | _SOMEBODY)
         login["sasl.mechanisms"] = mechanism
     kafka.new_admin(login)

@@ -1,4 +1,4 @@
-"""``dynatomic top``: `operations.lag` again and again, with rates; the largest lag first."""
+"""``dynatomic top``: the lag of a group, updated, with rates; the largest lag first."""
 
 import time
 from collections import deque
@@ -20,13 +20,13 @@ _RIGHT_ALIGNED = set(range(8))
 
 
 class Rates(NamedTuple):
-    """Offsets a second that the group committed, and that producers added; None if unknown."""
+    """Offsets a second that the group committed and that producers added; None if unknown."""
 
     consumed: float | None = None
     produced: float | None = None
 
     def drain_s(self, lag: int | None) -> float | None:
-        """Return the seconds until nothing is left, None unless the lag is known and falls."""
+        """Return the seconds until the lag is 0; None if it is not known or does not fall."""
         if lag == 0:
             return 0.0
         if lag is None or self.consumed is None or self.produced is None:
@@ -41,12 +41,12 @@ class _Offsets(NamedTuple):
 
 @dataclass(slots=True)
 class History:
-    """The offsets of the last seconds: a group commits in steps, so one interval says little."""
+    """The offsets of the last seconds. A group commits in steps, so one interval is too short."""
 
     _seen: deque[_Offsets] = field(default_factory=deque)
 
     def add(self, lag: GroupLag) -> None:
-        """Take in a look; at least one older one stays."""
+        """Add the offsets of one reading; at least one older reading stays."""
         partition_rows = (row for row in lag.rows if row.partition is not None)
         offsets = {
             row.partition: (row.current_offset, row.log_end_offset) for row in partition_rows
@@ -56,7 +56,7 @@ class History:
             self._seen.popleft()
 
     def rates(self, partition: int) -> Rates:
-        """Return the rates of a partition; none where offsets went back, as after a reset."""
+        """Return the rates of a partition; none if offsets went back, as after a reset."""
         return Rates(*(_rate(list(self._known(partition, which))) for which in (0, 1)))
 
     def _known(self, partition: int, which: int) -> Iterator[tuple[float, int]]:
@@ -74,17 +74,17 @@ def _rate(seen: list[tuple[float, int]]) -> float | None:
 
 
 def lines(settings: Settings, lag: GroupLag, history: History, clock: str) -> Iterator[str]:
-    """Yield what one look shows; ``clock`` is the time of day."""
+    """Yield the lines of one update; ``clock`` is the time of day."""
     owners = {row.member for row in lag.rows if row.member is not None}
     members = [f"{len(owners)} members"] if owners else lag.remarks
     head = [f"group {settings.group_id}", f"topic {settings.topic}", clock, *members]
     rated = [(row, history.rates(row.partition)) for row in lag.rows if row.partition is not None]
-    # Nothing known of a partition is worse than a lag.
+    # A partition without a known lag comes first: it is worse than a large lag.
     rated.sort(key=lambda pair: (pair[0].lag is not None, -(pair[0].lag or 0)))
     rows = [_HEADINGS, _total(rated), *(_cells(row, rates) for row, rates in rated)]
     if not any(row[-1] for row in rows[1:]):
         rows = [row[:-1] for row in rows]
-    # One line of names, which clients choose, is cleaned as the table is.
+    # The names in this line are chosen by clients, so it is made printable as the table is.
     yield from table_lines([["  ".join(head)]], set())
     yield from table_lines(rows, _RIGHT_ALIGNED)
 
@@ -112,7 +112,7 @@ def _total(rated: list[tuple[PartitionLag, Rates]]) -> tuple[str, ...]:
     return (
         *("all", "", "", _count(lag), duration(max(ages, default=None))),
         *(_count(rate) for rate in sums),
-        # All are drained when the last one is.
+        # The group has drained when its last partition has.
         duration(_last([rates.drain_s(row.lag) for row, rates in rated])),
         *("", "", ""),
     )
@@ -142,8 +142,8 @@ def top(
 ) -> int:
     """Show the group every ``interval_s`` seconds, ``iterations`` times or for ever; return 0.
 
-    Brokers that go away later are waited for. Raises ConfigError, and UnavailableError if they
-    are not there at the start.
+    If brokers stop answering later, it waits for them. Raises ConfigError, and UnavailableError if
+    they do not answer at the start.
     """
     history, lines_shown, rounds = History(), [""], 0
     with lag_reader(settings) as reader, live_display() as show:

@@ -43,7 +43,7 @@ from dynatomic.verify.table_reader import ReadBatch, read_table
 from dynatomic.verify.topic_reader import read
 
 MEMBERS_UNKNOWN = (
-    "the brokers do not tell whether the group has members; its committed offsets did not move"
+    "the brokers do not report whether the group has members; its committed offsets did not move"
 )
 
 Scan = Callable[[str], Iterable[tuple[ItemKey, Item]]]

@@ -16,7 +16,8 @@ from dynatomic.events.schema import encode
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.testing.kafka.broker import FakeBroker
 from dynatomic.worker.rejected import read_again
-from tests.support.harness import GROUP, LETTERS, TOPIC, Clock, World, headers_of, world
+from tests.support.clients import GROUP, LETTERS, TOPIC, Clock, headers_of
+from tests.support.harness import World, world
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

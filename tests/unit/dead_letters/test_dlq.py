@@ -53,7 +53,7 @@ from dynatomic.kafka.groups import CommittedOffset
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.testing.kafka.broker import FakeBroker
 from tests.support.children import REPOSITORY
-from tests.support.harness import GROUP, LETTERS, TOPIC, Clock
+from tests.support.clients import GROUP, LETTERS, TOPIC, Clock
 
 ID = f"{7:032x}"
 SETTINGS = Settings(topic=TOPIC, group_id=GROUP, tables=("hits",))

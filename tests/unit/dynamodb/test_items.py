@@ -12,7 +12,7 @@ from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.events.row import KeySchema
 from dynatomic.testing.dynamodb.client import FakeDynamoDB, Request
 from dynatomic.testing.dynamodb.responses import client_error
-from tests.support.harness import Clock
+from tests.support.clients import Clock
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

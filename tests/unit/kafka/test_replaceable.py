@@ -14,7 +14,7 @@ from dynatomic.errors import ConfigError, DynatomicError
 from dynatomic.kafka.replaceable import ReplaceableClient, answered
 from dynatomic.kafka.topic_identity import RETRY_S, TopicIdCheck, topic_id_source
 from dynatomic.service.end_offsets import end_offset_source
-from tests.support.harness import TOPIC, Clock
+from tests.support.clients import TOPIC, Clock
 from tests.support.waiting import wait_until
 
 NOBODY = KafkaException(KafkaError(KafkaError._TIMED_OUT))

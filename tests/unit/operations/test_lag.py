@@ -100,8 +100,8 @@ def test_each_partition_names_its_member_and_idle_ones_have_a_row() -> None:
         ((ConsumerGroupState.DEAD, []), False, "does not exist"),
         ((ConsumerGroupState.DEAD, []), True, "has no active members"),
         (KafkaError.GROUP_ID_NOT_FOUND, False, "does not exist"),
-        (KafkaError._UNSUPPORTED_FEATURE, True, "these brokers tell no members"),
-        (KafkaError.UNSUPPORTED_VERSION, True, "these brokers tell no members"),
+        (KafkaError._UNSUPPORTED_FEATURE, True, "these brokers do not report its members"),
+        (KafkaError.UNSUPPORTED_VERSION, True, "these brokers do not report its members"),
     ],
 )
 def test_what_is_said_of_the_whole_group(group: Any, committed: bool, remark: str) -> None:  # noqa: FBT001 - parametrized

@@ -44,7 +44,7 @@ def test_an_offset_that_retention_removed_goes_to_what_is_left() -> None:
     step = plan(place(4), "error")
     assert (step.current, step.new, step.changes) == (4, 10, True)
     assert step.why == "retention removed offsets 4 to 9"
-    assert step.effect == "skips nothing that is left"
+    assert step.effect == "skips no event"
     assert not step.rereads
     assert not step.skips
 
@@ -68,7 +68,7 @@ def test_beyond_the_end_of_the_same_topic_goes_to_the_end() -> None:
     step = plan(place(25), "error")
     assert (step.new, step.changes) == (20, True)
     assert "the log was cut at 20" in step.why
-    assert "new events below 25 are taken for counted" in step.why
+    assert "new events below 25 count as counted already" in step.why
 
 
 @pytest.mark.parametrize("about", ["", "by hand"])
@@ -114,7 +114,7 @@ def test_targets_are_those_of_kafkas_tool(target: Target, new: int, why: str) ->
 
 def test_a_time_after_the_last_event_is_the_end() -> None:
     target = Target(at=datetime(2026, 1, 1))  # noqa: DTZ001 - as typed
-    assert target_offset(target, place(15), {0: -1}) == (20, "--to-datetime: nothing is as new")
+    assert target_offset(target, place(15), {0: -1}) == (20, "--to-datetime: no event is as new")
 
 
 # --- what it costs ---------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def test_a_time_after_the_last_event_is_the_end() -> None:
         (15, 20, "skips up to 5 events", False, True),
         (4, 12, "skips up to 2 events", False, True),
         (25, 10, "reads up to 10 events again", True, False),
-        (25, 20, "skips nothing that is left", False, False),
+        (25, 20, "skips no event", False, False),
         (None, 10, "reads up to 10 events", True, False),
         (None, 12, "skips up to 2 events", True, True),
         (None, 20, "skips up to 10 events", False, True),
@@ -154,7 +154,7 @@ def said(*steps: PlannedOffset, exactly_once: bool = False) -> str:
 
 def test_reading_again_counts_twice_without_fences_and_not_with_them() -> None:
     assert "count twice" in said(step(again=True))
-    assert "only if they were not yet" in said(step(again=True), exactly_once=True)
+    assert "only if they were not counted yet" in said(step(again=True), exactly_once=True)
     assert "dead letters" in said(step(again=True))
 
 

@@ -124,7 +124,7 @@ def test_a_partition_that_is_not_there_is_a_matter_of_configuration() -> None:
 
 @pytest.mark.parametrize(
     ("guarantee", "words"),
-    [("at-least-once", "count twice"), ("exactly-once", "only if they were not yet")],
+    [("at-least-once", "count twice"), ("exactly-once", "only if they were not counted yet")],
 )
 def test_going_back_says_what_the_guarantee_makes_of_it(guarantee: Any, words: str) -> None:
     s = Scene(processing_guarantee=guarantee)
@@ -262,7 +262,7 @@ def test_a_time_after_the_last_event_is_the_end() -> None:
     s = Scene()
     s.commit(2)
     s.by_time = lambda milliseconds: -1 if milliseconds else 0
-    assert "nothing is as new" in s.run(ResetOptions(Target(at=datetime.fromtimestamp(NOW, UTC))))
+    assert "no event is as new" in s.run(ResetOptions(Target(at=datetime.fromtimestamp(NOW, UTC))))
 
 
 def test_brokers_without_offsets_by_time_do_not_make_it_skip_everything() -> None:
@@ -276,7 +276,7 @@ def test_brokers_without_offsets_by_time_do_not_make_it_skip_everything() -> Non
 def test_an_empty_partition_needs_no_offset_by_time() -> None:
     s = Scene()
     s.broker.delete_before(TOPIC, 0, 10)
-    assert "nothing is as new" in s.run(ResetOptions(Target(at=datetime.fromtimestamp(NOW, UTC))))
+    assert "no event is as new" in s.run(ResetOptions(Target(at=datetime.fromtimestamp(NOW, UTC))))
 
 
 # --- the command -----------------------------------------------------------------------------

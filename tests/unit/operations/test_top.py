@@ -18,7 +18,7 @@ from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.operations import top as module
 from dynatomic.operations.lag import GroupLag, LagReader, PartitionLag
 from dynatomic.operations.top import RATE_S, History, Rates, lines, top
-from tests.support.harness import Clock
+from tests.support.clients import Clock
 from tests.support.lag_world import GROUP, TOPIC, World, member
 
 SETTINGS = Settings(topic=TOPIC, group_id=GROUP)

@@ -7,8 +7,10 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from dynatomic.worker.event_counts import EventCounts
-from tests.support.harness import GROUP, TOPIC, Member, world
+from tests.support.clients import GROUP, TOPIC
+from tests.support.harness import world
 from tests.support.health_checks import status_of
+from tests.support.member import Member
 from tests.support.refusals import failing
 from tests.support.served import Served
 

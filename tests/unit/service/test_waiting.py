@@ -11,8 +11,10 @@ from dynatomic.worker.brokers import TOPIC_MISSING_AFTER_S
 from dynatomic.worker.causes import Cause, Stall
 from dynatomic.worker.health import TRANSACTION_AFTER_S
 from dynatomic.worker.waits import ENDED_AFTER_S, WAIT_AFTER_S, WaitMonitor
-from tests.support.harness import TOPIC, Member, World, world
+from tests.support.clients import TOPIC
+from tests.support.harness import World, world
 from tests.support.health_checks import live, status_of
+from tests.support.member import Member
 from tests.support.refusals import failing
 from tests.support.served import Served
 

@@ -20,7 +20,8 @@ from dynatomic.telemetry import metrics as telemetry
 from dynatomic.telemetry.durations import Durations
 from dynatomic.telemetry.log_events import LOG_EVENTS
 from dynatomic.telemetry.metrics import METRICS, QUERIES, Kind, Metric
-from tests.support.harness import Member, world
+from tests.support.harness import world
+from tests.support.member import Member
 from tests.support.needed import needs
 
 ROOT = Path(__file__).parents[3]

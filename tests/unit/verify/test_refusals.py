@@ -10,7 +10,7 @@ from dynatomic.config.settings import ProcessingGuarantee, Settings
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.kafka.client import consumer_config
 from dynatomic.verify.topic_reader import read
-from tests.support.harness import Clock
+from tests.support.clients import Clock
 from tests.support.verify_world import FENCED, TOPIC, UNFENCED, World, differences, first_line
 
 

@@ -11,8 +11,10 @@ from dynatomic.events.schema import encode
 from dynatomic.kafka.client import watermarks
 from dynatomic.service.exit_conditions import DrainCondition
 from dynatomic.worker.offsets import COMMIT_TIMEOUT_S, RETRY_S
-from tests.support.harness import TOPIC, Member, World, world
+from tests.support.clients import TOPIC
+from tests.support.harness import World, world
 from tests.support.log_records import logged
+from tests.support.member import Member
 
 REFUSALS = (
     KafkaError.REBALANCE_IN_PROGRESS,

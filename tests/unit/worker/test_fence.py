@@ -3,8 +3,9 @@
 import pytest
 
 from dynatomic.dynamodb.fence import fence_name, fences_of
+from tests.support.clients import GROUP, LETTERS, TOPIC
 from tests.support.fences import fences, once
-from tests.support.harness import GROUP, LETTERS, TOPIC, world
+from tests.support.harness import world
 from tests.support.log_records import logged
 
 ID = "0123abcd" + "ef" * 12

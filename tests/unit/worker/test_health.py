@@ -12,7 +12,8 @@ from dynatomic.service.end_offsets import EndOffsetPoller
 from dynatomic.worker.brokers import BrokerView
 from dynatomic.worker.causes import Cause
 from dynatomic.worker.health import STALLED_AFTER_S, ProgressMonitor
-from tests.support.harness import TOPIC, Member, World, world
+from tests.support.clients import TOPIC
+from tests.support.harness import World, world
 from tests.support.health_checks import (
     AFTER_S,
     fetch_stopped,
@@ -22,6 +23,7 @@ from tests.support.health_checks import (
     silence,
     status_of,
 )
+from tests.support.member import Member
 from tests.support.refusals import failing
 
 

@@ -3,7 +3,8 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from tests.support.harness import Member, World, world
+from tests.support.harness import World, world
+from tests.support.member import Member
 
 
 @pytest.mark.parametrize("what", ["assigned", "revoked", "lost"])

@@ -3,7 +3,8 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from tests.support.harness import GROUP, TOPIC, world
+from tests.support.clients import GROUP, TOPIC
+from tests.support.harness import world
 
 
 def test_messages_of_a_partition_that_is_not_owned_are_dropped() -> None:

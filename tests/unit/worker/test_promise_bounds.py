@@ -7,7 +7,8 @@ from dynatomic.errors import ConfigError, DynatomicError
 from dynatomic.service.exit_conditions import RestartDecision
 from dynatomic.worker.causes import Cause, Stall
 from dynatomic.worker.health import STALLED_AFTER_S
-from tests.support.harness import TOPIC, Clock, world
+from tests.support.clients import TOPIC, Clock
+from tests.support.harness import world
 from tests.support.log_records import logged
 from tests.support.refusals import failing
 

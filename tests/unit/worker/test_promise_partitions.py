@@ -8,7 +8,8 @@ from confluent_kafka import KafkaError
 from dynatomic.dead_letters.letter import HEADERS
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
-from tests.support.harness import LETTERS, TOPIC, headers_of, world
+from tests.support.clients import LETTERS, TOPIC, headers_of
+from tests.support.harness import world
 from tests.support.refusals import failing
 
 

@@ -10,7 +10,9 @@ from dynatomic.errors import DynatomicError
 from dynatomic.service.run import _loop
 from dynatomic.service.signals import Signals
 from dynatomic.worker.causes import Cause, Stall
-from tests.support.harness import GROUP, Member, world
+from tests.support.clients import GROUP
+from tests.support.harness import world
+from tests.support.member import Member
 from tests.support.refusals import failing
 
 

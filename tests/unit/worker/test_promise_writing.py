@@ -7,7 +7,8 @@ from confluent_kafka import KafkaError
 
 from dynatomic.testing.dynamodb.client import Request
 from dynatomic.testing.dynamodb.responses import client_error
-from tests.support.harness import World, world, written
+from tests.support.clients import written
+from tests.support.harness import World, world
 from tests.support.refusals import failing
 
 

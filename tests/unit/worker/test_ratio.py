@@ -8,7 +8,8 @@ from confluent_kafka import KafkaError, KafkaException
 
 from dynatomic.errors import ConfigError
 from dynatomic.worker.ratio import MIN_EVENTS, RECENT_EVENTS, DeadLetterRatio
-from tests.support.harness import LETTERS, World, world
+from tests.support.clients import LETTERS
+from tests.support.harness import World, world
 
 Judge = Callable[[DeadLetterRatio], Callable[[int, list[str]], None]]
 JUDGES = [lambda ratio: ratio.count_read, lambda ratio: ratio.count_written]

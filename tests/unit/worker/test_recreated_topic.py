@@ -9,7 +9,8 @@ from dynatomic.errors import DynatomicError
 from dynatomic.kafka.client import Watermarks
 from dynatomic.service.exit_conditions import DrainCondition
 from dynatomic.worker.loop import POLL_S
-from tests.support.harness import GROUP, TOPIC, World, world
+from tests.support.clients import GROUP, TOPIC
+from tests.support.harness import World, world
 from tests.support.log_records import logged
 
 

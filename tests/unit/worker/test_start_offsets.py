@@ -7,7 +7,8 @@ from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
 from dynatomic.kafka.client import AUTO_OFFSET_RESET
 from dynatomic.worker.health import STALLED_AFTER_S
-from tests.support.harness import GROUP, TOPIC, world
+from tests.support.clients import GROUP, TOPIC
+from tests.support.harness import world
 from tests.support.log_records import logged
 
 
