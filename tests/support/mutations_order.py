@@ -141,3 +141,12 @@ def drops_revoked_partitions_like_lost_ones(patch: pytest.MonkeyPatch) -> None:
 @found_by("test_a_refused_event_below_the_fence_is_no_dead_letter_again")
 def stores_refused_events_below_the_fence_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(rejected, "_first_offsets", lambda rejected: dict.fromkeys(rejected, 0))
+
+
+@found_by_model(EXACTLY_ONCE)
+@found_by(
+    "test_promise_3_an_event_rejected_while_decoding_is_not_lost_when_a_setting_is_corrected",
+    "test_a_window_is_written_when_its_dead_letters_are_stored",
+)
+def writes_before_the_dead_letters_of_decoding_are_stored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Settlement, "_must_wait_for_letters", lambda _self, _closing: False)

@@ -178,7 +178,7 @@ def _write_cause(partition: Partition, errors: SharedErrors) -> tuple[Cause, str
     closing = partition.closing
     if closing is None:
         return None
-    if closing.is_unwritten:
+    if closing.is_unwritten and not closing.is_topic_confirmed:
         return Cause.TOPIC_UNKNOWN, f"the topic's id: {errors.topic_id or 'no answer yet'}"
     write = closing.write
     if write is not None and (waits := dict(write.waits_by_table)):

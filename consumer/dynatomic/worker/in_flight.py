@@ -21,9 +21,10 @@ class InFlightWindow:
     ``opened_at`` is when its first event came, ``closed_at`` when it took its last one (seconds of
     the clock of the loop). ``first_timestamp_ms`` is the timestamp of its first event in Unix time,
     0 if it has none. ``topic_check_number`` is the topic id check that must succeed before the
-    window may be written. ``letters_pending`` counts its dead letters that are not known to be
-    stored, ``letters_stored`` those that are. ``reread`` reads the events again whose counters the
-    table rejected, and ``rejected_reasons`` has a reason for each of them.
+    window may be written, and ``is_topic_confirmed`` tells that it did. ``letters_pending`` counts
+    its dead letters that are not known to be stored, ``letters_stored`` those that are. ``reread``
+    reads the events again whose counters the table rejected, and ``rejected_reasons`` has a reason
+    for each of them.
     """
 
     window: Window = field(default_factory=Window)
@@ -31,6 +32,7 @@ class InFlightWindow:
     closed_at: float = 0.0
     first_timestamp_ms: int = 0
     topic_check_number: int = 0
+    is_topic_confirmed: bool = False
     write: WindowWrite | None = None
     letters_pending: int = 0
     letters_stored: int = 0
@@ -75,6 +77,10 @@ class InFlightWindow:
     def abandon(self) -> None:
         """Record that this member no longer owns its partition."""
         self.is_abandoned = True
+
+    def confirm_topic(self) -> None:
+        """Record that the topic id check has succeeded."""
+        self.is_topic_confirmed = True
 
     def start_write(self, write: WindowWrite) -> None:
         """Record that the sums were passed to the writer."""

@@ -1,9 +1,11 @@
 """Moves a closed window on until its offsets may be committed.
 
-The order is fixed. First the topic id is confirmed. Then the sums are written. Then the events that
-the table rejected for good are stored as dead letters. Only then are the other counters of such
-items written. The fence of an item hides all events below it, so the fence is never set before
-these events are counted or stored.
+The order is fixed. First the topic id is confirmed. With fences, the dead letters of the window
+must then be stored. Then the sums are written. Then the events that the table rejected for good
+are stored as dead letters. Only then are the other counters of such items written.
+
+The fence of an item hides all events of the partition below it, also those that could not be
+decoded and may name any item. So it is never set before these events are counted or stored.
 """
 
 import logging
@@ -104,7 +106,8 @@ class Settlement:
             or not self._topic_id_check.confirmed(closing.topic_check_number)
         ):
             return
-        if closing.is_unwritten:
+        closing.confirm_topic()
+        if closing.is_unwritten and not self._must_wait_for_letters(closing):
             fence = fence_name(self._topic_id, partition.id) if self._topic_id else None
             closing.start_write(self._writer.submit(closing.window, self._on_done, fence))
         for letter in self._rejected.letters(partition.id, closing):
@@ -115,6 +118,10 @@ class Settlement:
         if closing.is_done:
             partition.complete_window()
             self._count(partition, closing, now)
+
+    def _must_wait_for_letters(self, closing: InFlightWindow) -> bool:
+        # Without a fence nothing hides an event, so the write need not wait.
+        return self._topic_id is not None and closing.letters_pending > 0
 
     def _count(self, partition: Partition, done: InFlightWindow, now: float) -> None:
         window, write = done.window, done.write
