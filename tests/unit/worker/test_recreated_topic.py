@@ -33,7 +33,7 @@ def test_a_topic_made_again_under_a_running_consumer_ends_it_before_anything_is_
         w.broker.recreate_topic(TOPIC)
         w.emitted.clear()
         w.emit(*"cdef")  # it goes on at offset 2, and would never see c and d
-        with pytest.raises(DynatomicError, match="was deleted and made again") as caught:
+        with pytest.raises(DynatomicError, match="was deleted and created again") as caught:
             w.until(w.all_committed, step_s=1)
         assert w.broker.topic_ids[TOPIC] in str(caught.value)
         member.worker.close()
