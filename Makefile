@@ -3,6 +3,8 @@
 # make test    everything that can be tested on this machine
 # make fmt     format, and mend what the linter can
 # make docs    write the tables that the code defines into the pages
+# make hooks   run `make fmt` and `make check` before each commit and push, by pre-commit
+# make lock    take changes of pyproject.toml into locks/; ARGS=--upgrade takes the newest of all
 # make chaos   the fault campaign: ROUNDS=20 FAULTS=all SEED=random BACKEND=embedded
 #              PROTOCOL=classic GUARANTEE=exactly-once REPORT=file.json
 # make bench   every workload beside raw consume() and other systems, half an hour on two cores
@@ -13,7 +15,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo check test fmt docs lint chaos bench image clean
+.PHONY: help demo check test fmt docs hooks lock lint chaos bench image clean
 
 ROUNDS ?= 20
 BACKEND ?= embedded
@@ -38,6 +40,19 @@ fmt: $(VENV)/.developing
 
 docs: $(VENV)/.developing
 	@$(BIN)/python docs/generate.py
+
+hooks: $(VENV)/.developing
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --group hooks
+	@$(BIN)/pre-commit install --hook-type pre-commit --hook-type pre-push
+
+# One resolution for every Python from 3.11 on; the image gets the versions that the tests ran with.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command 'make lock' $(ARGS)
+lock: $(VENV)/.made
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --group lock
+	@$(LOCK) pyproject.toml --extra embedded --extra msk --group dev --output-file locks/dev.txt
+	@$(LOCK) pyproject.toml --extra msk --constraints locks/dev.txt --output-file locks/image.txt
+	@$(LOCK) --group image --constraints locks/dev.txt --output-file locks/image-tools.txt
 
 lint: $(VENV)/.developing
 	@$(BIN)/ruff check .
@@ -78,7 +93,8 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --editable '.[embedded]'
 	@touch $@
 
-$(VENV)/.developing: $(VENV)/.installed
+$(VENV)/.developing: $(VENV)/.installed locks/dev.txt
 	@echo "installing the tools of the tests"
-	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --group dev
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes \
+		--requirement locks/dev.txt
 	@touch $@

@@ -69,13 +69,26 @@ def test_the_image_holds_no_more_than_the_installed_wheel() -> None:
         assert not re.search(r"\b(pip|apt|apt-get|gcc|curl|wget|git)\b", command)
 
 
+def pip_commands() -> list[str]:
+    """Return the commands of the build that install or build with pip."""
+    runs = [part for stage in stages() for run in of(stage, "RUN") for part in run.split("&&")]
+    return [part for part in runs if re.search(r"pip\b.* (install|wheel) ", part)]
+
+
 def test_nothing_is_left_of_the_downloads() -> None:
-    build, parts, _ = stages()
-    assert all("--no-cache-dir" in run for run in of(parts, "RUN"))
-    pips = [part for run in of(build, "RUN") for part in run.split("&&") if "pip " in part]
-    pips = [part for part in pips if "--without-pip" not in part]
-    assert len(pips) == 3
-    assert all("--no-cache-dir" in part for part in pips)
+    assert len(pip_commands()) == 4
+    assert all("--no-cache-dir" in part for part in pip_commands())
+
+
+def test_what_the_build_downloads_has_a_hash_in_a_lock() -> None:
+    """The others neither resolve requirements nor fetch the tools of the build."""
+    for command in pip_commands():
+        lock = re.search(r"--require-hashes --requirement (\S+)", command)
+        if lock is None:
+            assert "--no-deps" in command
+            assert "--no-build-isolation" in command or command.rstrip().endswith("/dist/*.whl")
+        else:
+            assert (REPOSITORY / lock[1]).is_file()
 
 
 def test_the_image_does_not_run_as_root() -> None:
@@ -189,6 +202,7 @@ def test_the_build_gets_what_the_wheel_is_made_of_and_nothing_else() -> None:
         *wheel["packages"],
         *wheel["force-include"],
         "deploy/sbom.py",  # run in the build, and no part of the image
+        "locks",
     }
     assert rules[0] == "*"
     assert {rule[1:] for rule in rules if rule.startswith("!")} == needed

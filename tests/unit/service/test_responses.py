@@ -1,10 +1,7 @@
 """The HTTP endpoint: the response of each path."""
 
-from pathlib import Path
-
 import pytest
 
-from dynatomic.service import server
 from dynatomic.service.server import policy
 from tests.support.harness import world
 from tests.support.health_checks import fetch_stopped, live, status_of
@@ -144,11 +141,3 @@ def test_the_page_may_use_nothing_but_itself(served: Served) -> None:
     text = body.decode()
     outside = [part for part in text.split('"') if part.startswith(("http:", "https:", "//"))]
     assert outside == ["http://www.w3.org/2000/svg"], "a name of XML, not an address"
-
-
-def test_the_page_is_in_the_wheel() -> None:
-    import tomllib  # noqa: PLC0415 - here only
-
-    build = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
-    assert build["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["consumer/dynatomic"]
-    assert (Path(server.__file__).parent / "page.html").is_file()
