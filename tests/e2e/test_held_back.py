@@ -1,8 +1,10 @@
 """Events that no consumer can read: an open transaction, and a topic that is deleted."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
@@ -31,6 +33,12 @@ def transaction(stack: Stack, topic: str) -> Iterator[Producer]:
     producer.commit_transaction(30)
 
 
+def lag_of(stack: Stack, topic: str) -> Any:
+    child = stack.spawn("lag", "-t", topic, "-g", topic, "--output", "json", env=stack.env())
+    assert child.wait() == 0, child.logs()
+    return json.loads(child.stdout)
+
+
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_an_open_transaction_is_told_with_its_age_and_turns_livez_red(
@@ -55,6 +63,9 @@ def test_an_open_transaction_is_told_with_its_age_and_turns_livez_red(
         wait_until(lambda: health(url) == (503, ["transaction-open"]), "red", 30)
         assert status_of(url)["stuck"][0]["seconds"] >= 15
         assert stack.counters(name).total() == 1
+        (row,) = lag_of(stack, topic)
+        assert (row["log_end_offset"], row["high_watermark"], row["lag"]) == (1, 5, 0)
+        assert row["note"] == "an open transaction holds back 4 offsets"
     log[name, "inside", None, "count"] += 1  # committed now
     wait_until(lambda: health(url) == (200, []), "green again", 30)
     stack.wait_counted(log, name)

@@ -59,6 +59,21 @@ class Admin:
         return dict.fromkeys(names, told)
 
 
+class Uncommitted:
+    """A consumer that gets the high watermark as the end, above what a transaction holds back."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        assert timeout > 0
+        return self.world.broker.metadata(topic)
+
+    def get_watermark_offsets(self, place: TopicPartition, timeout: float) -> tuple[int, int]:
+        low, high = self.world.consumer.get_watermark_offsets(place, timeout)
+        return low, high + self.world.held_by_transactions
+
+
 class World:
     """A topic, a group outside of which the test stands, and a clock."""
 
@@ -72,6 +87,7 @@ class World:
         self.settings = Settings(topic=TOPIC, group_id=GROUP, **settings)
         config = consumer_config(self.settings, eof=True) | SMALL_FETCHES
         self.consumer = self.broker.consumer(config)
+        self.held_by_transactions = 0
 
     def emit(self, count: int, partition: int = 0, age_s: float = 0.0) -> None:
         self.made = NOW - age_s
@@ -85,7 +101,12 @@ class World:
 
     def watch(self) -> LagReader:
         return LagReader(
-            self.settings, self.consumer, self.admin, clock=self.clock, now=lambda: NOW
+            self.settings,
+            self.consumer,
+            self.admin,
+            uncommitted=Uncommitted(self),
+            clock=self.clock,
+            now=lambda: NOW,
         )
 
     def rows(self) -> list[PartitionLag]:

@@ -2,13 +2,14 @@
 
 The columns are those of ``kafka-consumer-groups --describe``, and the age of the oldest event that
 is not committed. The end offset is the last stable offset: the group can read no further while a
-transaction is open.
+transaction is open. What it holds back, up to the high watermark, is not part of the lag; a note
+tells how much it is.
 """
 
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from dynatomic.config.settings import Settings
 from dynatomic.console import UNKNOWN, duration, table_lines
 from dynatomic.errors import UnavailableError
 from dynatomic.kafka.client import (
+    Watermarks,
     admin_config,
     consumer_config,
     kafka_errors,
@@ -55,6 +57,7 @@ class PartitionLag:
     age_s: float | None = None
     member: GroupMember | None = None
     note: str = ""
+    high_watermark: int | None = None
 
     def cells(self, settings: Settings) -> tuple[str, ...]:
         """Return the row of the table."""
@@ -80,6 +83,7 @@ class PartitionLag:
             "partition": self.partition,
             "current_offset": self.current_offset,
             "log_end_offset": self.log_end_offset,
+            "high_watermark": self.high_watermark,
             "lag": self.lag,
             "consumer_id": member.consumer_id if member else None,
             "host": member.host if member else None,
@@ -101,16 +105,18 @@ class GroupLag:
 class LagReader:
     """Reads the lag of a group, each time that `read` is called.
 
-    ``consumer`` has the id of the group and the configuration that `Timestamps` needs. ``now``
-    gives seconds since 1970.
+    ``consumer`` has the id of the group and the configuration that `Timestamps` needs.
+    ``uncommitted`` is a consumer that reads without waiting for transactions. ``now`` gives seconds
+    since 1970.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last three have defaults
         self,
         settings: Settings,
         consumer: Any,
         admin: Any,
         *,
+        uncommitted: Any = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -119,6 +125,7 @@ class LagReader:
         self._admin = admin
         self._clock = clock
         self._now = now
+        self._uncommitted = uncommitted
         self._timestamps = Timestamps(consumer, settings, clock)
 
     def read(self) -> GroupLag:
@@ -130,6 +137,7 @@ class LagReader:
         at = self._clock()
         # The end is read after the committed offsets, so it is never below them.
         marks = watermarks(self._consumer, settings.topic)
+        high = self._high_watermarks(marks)
         group = describe_group(self._admin, settings)
         positions = [GroupPosition(n, marks[n], committed.get(n), identity) for n in sorted(marks)]
         policy = reset_policy(settings)
@@ -149,12 +157,20 @@ class LagReader:
                 # Clocks differ, so an event may be newer than now.
                 max(0.0, now - times[position.partition]) if position.partition in times else None,
                 owners.get(position.partition),
-                position.problem,
+                "; ".join(_notes(position, high.get(position.partition))),
+                high.get(position.partition),
             )
             for position in positions
         ]
         rows += [PartitionLag(member=member) for member in members if member.idle]
         return GroupLag(rows, list(self._remarks(group, has_commits=bool(committed))), at)
+
+    def _high_watermarks(self, marks: Mapping[int, Watermarks]) -> dict[int, int]:
+        """Return the high watermarks, which are not below the ends that were read before."""
+        if self._uncommitted is None:
+            return {}
+        high = watermarks(self._uncommitted, self._settings.topic)
+        return {n: max(high[n].high, marks[n].high) for n in marks if n in high}
 
     def _remarks(self, group: GroupDescription | None, *, has_commits: bool) -> Iterator[str]:
         name = self._settings.group_id
@@ -166,13 +182,24 @@ class LagReader:
             yield f"group {name} has no active members"
 
 
+def _notes(position: GroupPosition, high_watermark: int | None) -> Iterator[str]:
+    if position.problem:
+        yield position.problem
+    held = (high_watermark or 0) - position.marks.high
+    if held > 0:
+        yield f"an open transaction holds back {held} offsets"
+
+
 @contextmanager
 def lag_reader(settings: Settings) -> Iterator[LagReader]:
     """Give a `LagReader` with its own clients. Raises ConfigError or UnavailableError."""
-    consumer = new_consumer(consumer_config(settings, eof=True) | SMALL_FETCHES)
-    with closing(consumer), kafka_errors(UnavailableError):
+    config = consumer_config(settings, eof=True) | SMALL_FETCHES
+    consumer = new_consumer(dict(config))
+    uncommitted = new_consumer(config | {"isolation.level": "read_uncommitted"})
+    with closing(consumer), closing(uncommitted), kafka_errors(UnavailableError):
         wait_for_kafka(settings, START_S)
-        yield LagReader(settings, consumer, new_admin(admin_config(settings)))
+        admin = new_admin(admin_config(settings))
+        yield LagReader(settings, consumer, admin, uncommitted=uncommitted)
 
 
 def lag(settings: Settings, output: Literal["text", "json"] = "text") -> int:

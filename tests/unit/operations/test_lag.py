@@ -27,6 +27,17 @@ def test_the_lag_is_the_end_less_the_committed_offset() -> None:
     ]
 
 
+def test_what_an_open_transaction_holds_back_is_a_note_and_no_lag() -> None:
+    w = World()
+    w.emit(4)
+    w.commit(4)
+    assert (w.row().note, w.row().high_watermark) == ("", 4)
+    w.held_by_transactions = 3
+    row = w.row()
+    assert (row.log_end_offset, row.high_watermark, row.lag) == (4, 7, 0)
+    assert row.note == "an open transaction holds back 3 offsets"
+
+
 def test_without_a_committed_offset_there_is_no_lag_but_an_age() -> None:
     w = World()
     w.emit(3, age_s=5.0)
@@ -251,6 +262,7 @@ def test_json_has_null_where_nothing_is_known(
         "partition": 0,
         "current_offset": 1,
         "log_end_offset": 4,
+        "high_watermark": 4,
         "lag": 3,
         "consumer_id": "m1",
         "host": "/10.0.0.1",
