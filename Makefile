@@ -3,6 +3,8 @@
 # make test    everything that can be tested on this machine
 # make fmt     format, and mend what the linter can
 # make docs    write the tables that the code defines into the pages
+# make package build and install the package as a release does, beside a user's own consumer.py
+# make dist    the source distribution and the wheel, in dist/
 # make hooks   run `make fmt` and `make check` before each commit and push, by pre-commit
 # make lock    take changes of pyproject.toml into locks/; ARGS=--upgrade takes the newest of all
 # make chaos   the fault campaign: ROUNDS=20 FAULTS=all SEED=random BACKEND=embedded
@@ -15,7 +17,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo check test fmt docs hooks lock lint chaos bench image clean
+.PHONY: help demo check test fmt docs package dist hooks workflows lock lint chaos bench image clean
 
 ROUNDS ?= 20
 BACKEND ?= embedded
@@ -41,6 +43,15 @@ fmt: $(VENV)/.developing
 docs: $(VENV)/.developing
 	@$(BIN)/python docs/generate.py
 
+package: $(VENV)/.developing
+	@$(BIN)/python -m pytest tests/deploy/test_package.py
+
+dist: $(VENV)/.developing
+	@$(BIN)/python -m build --no-isolation --outdir dist .
+
+workflows: $(VENV)/.developing
+	@$(BIN)/python -m pytest tests/deploy/test_workflows.py
+
 hooks: $(VENV)/.developing
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --group hooks
 	@$(BIN)/pre-commit install --hook-type pre-commit --hook-type pre-push
@@ -59,6 +70,7 @@ lint: $(VENV)/.developing
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python docs/generate.py --check
 
 chaos: $(VENV)/.developing
 	@$(BIN)/python -m tests.chaos --rounds $(ROUNDS) --backend $(BACKEND) --protocol $(PROTOCOL) \
