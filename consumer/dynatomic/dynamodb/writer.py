@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
+FIRST_UNKNOWN_PAUSE_S, LONGEST_UNKNOWN_PAUSE_S = 1.0, 30.0
+"""After an answer was lost: without a fence each retry may count the window's sum once more."""
 REFUSED_PAUSE_S = 5.0
 
 _MAX_COUNTED_ATTEMPTS = 16  # the pause no longer grows by then
@@ -227,7 +229,10 @@ class Writer:
             pause_s = REFUSED_PAUSE_S
         else:
             table.halve_limit()
-            ceiling_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**task.attempts)
+            first_s, longest_s = FIRST_PAUSE_S, LONGEST_PAUSE_S
+            if isinstance(cause, Retry) and cause.is_unknown and not _is_fenced(again):
+                first_s, longest_s = FIRST_UNKNOWN_PAUSE_S, LONGEST_UNKNOWN_PAUSE_S
+            ceiling_s = min(longest_s, first_s * 2**task.attempts)
             pause_s = random.uniform(ceiling_s / 2, ceiling_s)  # noqa: S311 - jitter, no secret
         if table.should_log():
             log.warning(
@@ -244,3 +249,7 @@ class Writer:
             write, task.table, task.step, again, attempts, is_first_step=task.is_first_step
         )
         heapq.heappush(self._delayed, (self._clock() + pause_s, self._sequence, later))
+
+
+def _is_fenced(changes: Sequence[Change]) -> bool:
+    return all(change.fence is not None for change in changes)

@@ -11,7 +11,14 @@ from dynatomic.dynamodb.answers import (
     Refused,
     Retry,
 )
-from dynatomic.dynamodb.writer import FIRST_PAUSE_S, LONGEST_PAUSE_S, REFUSED_PAUSE_S
+from dynatomic.dynamodb.writer import (
+    FIRST_PAUSE_S,
+    FIRST_UNKNOWN_PAUSE_S,
+    LONGEST_PAUSE_S,
+    LONGEST_UNKNOWN_PAUSE_S,
+    REFUSED_PAUSE_S,
+)
+from tests.support.windows import window_of
 from tests.support.writing import (
     THROTTLED,
     Requests,
@@ -94,6 +101,28 @@ def test_each_retry_waits_longer_up_to_a_bound_and_with_jitter(
     assert all(b == min(LONGEST_PAUSE_S, 2 * a) for a, b in itertools.pairwise(ceilings))
     assert ceilings[-1] == LONGEST_PAUSE_S
     assert all(low == high / 2 for low, high in asked)
+
+
+@pytest.mark.parametrize(
+    ("fence", "first_s"), [(None, FIRST_UNKNOWN_PAUSE_S), ("f", FIRST_PAUSE_S)]
+)
+def test_a_lost_answer_is_retried_later_where_a_retry_may_count_twice(
+    fence: str | None, first_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def uniform(_low: float, high: float) -> float:
+        asked.append(high)
+        return 0.0
+
+    monkeypatch.setattr(random, "uniform", uniform)
+    answers = iter([Retry("ReadTimeoutError")] * 30)
+    requests, settled = Requests(lambda *_: next(answers, Applied())), Settled()
+    with writing(requests) as writer:
+        writer.submit(window_of(sums(1)), settled, fence)
+        settled.get()
+    assert asked[0] == first_s
+    assert asked[-1] == (LONGEST_PAUSE_S if fence else LONGEST_UNKNOWN_PAUSE_S)
 
 
 @pytest.mark.parametrize("cause", [THROTTLED, Refused("AccessDenied: no")])
