@@ -150,3 +150,8 @@ def stores_refused_events_below_the_fence_again(patch: pytest.MonkeyPatch) -> No
 )
 def writes_before_the_dead_letters_of_decoding_are_stored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Settlement, "_must_wait_for_letters", lambda _self, _closing: False)
+
+
+@found_by("test_promise_6_a_revoked_partition_is_finished_within_a_bound")
+def waits_for_a_throttled_table_while_nothing_is_read(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Settlement, "is_blocked", lambda _self, _partition: False)

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 POLL_S, SHORT_POLL_S, LETTER_POLL_S = 0.1, 0.005, 0.02
 LEAVE_S = 6.0
+REVOKE_WAIT_S = 2.0
+"""How long a revoked window may wait for a table or topic that does not work."""
 UNKEYED_ACTION = (
     "an item gets a fence for each partition that names it: key events by table and item"
 )
@@ -147,7 +149,7 @@ class Worker:
         try:
             owned = list(self.partitions.values())
             self._flow.pause(owned)
-            finished = self._write_out(owned, deadline)
+            finished = self._write_out(owned, deadline, deadline)
             self._offsets.commit(self.consumer, self.partitions.values(), now=True)
             while any(p.committable_offset > p.committed_offset for p in self.partitions.values()):
                 if self._clock() >= deadline:
@@ -231,15 +233,24 @@ class Worker:
     def _limits(self) -> Limits:
         return Limits(self.settings, len(self.partitions))
 
-    def _write_out(self, partitions: Sequence[Partition], deadline: float) -> bool:
-        """Finish the windows of partitions that are given up; False if time ran out first."""
+    def _write_out(
+        self, partitions: Sequence[Partition], deadline: float, blocked_deadline: float
+    ) -> bool:
+        """Finish the windows of partitions that are given up; False if time ran out first.
+
+        Windows that wait for something that does not work have time until ``blocked_deadline``.
+        """
         while True:
             self._wake.clear()
             self._advance(finish=partitions)
-            if all(p.is_empty for p in partitions):
+            unfinished = [p for p in partitions if not p.is_empty]
+            if not unfinished:
                 return True
-            left_s = deadline - self._clock()
-            if left_s <= 0:
+            now, left_s = self._clock(), deadline - self._clock()
+            is_blocked = now >= blocked_deadline and all(
+                map(self.settlement.is_blocked, unfinished)
+            )
+            if is_blocked or left_s <= 0:
                 return False
             self._wake.wait(min(left_s, LETTER_POLL_S if self._letters.pending else POLL_S))
 
@@ -270,12 +281,8 @@ class Worker:
         for topic_partition in assigned:
             # librdkafka keeps a pause over assignments, so `FlowControl` resumes each new one.
             partition_id = topic_partition.partition
-            partition = Partition(
-                partition_id,
-                is_paused=True,
-                progress_at=self._clock(),
-                counts=self.event_counts[partition_id],
-            )
+            counts, now = self.event_counts[partition_id], self._clock()
+            partition = Partition(partition_id, is_paused=True, progress_at=now, counts=counts)
             self.partitions[partition_id] = partition
         self.progress.group_answered = True
         self._log_rebalance("assigned", assigned)
@@ -284,8 +291,9 @@ class Worker:
         partition_ids = [r.partition for r in revoked]
         if not self._is_closing and self._callback_error is None:
             partitions = [self.partitions[i] for i in partition_ids if i in self.partitions]
-            deadline = self._clock() + self.settings.shutdown_timeout_ms / 1000
-            if not self._write_out(partitions, deadline):
+            # Nothing is read in here, not the other partitions either.
+            bound_s, now = self.settings.shutdown_timeout_ms / 1000, self._clock()
+            if not self._write_out(partitions, now + bound_s, now + min(bound_s, REVOKE_WAIT_S)):
                 log.warning("revoked before it was written; the next owner reads it again")
             self._offsets.commit(self.consumer, partitions, now=True)
         self._abandon(partition_ids)

@@ -119,6 +119,17 @@ class Settlement:
             partition.complete_window()
             self._count(partition, closing, now)
 
+    def is_blocked(self, partition: Partition) -> bool:
+        """Return whether a window waits for a table, a topic or brokers that do not work now."""
+        closing = partition.closing
+        if closing is None:
+            return False
+        if closing.letters_pending and self._letters.last_error is not None:
+            return True
+        if not closing.is_topic_confirmed and self._topic_id_check.last_error is not None:
+            return True
+        return closing.write is not None and bool(closing.write.waits_by_table)
+
     def _must_wait_for_letters(self, closing: InFlightWindow) -> bool:
         # Without a fence nothing hides an event, so the write need not wait.
         return self._topic_id is not None and closing.letters_pending > 0
