@@ -109,10 +109,10 @@ FENCE = "fence_0123abcd_7"
 def window(table: str, *events: tuple[int, str, str, int]) -> Window:
     """Make a window of (offset, key, counter, increment)."""
     made = Window()
-    addends = [
+    unit_increments = [
         UnitIncrement(CounterRef(table, key, None, name), incr) for _, key, name, incr in events
     ]
-    made.add([offset for offset, *_ in events], addends)
+    made.add([offset for offset, *_ in events], unit_increments)
     return made
 
 

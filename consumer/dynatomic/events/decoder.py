@@ -1,13 +1,13 @@
 """From payloads to increments, without decoding what was decoded before.
 
-Reading is bound by Python's cost per message, so three memos stand before the checks: of equal
-payloads, of prefixes and numbers, of decoded names. All hold only what passed every check, are
-bounded, and are cleared when full, and none changes a verdict: `Decoder.decode` gives what reading
-every payload would give.
+Python's cost per message limits the speed, so three memos come before the checks: of whole
+payloads, of prefixes and numbers, and of decoded names. A memo holds only what passed every check,
+has a limit, and is cleared when it is full. No memo changes a result: `Decoder.decode` gives what
+reading every payload would give.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, count, repeat
 from operator import is_, itemgetter, not_, or_
@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, Self
 
 from dynatomic.config.settings import Settings
 from dynatomic.errors import RowError
-from dynatomic.events.payload import CONTINUES, Names, PayloadReader, zigzag
+from dynatomic.events.payload import Names, PayloadReader
 from dynatomic.events.row import INT64_MAX, INT64_MIN, CounterRef, KeySchema
+from dynatomic.events.varints import MAX_VARINT_BYTES, Varints, tail_length
 
 Increment = tuple[CounterRef, int]
 """What one event adds to which counter."""
@@ -26,20 +27,18 @@ _MEMO_BYTES = 16 * 1024 * 1024
 _TRIAL, _DISTINCT_SHARE = 10_000, 0.95
 _UNMEMOISED_EVENTS = 4_000_000
 _SAMPLE, _JUDGED, _SAMPLE_NAMES = 100, 1000, 10_000
-_MAX_VARINT = 10
-_VARINT_ENTRIES = 65_536
 _LENGTHS = 3
 _CUTS = {
     length: (itemgetter(slice(None, -length)), itemgetter(slice(-length, None)))
-    for length in range(1, _MAX_VARINT + 2)
+    for length in range(1, MAX_VARINT_BYTES + 2)
 }
 
 
 @dataclass(slots=True, eq=False)  # frozen, it takes twice as long to make one
 class UnitIncrement:
-    """Adds ``incr`` to a counter; one object for many events, equal to no other.
+    """Adds ``incr`` to a counter. Many events share one object, and no two objects are equal.
 
-    So it is counted without a look at the names, whose hash would cost more than all the rest.
+    Objects are counted by identity, because the hash of the names costs more than all other work.
     """
 
     ref: CounterRef
@@ -47,9 +46,9 @@ class UnitIncrement:
 
 
 class Decoded(NamedTuple):
-    """What a run of payloads adds: ``addends[i]`` once, or ``times[i]`` times.
+    """What payloads add: ``unit_increments[i]``, ``multipliers[i]`` times or once if that is None.
 
-    ``rejected`` has, by index, the reason of each that adds nothing.
+    ``rejected`` has the reason for each payload that adds nothing, by its index.
     """
 
     unit_increments: list[UnitIncrement]
@@ -59,11 +58,12 @@ class Decoded(NamedTuple):
     @property
     def increments(self) -> list[Increment]:
         """What each adds to which counter."""
-        times = (
+        multipliers = (
             repeat(1, len(self.unit_increments)) if self.multipliers is None else self.multipliers
         )
         return [
-            (a.ref, a.incr * number) for a, number in zip(self.unit_increments, times, strict=True)
+            (a.ref, a.incr * multiplier)
+            for a, multiplier in zip(self.unit_increments, multipliers, strict=True)
         ]
 
 
@@ -71,12 +71,12 @@ _NOTHING = UnitIncrement(CounterRef("", "", None, ""), 0)
 
 
 class Decoder(dict[bytes, UnitIncrement]):
-    """Reads payloads for the given tables; itself the memo of equal payloads.
+    """Reads payloads for the given tables. The dictionary itself is the memo of whole payloads.
 
-    A hit costs one dictionary look-up in C. Where increments vary there is the memo of equal
-    *items*: ``incr`` stands last in the schema, so a payload is a prefix that names the counter
-    and a varint. Avro decodes from the left, so a prefix that once was followed by a varint names
-    the same counter whenever it is followed by one. ``decodes`` counts the payloads that Avro
+    A hit costs one dictionary lookup in C. A second memo serves payloads whose increments vary:
+    ``incr`` is the last field of the schema, so a payload is a prefix, which names the counter,
+    and a varint. Avro decodes from the left, so a prefix that was followed by a varint once names
+    the same counter each time it is followed by one. ``decodes`` counts the payloads that Avro
     decoded.
     """
 
@@ -99,7 +99,7 @@ class Decoder(dict[bytes, UnitIncrement]):
         )
         self._prefixes: dict[bytes, UnitIncrement] = {}
         self._named: dict[Names, UnitIncrement] = {}
-        self._varints = _Varints(self._reader.in_bounds)
+        self._varints = Varints(self._reader.in_bounds)
         self._lengths = [1]
         self._bytes = 0
         self._keeps_payloads = True
@@ -110,7 +110,7 @@ class Decoder(dict[bytes, UnitIncrement]):
 
     @classmethod
     def of(cls, settings: Settings, tables: Mapping[str, KeySchema], writer_schema: Any) -> Self:
-        """Return the one that goes by the settings, with the schema that these name, read."""
+        """Return the decoder for these settings. ``writer_schema`` is the parsed schema."""
         return cls(
             tables,
             default_counter=settings.counter,
@@ -122,99 +122,98 @@ class Decoder(dict[bytes, UnitIncrement]):
     def decode(self, payloads: Sequence[bytes | None]) -> Decoded:
         """Return what each payload adds, in order."""
         misses, decoded, self._errors = self._misses, self._decoded, []
-        addends: list[UnitIncrement]
-        times: list[int] | None = None
+        unit_increments: list[UnitIncrement]
+        multipliers: list[int] | None = None
         if self._unmemoised_left:
-            addends, times = self._read_without_memo(payloads)
+            unit_increments, multipliers = self._read_without_memo(payloads)
             self.decodes += len(payloads)
         else:
             if self._keeps_payloads:
-                addends = list(map(self.__getitem__, payloads))  # type: ignore[arg-type]
+                unit_increments = list(map(self.__getitem__, payloads))  # type: ignore[arg-type]
             else:
-                addends, times = self._look_up_parts(payloads)
+                unit_increments, multipliers = self._look_up_parts(payloads)
             self.decodes += self._decoded - decoded
-            self._adapt(len(addends), self._misses - misses)
+            self._adapt(len(unit_increments), self._misses - misses)
         if not self._errors:
-            return Decoded(addends, times, {})
-        bad = [i for i, addend in enumerate(addends) if addend is _NOTHING]
-        return Decoded(addends, times, dict(zip(bad, self._errors, strict=True)))
+            return Decoded(unit_increments, multipliers, {})
+        bad = [i for i, unit_increment in enumerate(unit_increments) if unit_increment is _NOTHING]
+        return Decoded(unit_increments, multipliers, dict(zip(bad, self._errors, strict=True)))
 
     def _read_without_memo(
         self, payloads: Sequence[bytes | None]
     ) -> tuple[list[UnitIncrement], list[int]]:
-        """Read all payloads, and end that early if the names of a sample come again.
+        """Read all payloads, and use the memos again if the names of a sample repeat.
 
-        Names that come again would take memory for each event, while they wait in windows.
+        Without a memo each event in a window holds names of its own, which takes memory.
         """
         self._unmemoised_left = max(0, self._unmemoised_left - len(payloads))
         if len(self._named) > _SAMPLE_NAMES:
             self._named.clear()
             self._bytes = 0
-        addends, times = self._read_each(payloads[:_SAMPLE], by_names=True)
-        self._sampled += len(addends)
-        more_addends, more_times = self._read_each(payloads[_SAMPLE:])
+        unit_increments, multipliers = self._read_all(payloads[:_SAMPLE], by_names=True)
+        self._sampled += len(unit_increments)
+        more_units, more_multipliers = self._read_all(payloads[_SAMPLE:])
         if self._sampled >= _JUDGED:
             if self._repeated > (1 - _DISTINCT_SHARE) * self._sampled:
                 self._unmemoised_left = 0
             self._sampled = self._repeated = 0
-        return addends + more_addends, times + more_times
+        return unit_increments + more_units, multipliers + more_multipliers
 
-    def _read_each(
+    def _read_all(
         self, payloads: Sequence[bytes | None], *, by_names: bool = False
     ) -> tuple[list[UnitIncrement], list[int]]:
-        """Read payloads, and remember none that is of our own schema, or each by its names."""
+        """Read payloads, and remember none of our own schema, or each by its names."""
         read, resolve = self._reader.read, self._reader.resolve
-        addends, times = [], []
+        unit_increments, multipliers = [], []
         for payload in payloads:
             try:
                 names, incr, tail = read(payload)
                 if by_names or not tail:
-                    addend = self._by_names(payload, names, incr, tail)
+                    unit_increment = self._by_names(payload, names, incr, tail)
                 else:
-                    addend = UnitIncrement(resolve(names, incr), 1)
+                    unit_increment = UnitIncrement(resolve(names, incr), 1)
             except RowError as error:
                 self._errors.append(error)
-                addend, incr = _NOTHING, 0
-            addends.append(addend)
-            times.append(incr)
-        return addends, times
+                unit_increment, incr = _NOTHING, 0
+            unit_increments.append(unit_increment)
+            multipliers.append(incr)
+        return unit_increments, multipliers
 
     def _look_up_parts(self, payloads: Sequence[Any]) -> tuple[list[UnitIncrement], list[int]]:
-        """Look up prefix and varint of all payloads in C, as if all varints were of one length.
+        """Look up prefix and varint of all payloads in C, as if all varints had one length.
 
-        Where that gives no counter, or no number, other lengths are tried; what is left then is
-        read on its own.
+        Payloads without a result are tried with other lengths, and then read one by one.
         """
-        addends, times = self._cut(payloads, self._lengths[0])
-        left = _unresolved(addends, times)
+        unit_increments, multipliers = self._cut(payloads, self._lengths[0])
+        left = _unresolved(unit_increments, multipliers)
         if len(left) > len(payloads) // 2:
             self._guess_lengths(payloads)
         for length in self._lengths[1:] if left else ():
-            found = self._cut([payloads[i] for i in left], length)
-            for i, addend, number in zip(left, *found, strict=True):
-                addends[i], times[i] = addend, number
-            left = [i for i in left if addends[i] is None or times[i] is None]
+            parts = self._cut([payloads[i] for i in left], length)
+            for i, unit_increment, multiplier in zip(left, *parts, strict=True):
+                unit_increments[i], multipliers[i] = unit_increment, multiplier
+            left = [i for i in left if unit_increments[i] is None or multipliers[i] is None]
         for i in left:
-            addends[i], times[i] = self._read_one(payloads[i])
-        return addends, times
+            unit_increments[i], multipliers[i] = self._read_one(payloads[i])
+        return unit_increments, multipliers
 
     def _cut(self, payloads: Sequence[Any], length: int) -> tuple[list[Any], list[Any]]:
         prefix, tail = _CUTS[length]
         try:
-            addends = list(map(self._prefixes.get, map(prefix, payloads)))
-            return addends, list(map(self._varints.get, map(tail, payloads)))
+            unit_increments = list(map(self._prefixes.get, map(prefix, payloads)))
+            return unit_increments, list(map(self._varints.get, map(tail, payloads)))
         except TypeError:  # a message without a payload
             return self._cut([payload or b"" for payload in payloads], length)
 
     def _guess_lengths(self, payloads: Sequence[bytes | None]) -> None:
-        """Begin with the length of most varints, then try the next."""
-        lengths = Counter(_tail_length(payload) for payload in payloads[:1000] if payload)
+        """Order the lengths of varints, the most frequent first."""
+        lengths = Counter(tail_length(payload) for payload in payloads[:1000] if payload)
         self._lengths = [length for length, _ in lengths.most_common(_LENGTHS)] or [1]
 
     def _adapt(self, seen: int, missed: int) -> None:
-        """Remember whole payloads only while they repeat, and nothing while nothing does.
+        """Remember whole payloads only while they repeat, and nothing while nothing repeats.
 
-        Now and then it looks again.
+        Every 256 batches, and after a sample of names that repeat, the memos are tried again.
         """
         self._batches += 1
         self._seen += seen
@@ -235,78 +234,54 @@ class Decoder(dict[bytes, UnitIncrement]):
 
     def __missing__(self, payload: bytes | None) -> UnitIncrement:
         self._misses += 1
-        unit, incr = self._read_one(payload)
+        unit, multiplier = self._read_one(payload)
         if unit is _NOTHING or payload is None:
             return _NOTHING
-        addend = self[payload] = unit if incr == 1 else UnitIncrement(unit.ref, incr)
+        whole = self[payload] = unit if multiplier == 1 else UnitIncrement(unit.ref, multiplier)
         self._bytes += len(payload)
-        return addend
+        return whole
 
     def _read_one(self, payload: bytes | None) -> tuple[UnitIncrement, int]:
-        """Return what one payload adds, and how often."""
+        """Return what one payload adds, and how many times."""
         if payload:
-            length = _tail_length(payload)
-            addend = self._prefixes.get(payload[:-length])
-            number = self._varints[payload[-length:]]
-            if addend is not None and number is not None:
-                return addend, number
+            length = tail_length(payload)
+            unit_increment = self._prefixes.get(payload[:-length])
+            multiplier = self._varints[payload[-length:]]
+            if unit_increment is not None and multiplier is not None:
+                return unit_increment, multiplier
         self._decoded += 1
         try:
             names, incr, tail = self._reader.read(payload)
             if not tail or payload is None:
                 return self._by_names(payload, names, incr, tail), incr
-            addend = UnitIncrement(self._reader.resolve(names, incr), 1)
+            unit_increment = UnitIncrement(self._reader.resolve(names, incr), 1)
         except RowError as error:
             self._errors.append(error)
             return _NOTHING, 0
         prefix = payload[: -len(tail)]
-        self._prefixes[prefix] = addend
+        self._prefixes[prefix] = unit_increment
         self._bytes += len(prefix)
-        return addend, incr
+        return unit_increment, incr
 
     def _by_names(
         self, payload: bytes | None, names: Names, incr: int, tail: bytes
     ) -> UnitIncrement:
-        """Return the addend of these names, remembered; of another schema there is no prefix."""
+        """Return the unit increment of these names, which a memo keeps.
+
+        A payload of another schema has no prefix that could be remembered.
+        """
         known = self._named.get(names)
         if known is not None and self._reader.in_bounds(incr):
             self._repeated += bool(tail)
             return known
-        addend = UnitIncrement(self._reader.resolve(names, incr), 1)
-        self._named[names] = addend
+        unit_increment = UnitIncrement(self._reader.resolve(names, incr), 1)
+        self._named[names] = unit_increment
         self._bytes += len(payload or b"")
-        return addend
+        return unit_increment
 
 
-def _unresolved(addends: Sequence[object], times: Sequence[object]) -> list[int]:
-    none = map(not_, addends)
-    if not all(times):  # a number is missing, or zero
-        none = map(or_, none, map(is_, times, repeat(None)))
+def _unresolved(unit_increments: Sequence[object], multipliers: Sequence[object]) -> list[int]:
+    none = map(not_, unit_increments)
+    if not all(multipliers):  # a multiplier is missing, or zero
+        none = map(or_, none, map(is_, multipliers, repeat(None)))
     return list(compress(count(), none))
-
-
-def _tail_length(payload: bytes) -> int:
-    """Return how many of the last bytes look like one varint."""
-    length = 1
-    while length < min(len(payload), _MAX_VARINT + 1) and payload[-length - 1] >= CONTINUES:
-        length += 1
-    return length
-
-
-class _Varints(dict[bytes, int]):
-    """Bytes of a minimal zigzag varint -> its number; None for other bytes or one out of bounds."""
-
-    def __init__(self, in_bounds: Callable[[int], bool]) -> None:
-        super().__init__()
-        self._in_bounds = in_bounds
-
-    def __missing__(self, raw: bytes) -> int | None:
-        if 0 < len(raw) <= _MAX_VARINT:
-            value = sum((byte & 0x7F) << 7 * i for i, byte in enumerate(raw))
-            number = (value >> 1) ^ -(value & 1)
-            if self._in_bounds(number) and zigzag(number) == raw:
-                if len(self) >= _VARINT_ENTRIES:
-                    self.clear()
-                self[raw] = number
-                return number
-        return None

@@ -20,8 +20,8 @@ class Window:
     What each event adds stays here until the window is settled: what a fence refuses is summed
     again from it, and what the table refuses becomes dead letters by offset. That is 8 bytes an
     event where payloads repeat and 16 where numbers vary; offsets cost nothing where they follow
-    each other, else 8 more. Addends and numbers are the decoder's.
-    Where names never repeat each event brings an addend of its own, about 300 bytes.
+    each other, else 8 more. Unit increments and multipliers are the decoder's.
+    Where names never repeat, each event has a unit increment of its own, about 300 bytes.
     """
 
     __slots__ = (
@@ -59,10 +59,10 @@ class Window:
 
     def _sum_up(self) -> None:
         sums = self._sums
-        for addend, times in self._unit_counts.items():
-            sums[addend.ref] += addend.incr * times
-        for addend, numbers in self._pending_multipliers.items():
-            sums[addend.ref] += addend.incr * sum(numbers)
+        for unit, count in self._unit_counts.items():
+            sums[unit.ref] += unit.incr * count
+        for unit, multipliers in self._pending_multipliers.items():
+            sums[unit.ref] += unit.incr * sum(multipliers)
         self._unit_counts.clear()
         self._pending_multipliers.clear()
         self._unsummed = 0
@@ -73,27 +73,30 @@ class Window:
         unit_increments: Sequence[UnitIncrement],
         multipliers: Sequence[int] | None = None,
     ) -> None:
-        """Add events; offsets ascend within a window, gaps are usual.
+        """Add events. Offsets ascend within a window; gaps are usual.
 
-        Each adds its addend once, or as many times as ``times`` says.
+        Each adds its unit increment once, or as many times as its multiplier says. Raises
+        ValueError if the sequences have different lengths.
         """
         if (
             not len(offsets)
             == len(unit_increments)
             == len(unit_increments if multipliers is None else multipliers)
         ):
-            raise ValueError("an addend an offset, and a number of times or none")
+            raise ValueError(
+                "each offset needs a unit increment, and a multiplier or no multipliers at all"
+            )
         if not offsets:
             return
         self._cover(offsets[0], offsets[-1])
         self._append(offsets, unit_increments, multipliers)
-        found: dict[UnitIncrement, Any] = (
+        counted: dict[UnitIncrement, Any] = (
             self._unit_counts if multipliers is None else self._pending_multipliers
         )
-        known = len(found)
+        known = len(counted)
         if multipliers is None:
             self._unit_counts.update(unit_increments)
-        else:  # all in C: a loop that adds each number would cost twice as much
+        else:  # All in C: a loop that adds each multiplier takes twice as long.
             deque(
                 map(
                     list.append,
@@ -102,9 +105,9 @@ class Window:
                 ),
                 maxlen=0,
             )
-        new = list(islice(reversed(found), len(found) - known))
-        for addend in reversed(new):
-            self._sums.setdefault(addend.ref, 0)
+        new = list(islice(reversed(counted), len(counted) - known))
+        for unit in reversed(new):
+            self._sums.setdefault(unit.ref, 0)
         self._unsummed += len(unit_increments)
         if self._unsummed >= _MAX_UNSUMMED_EVENTS:
             self._sum_up()
@@ -142,13 +145,15 @@ class Window:
     def events(self) -> Iterator[tuple[int, CounterRef, int]]:
         """Yield the offset, the counter and the increment of each event, in order."""
         offsets = chain.from_iterable(self._offsets)
-        times = (
+        multipliers = (
             repeat(1, len(self._unit_increments))
             if self._multipliers is None
             else self._multipliers
         )
-        for offset, addend, number in zip(offsets, self._unit_increments, times, strict=True):
-            yield offset, addend.ref, addend.incr * number
+        for offset, unit, multiplier in zip(
+            offsets, self._unit_increments, multipliers, strict=True
+        ):
+            yield offset, unit.ref, unit.incr * multiplier
 
     def increments_from(self, wanted: Mapping[CounterRef, int]) -> dict[int, Increment]:
         """Return, by offset, the increments of some counters, each from the given offset on."""
@@ -194,11 +199,11 @@ class Window:
     def _build_index(self) -> "dict[CounterRef, tuple[array[int], list[int]]]":
         # Most windows meet no fence, so this is made for the first that does. Request threads may
         # make it at the same time: they make the same.
-        found: dict[CounterRef, tuple[array[int], list[int]]] = {}
+        index: dict[CounterRef, tuple[array[int], list[int]]] = {}
         for offset, ref, incr in self.events():
-            if ref not in found:
-                found[ref] = (array("q"), [])
-            offsets, incrs = found[ref]
+            if ref not in index:
+                index[ref] = (array("q"), [])
+            offsets, incrs = index[ref]
             offsets.append(offset)
             incrs.append(incr)
-        return found
+        return index

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dynatomic.errors import RowError
 from dynatomic.events import decoder as module
+from dynatomic.events import varints
 from dynatomic.events.decoder import Decoded, Decoder, Increment
 from dynatomic.events.payload import zigzag
 from dynatomic.events.row import (
@@ -165,7 +166,7 @@ def _memory(request: pytest.FixtureRequest) -> Iterator[None]:
         if request.param == "hardly any memory":
             patch.setattr(module, "_MEMO_ENTRIES", 3)
             patch.setattr(module, "_MEMO_BYTES", 60)
-            patch.setattr(module, "_VARINT_ENTRIES", 2)
+            patch.setattr(varints, "_MAX_ENTRIES", 2)
         yield
 
 
@@ -267,7 +268,7 @@ def test_the_memory_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_memory_of_numbers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_VARINT_ENTRIES", 10)
+    monkeypatch.setattr(varints, "_MAX_ENTRIES", 10)
     decoder = Decoder(TABLES)
     decoder.decode([encode(Row("text", "k", incr=n)) for n in range(200)])
     assert len(decoder._varints) <= 10
