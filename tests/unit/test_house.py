@@ -16,6 +16,7 @@ MAX_LINES = 320
 
 TESTS = Path(__file__).parents[1]
 TEST_MODULES = sorted(path for path in TESTS.rglob("*.py") if ".servers" not in path.parts)
+UNIT = [path for path in TEST_MODULES if path.is_relative_to(TESTS / "unit")]
 TO_SPLIT = {
     "contract/test_broker_contract.py",
     "unit/config/test_settings.py",
@@ -89,6 +90,20 @@ def test_no_test_module_imports_another(path: Path) -> None:
         for part in (*(node.module or "").split("."), name.name)
     }
     assert not {p for p in imported - SHARED if p == "conftest" or p.startswith("test_")}
+
+
+@pytest.mark.parametrize("path", UNIT, ids=named_test)
+def test_no_unit_test_imports_the_benchmark(path: Path) -> None:
+    """Its own tests are in tests/bench. The two helpers are of these, and import it."""
+    imported = {
+        f"{node.module}.{name.name}" if isinstance(node, ast.ImportFrom) else name.name
+        for node in imports(path)
+        for name in node.names
+    }
+    forbidden = ("bench", "tests.support.peers", "tests.support.bench_results")
+    assert not [
+        each for each in imported if f"{each}.".startswith(tuple(f"{f}." for f in forbidden))
+    ]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=named)
