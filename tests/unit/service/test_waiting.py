@@ -63,15 +63,15 @@ def test_a_table_in_trouble_is_told_within_seconds_and_so_is_its_end(
         assert metric in served.get("/metrics")[2]
         assert [fields["why"] for fields in lines(caplog, "waiting")] == [cause]
         live(w, member, 30)
+        assert lines(caplog, "recovered") == []
         w.refuse = None
         w.until(w.all_committed, step_s=1)
-        assert lines(caplog, "recovered") == []
         seconds(w, member, int(ENDED_AFTER_S) + 1)
         assert activity_of(member) == "counting"
         assert status_of(member).report()["waiting"] == []
         (recovered,) = lines(caplog, "recovered")
         assert recovered["why"] == cause
-        assert 30 <= recovered["seconds"] <= 45
+        assert recovered["seconds"] >= 30
         assert metric not in served.get("/metrics")[2]
 
 
