@@ -12,6 +12,7 @@ from dynatomic.telemetry.metrics import METRICS, QUERIES
 from dynatomic.worker.causes import Cause
 
 ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "docs" / "reference"
 
 
 def table(*rows: tuple[str, ...]) -> str:
@@ -72,8 +73,9 @@ def logs() -> str:
 
 
 PAGES = {
-    ROOT / "README.md": {"settings": settings},
-    ROOT / "docs" / "metrics.md": {"metrics": metrics, "causes": causes, "logs": logs},
+    REFERENCE / "settings.md": {"settings": settings},
+    REFERENCE / "metrics.md": {"metrics": metrics, "causes": causes},
+    REFERENCE / "log-events.md": {"logs": logs},
 }
 
 

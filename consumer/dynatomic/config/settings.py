@@ -1,9 +1,9 @@
 """Every setting, once: its name, type, default, meaning, and the values that it takes.
 
 The flag, the environment name and the key in the TOML file all follow from the name, and so do
-the help pages and the table in the README. `Settings` needs no command line: a test or a service
-writes ``Settings(tables=("hits",))``. Whatever its origin, a value that cannot work raises
-`ConfigError` with the setting's name, the value, and what it must be.
+the help pages and the table in docs/reference/settings.md. `Settings` needs no command line: a
+test or a service writes ``Settings(tables=("hits",))``. Whatever its origin, a value that cannot
+work raises `ConfigError` with the setting's name, the value, and what it must be.
 """
 
 from dataclasses import MISSING, dataclass, field, fields

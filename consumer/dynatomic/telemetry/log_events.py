@@ -1,7 +1,7 @@
 """Every line that the package logs, once: its event, its level, what it means and what to do.
 
-The table in docs/metrics.md is made from it. An event is a fixed sentence; what varies stands in
-the line's fields, which never hold a key, a payload or a secret.
+The table in docs/reference/log-events.md is made from it. An event is a fixed sentence; what
+varies stands in the line's fields, which never hold a key, a payload or a secret.
 """
 
 from dataclasses import dataclass
