@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from dynatomic.service.server import StatusPages
+from dynatomic.service.pages import StatusPages
 
 LOCAL = "127.0.0.1:0"
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dynatomic.worker.causes import Cause, Stall
-from dynatomic.worker.snapshot import Snapshot
+from dynatomic.worker.snapshot import ConsumerSnapshot
 
 _SENTENCES = {
     Cause.LOOP_HANGS: "the loop stands still",
@@ -25,7 +25,7 @@ _SENTENCES = {
 
 
 def activity(
-    snapshot: Snapshot, stalls: Sequence[Stall], *, is_stopping: bool, is_ready: bool
+    snapshot: ConsumerSnapshot, stalls: Sequence[Stall], *, is_stopping: bool, is_ready: bool
 ) -> str:
     """Return the sentence: the stall or the wait that is oldest, else what it does."""
     if is_stopping:

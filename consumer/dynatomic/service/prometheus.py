@@ -16,7 +16,7 @@ from dynatomic.telemetry import metrics as t
 from dynatomic.telemetry.durations import BUCKETS
 from dynatomic.telemetry.metrics import Kind, Metric
 from dynatomic.worker.causes import Cause, Stall
-from dynatomic.worker.snapshot import Histogram, Snapshot
+from dynatomic.worker.snapshot import ConsumerSnapshot, Histogram
 
 if TYPE_CHECKING:
     from dynatomic.service.status import Status
@@ -74,7 +74,7 @@ def _known_formats(accept: str) -> str:
     )
 
 
-def _events(snapshot: Snapshot) -> Iterator[Family]:
+def _events(snapshot: ConsumerSnapshot) -> Iterator[Family]:
     yield _family(t.EVENTS, snapshot.events)
     yield _family(t.WINDOWS, snapshot.windows)
     yield _family(t.WINDOW_EVENTS, snapshot.window_events)
@@ -88,7 +88,7 @@ def _events(snapshot: Snapshot) -> Iterator[Family]:
     yield _histogram(t.PHASE, snapshot.phase_durations)
 
 
-def _event_counts(snapshot: Snapshot) -> Iterator[Family]:
+def _event_counts(snapshot: ConsumerSnapshot) -> Iterator[Family]:
     counts = {str(id_): counts for id_, counts in snapshot.event_counts.items()}
     yield _family(t.PARTITION_READ, {(id_,): partition.read for id_, partition in counts.items()})
     outcomes = {
@@ -111,7 +111,7 @@ def _letters(counts: Mapping[str, int]) -> Family:
     return _family(t.LETTERS, {(reason,): count for reason, count in letters.items()})
 
 
-def _dynamodb(snapshot: Snapshot) -> Iterator[Family]:
+def _dynamodb(snapshot: ConsumerSnapshot) -> Iterator[Family]:
     yield _family(t.REQUESTS, snapshot.requests)
     yield _histogram(t.REQUEST_DURATION, snapshot.request_durations)
     yield _family(t.THROTTLES, _by_label(snapshot.throttles))
@@ -119,7 +119,7 @@ def _dynamodb(snapshot: Snapshot) -> Iterator[Family]:
     yield _family(t.WRITE_UNITS, _by_label(snapshot.write_units))
 
 
-def _kafka(snapshot: Snapshot) -> Iterator[Family]:
+def _kafka(snapshot: ConsumerSnapshot) -> Iterator[Family]:
     yield _family(t.COMMITS, _by_label(snapshot.commits))
     yield _family(t.LAST_COMMIT, snapshot.last_commit_time)
     yield _family(t.ASSIGNED, len(snapshot.partitions))
@@ -127,7 +127,7 @@ def _kafka(snapshot: Snapshot) -> Iterator[Family]:
 
 
 def _progress(
-    snapshot: Snapshot, stalls: tuple[Stall, ...], waits: tuple[Stall, ...]
+    snapshot: ConsumerSnapshot, stalls: tuple[Stall, ...], waits: tuple[Stall, ...]
 ) -> Iterator[Family]:
     lag_offsets = {(str(p.id),): p.lag_offsets for p in snapshot.partitions}
     lag_seconds = {(str(p.id),): p.lag_seconds for p in snapshot.partitions}

@@ -6,28 +6,21 @@ response in time, and connections in number. If there are too many, the oldest o
 probe always gets in.
 """
 
-import base64
-import hashlib
 import io
-import json
 import logging
-import re
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from importlib import metadata, resources
 from threading import Lock, Thread
 from typing import Any
 
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError
 from dynatomic.service.host_header import all_name_loopback, is_loopback
-from dynatomic.service.prometheus import Metrics
-from dynatomic.service.status import Status, stall_fields
-from dynatomic.worker.causes import Stall
+from dynatomic.service.pages import Response, StatusPages, policy
 
 log = logging.getLogger(__name__)
 
@@ -35,97 +28,12 @@ MAX_CONNECTIONS = 16
 MAX_HEAD_BYTES, HEAD_TIMEOUT_S, RESPONSE_TIMEOUT_S = 16 * 1024, 5.0, 5.0
 DEFAULT_HOST, DEFAULT_PORT, MAX_PORTS_TRIED = "127.0.0.1", 9108, 10
 
-Response = tuple[HTTPStatus, str, bytes]
-"""Status, content type and body."""
-
-_JSON = "application/json"
 _NOT_FOUND = HTTPStatus.NOT_FOUND, "text/plain", b"not found\n"
 _FOREIGN_HOST = (
     HTTPStatus.MISDIRECTED_REQUEST,
     "text/plain",
     b"unknown Host header: this endpoint listens on the loopback, open it as localhost\n",
 )
-
-
-class StatusPages:
-    """The response of each path. ``status`` is None while the consumer starts."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.status: Status | None = None
-        self._version = version()
-        self._metrics = Metrics(self._version, settings.processing_guarantee)
-        self.page = resources.files("dynatomic.service").joinpath("page.html").read_bytes()
-        self.paths: Mapping[str, Callable[[str], Response]] = {
-            "/": lambda _: (HTTPStatus.OK, "text/html; charset=utf-8", self.page),
-            "/metrics": self._metrics_page,
-            "/livez": self._liveness,
-            "/livez/restart": self._restart,
-            "/readyz": self._readiness,
-            "/status": self._report,
-        }
-
-    def attach(self, status: Status) -> None:
-        """Respond from this status from now on."""
-        self.status = self._metrics.status = status
-
-    def _metrics_page(self, accept: str) -> Response:
-        body, content_type = self._metrics.page(accept)
-        return HTTPStatus.OK, content_type, body
-
-    def _liveness(self, _accept: str) -> Response:
-        return _live_response(self._stalls())
-
-    def _restart(self, _accept: str) -> Response:
-        """Respond as /livez, but only for causes against which a restart helps."""
-        return _live_response([stall for stall in self._stalls() if stall.cause.restart])
-
-    def _stalls(self) -> Sequence[Stall]:
-        return self.status.stalls() if self.status else ()
-
-    def _readiness(self, _accept: str) -> Response:
-        ready = self.status is not None and self.status.ready
-        return _verdict(ok=ready, body={"ready": ready})
-
-    def _report(self, _accept: str) -> Response:
-        report = self.status.report() if self.status else {"state": "starting"}
-        return _json(HTTPStatus.OK, {"version": self._version, **report})
-
-
-def version() -> str:
-    """Return the version of the installed package."""
-    try:
-        return metadata.version("dynatomic")
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def _live_response(stalls: Sequence[Stall]) -> Response:
-    body = {"live": not stalls, "stuck": [stall_fields(stall) for stall in stalls]}
-    return _verdict(ok=not stalls, body=body)
-
-
-def _verdict(*, ok: bool, body: object) -> Response:
-    return _json(HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE, body)
-
-
-def _json(status: HTTPStatus, body: object) -> Response:
-    return status, _JSON, json.dumps(body).encode() + b"\n"
-
-
-def policy(page: bytes) -> str:
-    """Return a content security policy that allows only the page's own style and script."""
-    style, script = (
-        " ".join(
-            f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'"
-            for text in re.findall(rb"<%b>(.*?)</%b>" % (tag, tag), page, flags=re.DOTALL)
-        )
-        for tag in (b"style", b"script")
-    )
-    return (
-        f"default-src 'none'; style-src {style}; script-src {script}; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    )
 
 
 class _RequestHandler(BaseHTTPRequestHandler):

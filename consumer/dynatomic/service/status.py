@@ -16,7 +16,7 @@ from dynatomic.config.settings import Settings
 from dynatomic.service.activity import activity
 from dynatomic.telemetry.logs import LastProblem
 from dynatomic.worker.causes import Stall
-from dynatomic.worker.snapshot import PartitionSnapshot, Snapshot
+from dynatomic.worker.snapshot import ConsumerSnapshot, PartitionSnapshot
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Status:
     """
 
     settings: Settings
-    take_snapshot: Callable[[], Snapshot]
+    take_snapshot: Callable[[], ConsumerSnapshot]
     poll_brokers: Callable[[], None]
     clock: Callable[[], float] = time.monotonic
     unix_clock: Callable[[], float] = time.time
@@ -87,7 +87,7 @@ class Status:
         with self._lock:
             self._samples.append(point)
 
-    def _log_totals(self, snapshot: Snapshot, now: float) -> None:
+    def _log_totals(self, snapshot: ConsumerSnapshot, now: float) -> None:
         """Log once a minute what was counted since the last such line."""
         totals = CountedTotals(
             now, snapshot.windows, snapshot.window_events, snapshot.window_counters
@@ -105,11 +105,11 @@ class Status:
             }
             log.info("counted", extra={"fields": fields})
 
-    def stalls_in(self, snapshot: Snapshot) -> tuple[Stall, ...]:
+    def stalls_in(self, snapshot: ConsumerSnapshot) -> tuple[Stall, ...]:
         """Return what makes no progress though events wait; nothing during the shutdown."""
         return () if self.stopping else snapshot.stalls
 
-    def waits_in(self, snapshot: Snapshot) -> tuple[Stall, ...]:
+    def waits_in(self, snapshot: ConsumerSnapshot) -> tuple[Stall, ...]:
         """Return what it waits for since seconds; nothing during the shutdown."""
         return () if self.stopping else snapshot.waits
 
@@ -122,7 +122,7 @@ class Status:
         """Whether it is a member of the group and able to work, with or without a partition."""
         return self._is_ready(self.take_snapshot())
 
-    def _is_ready(self, snapshot: Snapshot) -> bool:
+    def _is_ready(self, snapshot: ConsumerSnapshot) -> bool:
         is_member = snapshot.has_joined or bool(snapshot.partitions)
         has_broker = snapshot.brokers_silent_seconds < NOT_READY_AFTER_S
         return is_member and has_broker and not self.stopping

@@ -96,7 +96,7 @@ class PartitionSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class ConsumerSnapshot:
     """A consumer at one moment. Totals count from its start.
 
     ``has_joined`` says that the group gave this member its assignment, which may be empty.
@@ -164,7 +164,7 @@ class SnapshotSource:
     clock: Callable[[], float] = time.monotonic
     unix_clock: Callable[[], float] = time.time
 
-    def take(self) -> Snapshot:
+    def take(self) -> ConsumerSnapshot:
         """Read all of it."""
         worker, meter, now = self.worker, self.meter, self.clock()
         progress, tally = worker.progress, worker.settlement.tally
@@ -180,7 +180,7 @@ class SnapshotSource:
         event_counts = {id_: replace(counts) for id_, counts in sorted(worker.event_counts.items())}
         event_counts |= {partition.id: partition.counts for partition in partitions}
         held = {partition.id: partition.held_events for partition in partitions}
-        return Snapshot(
+        return ConsumerSnapshot(
             has_joined=progress.has_joined,
             loop_age_seconds=None if last_tick_at is None else max(0.0, now - last_tick_at),
             stalls=tuple(progress.stalls(now, self.stalled_after_s)),

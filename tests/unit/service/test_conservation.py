@@ -15,10 +15,10 @@ from tests.support.refusals import failing
 from tests.support.served import Served
 
 if TYPE_CHECKING:
-    from dynatomic.worker.snapshot import Snapshot
+    from dynatomic.worker.snapshot import ConsumerSnapshot
 
 
-def snapshot_of(member: Member) -> "Snapshot":
+def snapshot_of(member: Member) -> "ConsumerSnapshot":
     return status_of(member).take_snapshot()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dynatomic.service.server import policy
+from dynatomic.service.pages import policy
 from tests.support.harness import world
 from tests.support.health_checks import fetch_stopped, live, status_of
 from tests.support.refusals import failing
