@@ -114,6 +114,14 @@ class Settings:
             checks.between(1, 10_000_000),
         ),
     ] = 200_000
+    window_max_bytes: Annotated[
+        int,
+        _SettingNotes(
+            "Most bytes of windows and dead letters held, estimated; each partition's windows get "
+            "an equal share.",
+            checks.between(1_000_000, 100_000_000_000),
+        ),
+    ] = 128_000_000
     group_protocol: Annotated[
         GroupProtocol,
         _SettingNotes(

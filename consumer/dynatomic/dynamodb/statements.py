@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -20,6 +19,9 @@ from dynatomic.events.row import CounterRef, KeySchema
 
 BATCH = 25
 """The largest number of statements in one BatchExecuteStatement."""
+
+MAX_TEMPLATE_BYTES, _TEMPLATE_OVERHEAD = 8_000_000, 200
+"""Up to how many bytes the templates of statements are kept, and the estimate for one counter."""
 
 AttributeValue = dict[str, Any]
 
@@ -147,7 +149,7 @@ def request_body(step: Step, keys: Mapping[str, KeySchema], batch: Iterable[Chan
         names = tuple(sums) if len(sums) == 1 else tuple(sorted(sums))
         shape = (table, names, fence and fence.name)
         if shape not in templates:
-            templates[shape] = _template(step, keys[table], *shape)
+            templates[shape] = _TEMPLATES[step, keys[table], *shape]
         text, pick = templates[shape]
         first, last = (fence.first, fence.last) if fence else (0, 0)
         totals = [sums[name] for name in names]
@@ -156,7 +158,6 @@ def request_body(step: Step, keys: Mapping[str, KeySchema], batch: Iterable[Chan
     return f'{{"Statements": [{joined}], "ReturnConsumedCapacity": "TOTAL"}}'.encode()
 
 
-@lru_cache(maxsize=4096)
 def _template(
     step: Step, keys: KeySchema, table: str, names: tuple[str, ...], fence: str | None
 ) -> _Template:
@@ -173,6 +174,29 @@ def _template(
     pick = itemgetter(*[order.index(name) for name in _MARK.findall(text)])
     key_fields = {"key": "%s", "range": "%s"}
     return _MARK.sub(lambda mark: key_fields.get(mark[1], '"%d"'), text), pick
+
+
+class _Templates(dict[Any, _Template]):
+    """Templates by step, key schema, table, names and fence; cleared when they are too large.
+
+    Request threads share it. Two of them may make the same template, which is harmless.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes = 0
+
+    def __missing__(self, shape: tuple[Step, KeySchema, str, tuple[str, ...], str | None]) -> Any:
+        template = _template(*shape)
+        self._bytes += _TEMPLATE_OVERHEAD * (1 + len(shape[3])) + 2 * len(template[0])
+        if self._bytes > MAX_TEMPLATE_BYTES:
+            self.clear()
+            self._bytes = 0
+        self[shape] = template
+        return template
+
+
+_TEMPLATES = _Templates()
 
 
 def update_item(keys: KeySchema, change: Change, step: Step = Step.UPDATE_ITEM) -> dict[str, Any]:

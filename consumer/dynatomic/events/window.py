@@ -5,13 +5,19 @@ from bisect import bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, repeat
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
-from dynatomic.events.decoder import Increment, UnitIncrement
+from dynatomic.events.decoder import UnitIncrement
 from dynatomic.events.row import CounterRef
 
+COUNTER_BYTES = 1_500
+"""An estimate of the memory of one new counter of a window, without its names."""
+
 _MIN_RANGE_EVENTS, _MAX_UNSUMMED_EVENTS = 256, 65_536
+
+
+_REF_OF = attrgetter("ref")
 
 
 class Window:
@@ -27,6 +33,7 @@ class Window:
     __slots__ = (
         *("_index", "_multipliers", "_offsets", "_pending_multipliers", "_sums"),
         *("_unit_counts", "_unit_increments", "_unsummed", "first", "last", "rejected"),
+        *("_counter_bytes", "_stored_offsets"),
     )
 
     def __init__(self) -> None:
@@ -39,12 +46,20 @@ class Window:
         self._unit_counts: Counter[UnitIncrement] = Counter()
         self._pending_multipliers: defaultdict[UnitIncrement, list[int]] = defaultdict(list)
         self._unsummed = 0
+        self._counter_bytes = self._stored_offsets = 0
         self._sums: dict[CounterRef, int] = {}
         self._index: dict[CounterRef, tuple[array[int], list[int]]] | None = None
 
     def __len__(self) -> int:
         """Return how many events it holds, rejected ones among them."""
         return len(self._unit_increments) + self.rejected
+
+    @property
+    def size_bytes(self) -> int:
+        """An estimate of its memory until it is written: offsets, increments, and names."""
+        slots = 1 if self._multipliers is None else 2
+        events = slots * len(self._unit_increments) + self._stored_offsets
+        return 8 * events + self._counter_bytes
 
     @property
     def counters(self) -> int:
@@ -106,8 +121,9 @@ class Window:
                 maxlen=0,
             )
         new = list(islice(reversed(counted), len(counted) - known))
-        for unit in reversed(new):
-            self._sums.setdefault(unit.ref, 0)
+        refs = list(map(_REF_OF, reversed(new)))
+        deque(map(self._sums.setdefault, refs, repeat(0)), maxlen=0)
+        self._counter_bytes += len(refs) * COUNTER_BYTES + _name_bytes(refs)
         self._unsummed += len(unit_increments)
         if self._unsummed >= _MAX_UNSUMMED_EVENTS:
             self._sum_up()
@@ -122,8 +138,10 @@ class Window:
             self._offsets.append(offsets)
         elif self._offsets and isinstance(self._offsets[-1], array):
             self._offsets[-1].extend(offsets)
+            self._stored_offsets += len(offsets)
         else:
             self._offsets.append(array("q", offsets))
+            self._stored_offsets += len(offsets)
         if multipliers is not None and self._multipliers is None:
             self._multipliers = [1] * len(self._unit_increments)
         if self._multipliers is not None:
@@ -155,10 +173,14 @@ class Window:
         ):
             yield offset, unit.ref, unit.incr * multiplier
 
-    def increments_from(self, wanted: Mapping[CounterRef, int]) -> dict[int, Increment]:
-        """Return, by offset, the increments of some counters, each from the given offset on."""
+    def increments_from(
+        self, first_offsets: Mapping[CounterRef, int]
+    ) -> Iterator[tuple[int, CounterRef, int]]:
+        """Yield offset, counter and increment of some counters, each from the given offset on."""
         never = self.last + 1
-        return {o: (ref, incr) for o, ref, incr in self.events() if o >= wanted.get(ref, never)}
+        for offset, ref, incr in self.events():
+            if offset >= first_offsets.get(ref, never):
+                yield offset, ref, incr
 
     def sums_above(
         self, refs: Iterable[CounterRef], offset: int
@@ -207,3 +229,10 @@ class Window:
             offsets.append(offset)
             incrs.append(incr)
         return index
+
+
+def _name_bytes(refs: Sequence[CounterRef]) -> int:
+    return sum(
+        sum(map(len, filter(None, map(itemgetter(field), refs))))
+        for field in range(1, len(CounterRef._fields))
+    )

@@ -12,6 +12,15 @@ from dynatomic.worker.partition import Partition
 MAX_LETTERS_PENDING, MAX_LETTER_BYTES_PENDING = 10_000, 16 * 1024 * 1024
 
 
+_DECAY = 0.9
+"""What a poll of small messages leaves of the size that is expected of the next ones."""
+
+
+def filling_bytes(partitions: Collection[Partition]) -> int:
+    """Return an estimate of the memory of the windows that fill."""
+    return sum(partition.filling.size_bytes for partition in partitions)
+
+
 class FlowControl:
     """Pauses and resumes partitions of one consumer."""
 
@@ -19,6 +28,16 @@ class FlowControl:
         self._consumer = consumer
         self._topic = topic
         self._letters = letters
+        self._bytes_per_message = 0.0
+
+    def poll_messages(self, limits: Limits) -> int:
+        """Return how many messages the next poll may bring."""
+        return limits.poll_messages(self._bytes_per_message)
+
+    def record_poll(self, added_bytes: int, messages: int) -> None:
+        """Record how much the messages of a poll added to the windows."""
+        recent = self._bytes_per_message * _DECAY
+        self._bytes_per_message = max(added_bytes / max(1, messages), recent)
 
     def update(self, partitions: Collection[Partition], limits: Limits, *, is_ending: bool) -> None:
         """Pause partitions that can take no more events, and resume those that can again.

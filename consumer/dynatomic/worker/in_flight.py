@@ -3,15 +3,24 @@
 Other modules read the fields of `InFlightWindow`. Only its methods change them.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dynatomic.dynamodb.write import WindowWrite
+from dynatomic.events.row import CounterRef
 from dynatomic.events.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
+
+
+RejectedEvent = tuple[int, CounterRef, int]
+"""Offset, counter and increment of an event that the table rejected."""
+
+LETTER_BYTES = 3_000
+"""An estimate of the memory of one dead letter, without key and value."""
 
 
 @dataclass(slots=True, eq=False)
@@ -22,9 +31,10 @@ class InFlightWindow:
     the clock of the loop). ``first_timestamp_ms`` is the timestamp of its first event in Unix time,
     0 if it has none. ``topic_check_number`` is the topic id check that must succeed before the
     window may be written, and ``is_topic_confirmed`` tells that it did. ``letters_pending`` counts
-    its dead letters that are not known to be stored, ``letters_stored`` those that are. ``reread``
-    reads the events again whose counters the table rejected, and ``rejected_reasons`` has a reason
-    for each of them.
+    its dead letters that are not known to be stored, ``letters_stored`` those that are.
+    ``letters_bytes`` is an estimate of the memory of all of them. ``unread_rejected`` has the
+    events that the table rejected and that must be read again. ``reread`` reads a slice of them,
+    ``reread_events``. ``rejected_reasons`` has a reason for each that was read.
     """
 
     window: Window = field(default_factory=Window)
@@ -35,8 +45,11 @@ class InFlightWindow:
     is_topic_confirmed: bool = False
     write: WindowWrite | None = None
     letters_pending: int = 0
+    letters_bytes: int = 0
     letters_stored: int = 0
+    unread_rejected: Iterator[RejectedEvent] | None = None
     reread: "Future[Mapping[int, Any]] | None" = None
+    reread_events: Sequence[RejectedEvent] = ()
     rejected_reasons: list[str] = field(default_factory=list)
     is_abandoned: bool = False
 
@@ -86,9 +99,15 @@ class InFlightWindow:
         """Record that the sums were passed to the writer."""
         self.write = write
 
-    def letter_sent(self) -> None:
+    @property
+    def size_bytes(self) -> int:
+        """An estimate of the memory of its events and dead letters."""
+        return self.window.size_bytes + self.letters_bytes
+
+    def letter_sent(self, size_bytes: int) -> None:
         """Record that a dead letter was passed to its topic."""
         self.letters_pending += 1
+        self.letters_bytes += size_bytes + LETTER_BYTES
 
     def letter_stored(self) -> None:
         """Record that a dead letter is in its topic."""
@@ -99,10 +118,24 @@ class InFlightWindow:
         """Record why the table rejected one event."""
         self.rejected_reasons.append(reason)
 
-    def start_reread(self, reread: "Future[Mapping[int, Any]]") -> None:
-        """Record that the rejected events are being read again."""
-        self.reread = reread
+    def start_rejected(self, events: Iterator[RejectedEvent]) -> None:
+        """Take the events that the table rejected, which are read again in slices."""
+        self.unread_rejected = events
 
-    def end_reread(self) -> None:
-        """Record that the reading of the rejected events has ended."""
+    def end_rejected(self) -> None:
+        """Record that all rejected events are passed to the dead-letter topic."""
+        self.unread_rejected = None
+        if self.write is not None:
+            self.write.rejected.clear()
+
+    def start_reread(
+        self, events: Sequence[RejectedEvent], reread: "Future[Mapping[int, Any]]"
+    ) -> None:
+        """Record that a slice of the rejected events is being read again."""
+        self.reread_events, self.reread = events, reread
+
+    def end_reread(self, *, succeeded: bool) -> None:
+        """Record that the reading of a slice has ended; it is kept if it must be repeated."""
         self.reread = None
+        if succeeded:
+            self.reread_events = ()

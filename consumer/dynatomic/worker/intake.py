@@ -20,7 +20,7 @@ def take_in(
     messages: Sequence[Any],
     partitions: Mapping[int, Partition],
     decoder: Decoder,
-    store: Callable[[InFlightWindow, DeadLetter], None],
+    store: Callable[[tuple[InFlightWindow, DeadLetter]], None],
     now: float,
 ) -> int:
     """Add messages to the filling windows, and return how many were added.
@@ -47,7 +47,7 @@ def take_in(
             for index in sorted(rejected.keys() & set(range(start, end))):
                 filling.window.reject(offsets[index - start])
                 error = rejected[index]
-                store(filling, dead_letter_of(messages[index], error.reason, error.detail))
+                store((filling, dead_letter_of(messages[index], error.reason, error.detail)))
             offsets = list(compress(offsets, is_accepted))
             run_increments = list(compress(run_increments, is_accepted))
             if run_multipliers is not None:

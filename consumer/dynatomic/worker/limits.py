@@ -20,10 +20,15 @@ class Limits:
     settings: Settings
     owned: int
 
-    def poll_messages(self) -> int:
-        """Return how many messages one poll may bring."""
+    def poll_messages(self, bytes_per_message: float = 0.0) -> int:
+        """Return how many messages one poll may bring.
+
+        ``bytes_per_message`` is how much recent messages added to windows.
+        """
         maxima = (self.settings.window_max_events, self.settings.window_max_counters)
-        return min(map(self._poll_share, maxima))
+        messages = min(map(self._poll_share, maxima))
+        bytes_share = self._half(self.settings.window_max_bytes) // 4
+        return max(1, min(messages, int(bytes_share / max(1.0, bytes_per_message))))
 
     def is_due(self, filling: InFlightWindow, now: float) -> bool:
         """Return whether a window has reached its age or its share."""
@@ -31,11 +36,14 @@ class Limits:
         return bool(len(filling.window)) and (is_old or self.is_full(filling))
 
     def is_full(self, filling: InFlightWindow) -> bool:
-        """Return whether a window has reached its share of events or counters."""
+        """Return whether a window has reached its share of events, counters or bytes."""
         window, settings = filling.window, self.settings
-        return len(window) >= self._window_share(
-            settings.window_max_events
-        ) or window.counters >= self._window_share(settings.window_max_counters)
+        bytes_share = self._half(settings.window_max_bytes) * 3 // 4
+        return (
+            len(window) >= self._window_share(settings.window_max_events)
+            or window.counters >= self._window_share(settings.window_max_counters)
+            or filling.size_bytes >= bytes_share
+        )
 
     def _half(self, maximum: int) -> int:
         return max(1, maximum // (2 * max(1, self.owned)))

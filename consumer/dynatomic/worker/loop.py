@@ -19,9 +19,8 @@ from dynatomic.telemetry.durations import Durations
 from dynatomic.telemetry.logs import RateLimiter
 from dynatomic.worker.causes import SharedErrors
 from dynatomic.worker.event_counts import EventCounts
-from dynatomic.worker.flow import FlowControl
+from dynatomic.worker.flow import FlowControl, filling_bytes
 from dynatomic.worker.health import ProgressMonitor
-from dynatomic.worker.in_flight import InFlightWindow
 from dynatomic.worker.intake import take_error, take_in
 from dynatomic.worker.limits import Limits
 from dynatomic.worker.offsets import Offsets
@@ -32,6 +31,7 @@ from dynatomic.worker.settlement import Settlement
 
 if TYPE_CHECKING:
     from dynatomic.dead_letters.letter import DeadLetter
+    from dynatomic.worker.in_flight import InFlightWindow
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Worker:
         if self._topic_id_check.pending:
             timeout_s = min(timeout_s, SHORT_POLL_S)
         started = self._clock()
-        messages = self.consumer.consume(self._limits.poll_messages(), timeout_s)
+        messages = self.consumer.consume(self._flow.poll_messages(self._limits), timeout_s)
         self._raise_from_callbacks()
         polled = self._clock()
         self.poll_durations.add(polled - started)
@@ -176,13 +176,11 @@ class Worker:
             self._key_checked = True
             log.warning("events without a key", extra={"fields": {"do": UNKEYED_ACTION}})
         letters: list[tuple[InFlightWindow, DeadLetter]] = []
-
-        def store(window: InFlightWindow, letter: "DeadLetter") -> None:
-            letters.append((window, letter))
-
-        taken = take_in(messages, self.partitions, self._decoder, store, self._clock())
+        before = filling_bytes(self.partitions.values())
+        taken = take_in(messages, self.partitions, self._decoder, letters.append, self._clock())
         self.events += taken
         self.settlement.store_rejected(taken, letters)
+        self._flow.record_poll(filling_bytes(self.partitions.values()) - before, len(messages))
         # The end of a partition comes after its events of the same batch, so the events go first.
         for message in errors:
             take_error(message, self.partitions, self.settings, self._should_log)

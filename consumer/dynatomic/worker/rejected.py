@@ -6,8 +6,9 @@ holds what an event adds, not its bytes. So the few rejected events are read fro
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from itertools import islice
 from threading import Thread
 from typing import Any, Protocol
 
@@ -18,13 +19,14 @@ from dynatomic.dynamodb.answers import Rejected
 from dynatomic.errors import DynatomicError, UnavailableError
 from dynatomic.events.row import CounterRef, Row
 from dynatomic.events.schema import encode
-from dynatomic.events.window import Window
 from dynatomic.kafka.client import PARTITION_EOF
-from dynatomic.worker.in_flight import InFlightWindow
+from dynatomic.worker.in_flight import InFlightWindow, RejectedEvent
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
+MAX_SLICE_EVENTS = 4_000
+"""How many rejected events are read at once, and passed to the dead-letter topic in one turn."""
 
 ReadAgain = Callable[[int, Iterable[int]], Mapping[int, Any]]
 """Takes a partition and offsets, and returns the messages there by offset."""
@@ -45,35 +47,54 @@ class RejectedEvents:
         self._on_done = on_done
         self._clock = clock
         self._no_read_before = 0.0
+        self._reading: Future[Mapping[int, Any]] | None = None
 
     def letters(self, partition: int, closing: InFlightWindow) -> list[DeadLetter]:
-        """Return the dead letters of a written window once its rejected events are read, else none.
+        """Return the next dead letters of a written window, as soon as their events are read.
 
-        The window is not done before they are returned, whatever fails in between.
+        The rejected events of a window may be many, so they are read in slices, one slice of one
+        window at a time. The window is not done before all are returned, whatever fails meanwhile.
         """
         write = closing.write
         if write is None or not write.is_complete or not write.rejected:
             return []
         if closing.reread is None:
-            if self._clock() < self._no_read_before:
-                return []
-            offsets = closing.window.increments_from(_first_offsets(write.rejected))
-            closing.start_reread(self._start(partition, offsets))
+            self._read_next(partition, closing, write.rejected)
             return []
         if not closing.reread.done():
             return []
-        reread = closing.reread
-        closing.end_reread()
-        error = reread.exception()
+        error = closing.reread.exception()
         if isinstance(error, DynatomicError):
             self._no_read_before = self._clock() + RETRY_S
             log.warning("refused events not read yet", extra={"fields": {"cause": str(error)}})
+            closing.end_reread(succeeded=False)
             return []
         if error is not None:
             raise error
-        messages, rejected = reread.result(), dict(write.rejected)
-        write.rejected.clear()
-        return list(rejected_letters(self._topic, partition, closing.window, rejected, messages))
+        events, messages = closing.reread_events, closing.reread.result()
+        closing.end_reread(succeeded=True)
+        return list(rejected_letters(self._topic, partition, events, write.rejected, messages))
+
+    def _read_next(
+        self, partition: int, closing: InFlightWindow, rejected: Mapping[CounterRef, Rejected]
+    ) -> None:
+        """Start to read the next slice, or end if there is none."""
+        is_reading = self._reading is not None and not self._reading.done()
+        if is_reading or self._clock() < self._no_read_before:
+            return
+        if closing.letters_pending >= MAX_SLICE_EVENTS:
+            return
+        if closing.unread_rejected is None:
+            events = closing.window.increments_from(_first_offsets(rejected))
+            closing.start_rejected(events)
+        chunk = closing.reread_events
+        if not chunk and closing.unread_rejected is not None:
+            chunk = list(islice(closing.unread_rejected, MAX_SLICE_EVENTS))
+        if chunk:
+            self._reading = self._start(partition, [offset for offset, _, _ in chunk])
+            closing.start_reread(chunk, self._reading)
+        else:
+            closing.end_rejected()
 
     def _start(self, partition: int, offsets: Iterable[int]) -> "Future[Mapping[int, Any]]":
         # A daemon thread, because the threads of an executor would outlive the end of the process.
@@ -93,16 +114,16 @@ class RejectedEvents:
 def rejected_letters(
     topic: str,
     partition: int,
-    window: Window,
+    events: Sequence[RejectedEvent],
     rejected: Mapping[CounterRef, Rejected],
     messages: Mapping[int, Any],
 ) -> Iterator[DeadLetter]:
-    """Yield the dead letters of the events of a window whose counters the table rejected.
+    """Yield the dead letters of events whose counters the table rejected.
 
     ``messages`` are those that were read again, by offset. Where the topic no longer has one, the
     letter holds the row encoded again, without the key and the headers that the message had.
     """
-    for offset, (ref, incr) in window.increments_from(_first_offsets(rejected)).items():
+    for offset, ref, incr in events:
         cause = rejected[ref]
         if (message := messages.get(offset)) is not None:
             yield dead_letter_of(message, cause.reason, cause.detail)

@@ -79,7 +79,7 @@ class Settlement:
 
     def store_letter(self, window: InFlightWindow, letter: DeadLetter) -> None:
         """Store a dead letter of a window, which is not done before that."""
-        window.letter_sent()
+        window.letter_sent(letter.size)
         self.tally.letters[str(letter.reason)] += 1
         self._letters.store(letter, window.letter_stored, window.is_current)
         self._unlogged_letters += 1

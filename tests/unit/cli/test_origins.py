@@ -36,6 +36,14 @@ ORIGINS: dict[str, tuple[list[str], str, str, Any, Any, Any]] = {
     "window_ms": (["--window-ms", "10"], "20", "30", 10, 20, 30),
     "window_max_events": (["--window-max-events=10"], "20", "30", 10, 20, 30),
     "window_max_counters": (["--window-max-counters", "10"], "20", "30", 10, 20, 30),
+    "window_max_bytes": (
+        ["--window-max-bytes", "1000000"],
+        "2000000",
+        "3000000",
+        1_000_000,
+        2_000_000,
+        3_000_000,
+    ),
     "group_protocol": (
         ["--group-protocol", "consumer"],
         "consumer",

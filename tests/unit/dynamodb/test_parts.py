@@ -137,7 +137,7 @@ def counted_by_windows(client: FakeDynamoDB, events: Events, rng: random.Random)
             while held_back:
                 found = done.get(timeout=SECONDS)
                 refused = {ref: why.first for ref, why in found.rejected.items()}
-                letters |= set(window.increments_from(refused))
+                letters |= {offset for offset, _, _ in window.increments_from(refused)}
                 found.rejected.clear()
                 if held_back := bool(found.held_back):
                     writer.write_held_back(found)

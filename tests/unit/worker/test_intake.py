@@ -46,7 +46,7 @@ def test_each_event_keeps_its_offset(offsets: list[int], bad: tuple[int, ...]) -
         batch,
         {1: mine, 2: other},
         Decoder({"tab": KeySchema("pk")}),
-        lambda _, letter: letters.append(letter.offset),
+        lambda stored: letters.append(stored[1].offset),
         0.0,
     )
     good = [offset for offset in offsets if offset not in bad]
