@@ -62,8 +62,10 @@ class RestartDecision:
 
 
 class DrainCondition:
-    """Whether the group has counted the topic up to the end offsets of its start.
+    """Whether the group has committed the topic up to the end offsets of its start.
 
+    Events that come later do not delay it. A partition that cannot go on, because it is stopped or
+    a table refuses its writes, is in ``blocked``: it does not keep the others from being counted.
     The partitions of other members are checked by their committed offsets.
     """
 
@@ -79,26 +81,27 @@ class DrainCondition:
         self._ends = {id_: marks.high for id_, marks in ends.items() if marks.high > marks.low}
         self._clock = clock
         self._checked_at = float("-inf")
+        self.blocked: dict[int, DynatomicError] = {}
+
+    @property
+    def error(self) -> DynatomicError | None:
+        """Why the first of the blocked partitions cannot go on, None if none is blocked."""
+        return next(iter(self.blocked.values()), None)
 
     def done(self) -> bool:
-        """Return whether all is counted. Raises DynatomicError if that cannot happen."""
-        not_owned = []
+        """Return whether all is committed, but for the partitions that are blocked."""
+        not_owned, self.blocked, is_drained = [], {}, True
         for partition_id, end in self._ends.items():
             partition = self._worker.partitions.get(partition_id)
             if partition is None:
                 not_owned.append(TopicPartition(self._settings.topic, partition_id))
-            elif not self._is_drained(PartitionSnapshot.of(partition), end):
-                return False
-        return not not_owned or self._others_drained(not_owned)
-
-    @staticmethod
-    def _is_drained(partition: PartitionSnapshot, end: int) -> bool:
-        if partition.stop_reason:
-            raise DynatomicError(partition.stop_reason)
-        for table, cause in partition.refused_tables.items():
-            message = refusal_message(cause, f"table {table}", "the write")
-            raise DynatomicError(f"table {table} refuses to be written: {message}")
-        return partition.is_settled and (partition.position or 0) >= end
+            elif partition.is_committed_to(end):
+                continue
+            elif error := _blocking_error(PartitionSnapshot.of(partition)):
+                self.blocked[partition_id] = error
+            else:
+                is_drained = False
+        return is_drained and (not not_owned or self._others_drained(not_owned))
 
     def _others_drained(self, topic_partitions: list[TopicPartition]) -> bool:
         if self._clock() - self._checked_at < CHECK_INTERVAL_S:
@@ -113,3 +116,13 @@ class DrainCondition:
             and not is_foreign(found.metadata or "", self._worker.topic_id)
             for found in committed
         )
+
+
+def _blocking_error(partition: PartitionSnapshot) -> DynatomicError | None:
+    """Return why a partition cannot go on, None if it can."""
+    if partition.stop_reason:
+        return DynatomicError(partition.stop_reason)
+    for table, cause in partition.refused_tables.items():
+        message = refusal_message(cause, f"table {table}", "the write")
+        return DynatomicError(f"table {table} refuses to be written: {message}")
+    return None

@@ -18,7 +18,7 @@ from dynatomic.dynamodb.meter import Meter
 from dynatomic.dynamodb.statements import Step
 from dynatomic.dynamodb.tables import describe
 from dynatomic.dynamodb.writer import Writer
-from dynatomic.errors import UnavailableError
+from dynatomic.errors import DynatomicError, UnavailableError
 from dynatomic.events.decoder import Decoder
 from dynatomic.events.schema import load_writer_schema
 from dynatomic.kafka.client import (
@@ -176,7 +176,13 @@ def _loop(  # noqa: PLR0913 - the flags of the command
 ) -> int:
     topic_partitions(worker.consumer, settings.topic)
     ends = watermarks(worker.consumer, settings.topic) if once or dry_run else {}
+    if once and all(marks.low == marks.high for marks in ends.values()):
+        signals.ready()
+        log.info("topic is empty", extra={"fields": {"topic": settings.topic}})
+        return 0
     drain = DrainCondition(worker, settings, ends) if once else None
+    if once:
+        worker.drain_to = {partition: marks.high for partition, marks in ends.items()}
     if dry_run:
         worker.assign(_group_offsets(worker.consumer, settings, ends))
     else:
@@ -187,19 +193,11 @@ def _loop(  # noqa: PLR0913 - the flags of the command
         "started",
         extra={"fields": {"topic": settings.topic, "group": settings.group_id, "dry_run": dry_run}},
     )
-    restart, error = RestartDecision(worker.consumer, settings.topic), None
-    while not signals.stop.is_set():
-        worker.tick()
-        if status is not None:
-            status.after_tick()
-        error = restart.error_for(worker.progress.client_stall)
-        if error is not None or (drain is not None and drain.done()):
-            break
-    if status is not None:
-        status.stopping = True
+    error = _turn(worker, settings, signals, drain, status)
     if error is not None:
-        log.error("ends for want of progress", extra={"fields": {"cause": str(error)}})
         signals.bound()
+    if drain is not None:
+        worker.abandon(drain.blocked)
     finished = worker.shut_down()
     if not finished:
         log.error(
@@ -209,6 +207,32 @@ def _loop(  # noqa: PLR0913 - the flags of the command
     if error is not None:
         raise error
     return 0 if finished else 1
+
+
+def _turn(
+    worker: Worker,
+    settings: Settings,
+    signals: Signals,
+    drain: DrainCondition | None,
+    status: Status | None,
+) -> DynatomicError | None:
+    """Turn the loop until it has to end; return the error to end with, None if there is none."""
+    restart, error = RestartDecision(worker.consumer, settings.topic), None
+    while not signals.stop.is_set():
+        worker.tick()
+        if status is not None:
+            status.after_tick()
+        error = restart.error_for(worker.progress.client_stall)
+        if error is not None:
+            log.error("ends for want of progress", extra={"fields": {"cause": str(error)}})
+        elif drain is not None and drain.done():
+            error = drain.error
+        else:
+            continue
+        break
+    if status is not None:
+        status.stopping = True
+    return error
 
 
 def _open_tables(settings: Settings, endpoint_url: str | None, *, probe: bool) -> Counters:

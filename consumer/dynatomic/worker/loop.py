@@ -69,6 +69,7 @@ class Worker:
         self.partitions: dict[int, Partition] = {}
         self.event_counts: defaultdict[int, EventCounts] = defaultdict(EventCounts)
         self.events = 0
+        self.drain_to: Mapping[int, int] = {}
         self.rebalances = {"assigned": 0, "revoked": 0, "lost": 0}
         self.poll_durations, self.decode_durations = Durations(), Durations()
         self.progress = ProgressMonitor(group_answers_spares=settings.group_protocol == "classic")
@@ -137,6 +138,10 @@ class Worker:
         self._flow.update(
             self.partitions.values(), self._limits, is_ending=self._ratio.exceeded is not None
         )
+
+    def abandon(self, partition_ids: Iterable[int]) -> None:
+        """Drop partitions that cannot go on, so that `shut_down` does not wait for them."""
+        self._abandon(partition_ids)
 
     def shut_down(self) -> bool:
         """Finish the open windows, commit and leave the group; False if the bound was too short.
@@ -207,7 +212,9 @@ class Worker:
             if partition.is_empty:
                 partition.skip_to_position()
             elif partition.closing is None and (
-                partition in finish or limits.is_due(partition.filling, now)
+                partition in finish
+                or limits.is_due(partition.filling, now)
+                or self._reaches_drain(partition)
             ):
                 partition.close_window(now, self._topic_id_check.check_number())
             if partition.out_of_range and partition.stop_reason is None and not finish:
@@ -223,6 +230,11 @@ class Worker:
             topic_id=self._topic_id_check.last_error,
         )
         self.progress.check(tuple(self.partitions.values()), now, errors)
+
+    def _reaches_drain(self, partition: Partition) -> bool:
+        """Return whether its window has the last events before ``drain_to``, so may be closed."""
+        end = self.drain_to.get(partition.id, -1)
+        return partition.filling.window.first < end <= partition.position
 
     def _wake_up(self, _done: object) -> None:
         self._wake.set()

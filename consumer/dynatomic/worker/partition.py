@@ -84,6 +84,14 @@ class Partition:
         oldest = self.closing or self.filling
         return oldest.first_timestamp_ms if oldest is self.closing or len(oldest.window) else 0
 
+    def is_committed_to(self, end: int) -> bool:
+        """Return whether all events below ``end`` were read and are committed.
+
+        Either in this assignment, or before it: then reading began at ``end`` or beyond.
+        """
+        start = -1 if self.start_offset is None else self.start_offset
+        return self.position >= end and max(self.committed_offset, start) >= end
+
     # Reading.
 
     def record_read(self, first: int, position: int) -> None:

@@ -98,8 +98,8 @@ def test_once_does_not_take_the_offset_of_a_deleted_topic_for_counted(
             member.worker, member.worker.settings, {0: Watermarks(0, 2)}, w.clock
         )
         assert not drain.done(), "before it has joined"
-        with pytest.raises(DynatomicError, match="of a topic with the id"):
-            w.until(drain.done, step_s=1.1)
+        w.until(drain.done, step_s=1.1)
+        assert "of a topic with the id" in str(drain.error)
 
 
 def unanswered(*_: object, **__: object) -> None:
