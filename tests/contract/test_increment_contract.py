@@ -2,13 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.increment import increment
 from dynatomic.errors import ConfigError, IncrementError, RowError
 from dynatomic.events.row import CounterRef, Reason
 from tests.support.faults import (
+    DropResponse,
     Fault,
     access_denied,
     throttle,
@@ -125,3 +128,38 @@ def test_increment_that_could_not_connect_was_surely_not_applied(
         assert caught.value.applied is False
         proxy.accept()
         assert increment(table, "k", client=client) == 2
+
+
+@pytest.mark.parametrize(
+    "retries",
+    [
+        None,
+        {"mode": "adaptive"},
+        {"mode": "standard", "max_attempts": 3},
+        {"total_max_attempts": 2},
+    ],
+)
+def test_increment_refuses_a_client_that_retries(retries: Any) -> None:
+    client = boto3.client(
+        "dynamodb",
+        endpoint_url="http://127.0.0.1:1",
+        region_name="us-east-1",
+        config=Config(retries=retries),
+    )
+    with pytest.raises(ConfigError, match="total_max_attempts"):
+        increment("hits", "k", client=client)
+
+
+@pytest.mark.parametrize("retries", [{"total_max_attempts": 1}, {"max_attempts": 0}])
+def test_increment_takes_a_client_that_does_not_retry(
+    endpoint_url: str, make_table: MakeTable, retries: Any
+) -> None:
+    table = make_table(plain_client(endpoint_url))
+    with FaultyProxy(
+        endpoint_url, lambda r: DropResponse() if r.operation == "UpdateItem" else None
+    ) as proxy:
+        config = Config(retries=retries)
+        client = boto3.client("dynamodb", endpoint_url=proxy.endpoint_url, config=config)
+        with pytest.raises(IncrementError, match="may or may not"):
+            increment(table, "k", client=client)
+        assert proxy.counts["UpdateItem"] == 1

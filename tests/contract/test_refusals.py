@@ -57,6 +57,21 @@ def test_a_single_statement_that_is_denied_refuses_only_its_item(
     assert [len(request.statements) for request in proxy.requests] == [0, 25, 1]
 
 
+def test_an_endpoint_without_partiql_is_told_the_write_mode(
+    endpoint_url: str, make_table: MakeTable
+) -> None:
+    table = make_table(plain_client(endpoint_url))
+
+    def fault(request: Request) -> Fault | None:
+        return Error("UnknownOperationException") if request.statements else None
+
+    with FaultyProxy(endpoint_url, fault) as proxy:
+        counters = Counters(make_client(proxy.endpoint_url), {table: KeySchema("pk")})
+        with pytest.raises(ConfigError, match="--write-mode single"):
+            counters.check_access(table, "batch")
+        counters.check_access(table, "single")
+
+
 @pytest.mark.parametrize("write_mode", ["batch", "single"])
 @pytest.mark.parametrize(
     ("fault", "error", "says"),

@@ -127,6 +127,15 @@ _REFUSED = {
     "KMSNotFound",
 }
 _VALIDATION = {"Validation", "ValidationError"}
+KEYS_CHANGED = "KeySchemaChanged"
+ITEM_NOT_RETURNED = "ItemNotReturned"
+# AWS has the first message for a key of another schema. DynamoDB Local has the other three.
+_OTHER_KEYS = (
+    "does not match the schema",
+    "One of the required keys was not given a value",
+    "The number of conditions on the keys is invalid",
+    "Type mismatch for key",
+)
 _DEPENDS_ON_REQUEST = _VALIDATION | {
     "ConditionalCheckFailed",
     "DuplicateItem",
@@ -171,11 +180,17 @@ def classify_answer(
     return Rejected(Reason.REFUSED, code)
 
 
+def keys_changed(message: str) -> bool:
+    """Return whether a validation error says that the table has other keys than the request."""
+    return any(text in message for text in _OTHER_KEYS)
+
+
 def _classify_condition(step: Step, change: Change, item: Item | None) -> Answer:
-    fence, again = change.fence, Retry("ConditionalCheckFailed")
+    fence = change.fence
     in_batches = step in {Step.UPDATE, Step.ADD_FENCE}
-    if item is None or (fence is None and in_batches):
-        return TryStep(Step.INSERT) if in_batches else again
+    if item is None:
+        # The condition of a step that goes alone holds for a missing item, so there is an item.
+        return TryStep(Step.INSERT) if in_batches else Refused(ITEM_NOT_RETURNED)
     if fence is not None and fence.name in item:
         fence_value = item[fence.name].get("N")
         if fence_value is None:
@@ -184,8 +199,12 @@ def _classify_condition(step: Step, change: Change, item: Item | None) -> Answer
             return Fenced(int(Decimal(fence_value)))
     if step is Step.INSPECT:
         return PartiallyRejected(_rejected_counters(change, item))
+    if not in_batches:
+        return Retry("ConditionalCheckFailed")
     other = Step.UPDATE if fence is not None and fence.name in item else Step.ADD_FENCE
-    return TryStep(other) if in_batches and step is not other else again
+    # The step that should have been applied was refused. UpdateItem finds the cause, for example
+    # that a part of the key is not a key of the table any more.
+    return TryStep(other if fence is not None and step is not other else Step.UPDATE_ITEM)
 
 
 def _rejected_counters(change: Change, item: Item) -> dict[str, Rejected]:
@@ -223,6 +242,8 @@ _INVALID = Rejected(Reason.REFUSED, "DynamoDB refuses the update as invalid")
 def _classify_validation(step: Step, change: Change, message: str) -> Answer:
     if not step.alone:
         return TryStep(Step.UPDATE_ITEM)
+    if keys_changed(message):
+        return Refused(KEYS_CHANGED)
     if step is Step.UPDATE_ITEM and len(change.sums) > 1:
         return TryStep(Step.INSPECT)
     if "data type" in message or "operand" in message.lower():

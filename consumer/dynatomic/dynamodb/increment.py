@@ -3,7 +3,7 @@
 import os
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -12,7 +12,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
 )
 
-from dynatomic.dynamodb.answers import Refused, classify
+from dynatomic.dynamodb.answers import Refused, classify, keys_changed
 from dynatomic.dynamodb.client import (
     MISCONFIGURED,
     call_client,
@@ -24,7 +24,7 @@ from dynatomic.dynamodb.client import (
 )
 from dynatomic.dynamodb.statements import Change, update_item
 from dynatomic.dynamodb.tables import arn, describe, refusal_message
-from dynatomic.errors import IncrementError, RowError
+from dynatomic.errors import ConfigError, IncrementError, RowError
 from dynatomic.events.row import KeySchema, Reason, Row, check, key_value
 
 if TYPE_CHECKING:
@@ -54,10 +54,13 @@ def increment(  # noqa: PLR0913 - the five parts of a row, and where to
 
     Sends one UpdateItem, which creates a missing item; for rate limits and sequence numbers. There
     is no fence: if the answer is lost, IncrementError says so (``applied`` is None), and another
-    call may count twice. Raises RowError for a key that the table cannot take, ConfigError or
-    UnavailableError if the table cannot be described.
+    call may count twice. ``client`` must not retry, which would count twice without a sign.
+
+    Raises RowError for a key that the table cannot take, ConfigError for a client that retries,
+    ConfigError or UnavailableError if the table cannot be described.
     """
     client = client or _default_client(os.getpid())
+    _check_retries(client)
     check(Row(table, key, range, counter, by))
     keys = _described(client, table)
     if (range is None) != (keys.range_name is None):
@@ -84,6 +87,17 @@ def increment(  # noqa: PLR0913 - the five parts of a row, and where to
         ) from None
 
 
+def _check_retries(client: "DynamoDBClient") -> None:
+    """Raise ConfigError if the client sends a request again by itself."""
+    config = getattr(client.meta, "config", None)  # a fake has none
+    retries: Any = {} if config is None else getattr(config, "retries", None) or {}
+    if config is not None and retries.get("total_max_attempts") != 1:
+        raise ConfigError(
+            "increment: the client retries, so a lost answer counts twice: make it with "
+            'botocore.config.Config(retries={"total_max_attempts": 1}), or leave out client='
+        )
+
+
 def _increment_error(
     client: "DynamoDBClient", table: str, counter: str, error: ClientError
 ) -> IncrementError:
@@ -96,6 +110,12 @@ def _increment_error(
         )
     meaning = classify(code, error_message(error))
     cause = f"{code}; try again later"
+    if keys_changed(error_message(error)):
+        _described.cache_clear()
+        return IncrementError(
+            f"table {table}: nothing was counted: it has other keys than before; call again",
+            applied=False,
+        )
     if isinstance(meaning, Refused):
         cause = refusal_message(meaning.cause, arn(client, table), "dynamodb:UpdateItem")
     elif code.startswith("Validation"):

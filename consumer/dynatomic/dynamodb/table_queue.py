@@ -32,7 +32,22 @@ class Task:
     step: Step
     batch: tuple[Change, ...]
     attempts: int = 0
-    is_first_step: bool = False  # no other step was tried before
+    previous_step: Step | None = None
+
+    @property
+    def is_first_step(self) -> bool:
+        """Whether no other step was tried before."""
+        return self.previous_step is None
+
+    def step_after(self, step: Step) -> Step:
+        """Return the step to take if the answer asks for ``step``.
+
+        An item that exists for INSERT and is missing for UPDATE is not sent INSERT again: the
+        endpoint does not return items, or the keys of the table changed. UpdateItem finds out.
+        """
+        if step is Step.INSERT and self.previous_step is Step.INSERT:
+            return Step.UPDATE_ITEM
+        return step
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from dynatomic.dynamodb.answers import Refused, classify
+from dynatomic.dynamodb.answers import ITEM_NOT_RETURNED, KEYS_CHANGED, Refused, classify
 from dynatomic.dynamodb.client import (
     UnreadableAnswerError,
     call_client,
@@ -24,6 +24,7 @@ from dynatomic.events.row import KeySchema
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+_UNKNOWN_OPERATION = {"UnknownOperation", "InvalidAction", "NotImplemented"}
 _DENIED = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?")
 
 
@@ -94,6 +95,22 @@ def refusal_message(cause: str, resource: str, action: str) -> str:
     if denied := _DENIED.search(cause):
         action, resource = denied[1], denied[2] or resource
     code = cause.partition(":")[0]
+    if code == KEYS_CHANGED:
+        return (
+            f"{resource} was created again with other keys: restart the consumers to use the new "
+            "keys"
+        )
+    if code == ITEM_NOT_RETURNED:
+        return (
+            f"{resource}: the endpoint refused a condition without the item, although "
+            "ReturnValuesOnConditionCheckFailure asked for it: it is not DynamoDB; use another "
+            "emulator, or --processing-guarantee at-least-once"
+        )
+    if code in _UNKNOWN_OPERATION:
+        return (
+            f"{code}: the endpoint does not have the operation for {action} on {resource}; if it "
+            "has no PartiQL, use --write-mode single"
+        )
     if code == "AccessDenied":
         return (
             f"access denied: allow {action} on {resource}, as `dynatomic init --print-iam` has it"

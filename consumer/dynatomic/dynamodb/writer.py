@@ -85,7 +85,7 @@ class Writer:
         with self._changed:
             for table, changes in grouped.items():
                 parts = write.first_parts(changes)
-                self._add_tasks(write, table, self._first_step, parts, is_first_step=True)
+                self._add_tasks(write, table, self._first_step, parts)
             self._wake()
         if not grouped:
             on_complete(write)
@@ -96,7 +96,7 @@ class Writer:
         with self._changed:
             held_back, write.held_back = write.held_back, []
             for change in write.first_parts(held_back):
-                self._add_tasks(write, change.table, Step.UPDATE_ITEM, [change])
+                self._add_tasks(write, change.table, Step.UPDATE_ITEM, [change], Step.UPDATE_ITEM)
             self._wake()
 
     def cancel(self, write: WindowWrite) -> None:
@@ -118,12 +118,11 @@ class Writer:
         table: str,
         step: Step,
         changes: Sequence[Change],
-        *,
-        is_first_step: bool = False,
+        previous_step: Step | None = None,
     ) -> None:
         for batch in [(c,) for c in changes] if step.alone else next_batches(changes):
             write.open_tasks += 1
-            task = Task(write, table, step, batch, is_first_step=is_first_step)
+            task = Task(write, table, step, batch, previous_step=previous_step)
             self._table(table).ready.append(task)
 
     def _wake(self) -> None:
@@ -202,7 +201,7 @@ class Writer:
         if task.is_first_step:
             table.record_missing(task.step, len(task.batch) - len(again), follow)
         for step, changes in follow.items():
-            self._add_tasks(write, task.table, step, changes)
+            self._add_tasks(write, task.table, task.step_after(step), changes, task.step)
         self._add_later_parts(task, answers)
         if again and cause:
             self._retry(task, tuple(again), cause)
@@ -220,7 +219,7 @@ class Writer:
         answered = zip(task.batch, answers, strict=True)
         parts = [task.write.next_part(change) for change, answer in answered if answer == APPLIED]
         later = [part for part in parts if part is not None]
-        self._add_tasks(task.write, task.table, self._first_step, later)
+        self._add_tasks(task.write, task.table, self._first_step, later, task.step)
 
     def _retry(self, task: Task, again: tuple[Change, ...], cause: Retry | Refused) -> None:
         write, table = task.write, self._table(task.table)
@@ -245,9 +244,7 @@ class Writer:
         write.open_tasks += 1
         self._sequence += 1
         attempts = min(task.attempts + 1, _MAX_COUNTED_ATTEMPTS)
-        later = Task(
-            write, task.table, task.step, again, attempts, is_first_step=task.is_first_step
-        )
+        later = Task(write, task.table, task.step, again, attempts, task.previous_step)
         heapq.heappush(self._delayed, (self._clock() + pause_s, self._sequence, later))
 
 
