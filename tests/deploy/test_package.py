@@ -13,6 +13,9 @@ import pytest
 
 from tests.support.children import REPOSITORY, uncovered
 
+# An environment is made and filled from the network, beside other tests.
+pytestmark = pytest.mark.timeout(400)
+
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 SOURCE = REPOSITORY / "consumer"
 OWN_MODULE = 'WHERE = "the user\'s own consumer.py"\n'
