@@ -7,6 +7,7 @@
 # make dist    the source distribution and the wheel, in dist/
 # make hooks   run `make fmt` and `make check` before each commit and push, by pre-commit
 # make lock    take changes of pyproject.toml into locks/; ARGS=--upgrade takes the newest of all
+# make site    build the site of the documentation into site/
 # make chaos   the fault campaign: ROUNDS=20 FAULTS=all SEED=random BACKEND=embedded
 #              PROTOCOL=classic GUARANTEE=exactly-once REPORT=file.json
 # make bench   every workload beside raw consume() and other systems, half an hour on two cores
@@ -17,7 +18,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo check test fmt docs package dist hooks workflows lock lint chaos bench image clean
+.PHONY: help demo check test fmt docs site package dist hooks workflows lock lint chaos bench image clean
 
 ROUNDS ?= 20
 BACKEND ?= embedded
@@ -42,6 +43,9 @@ fmt: $(VENV)/.developing
 
 docs: $(VENV)/.developing
 	@$(BIN)/python docs/generate.py
+
+site: $(VENV)/.developing
+	@$(BIN)/python docs/site.py site
 
 package: $(VENV)/.developing
 	@$(BIN)/python -m pytest tests/deploy/test_package.py
