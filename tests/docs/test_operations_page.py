@@ -22,6 +22,7 @@ SECTIONS = re.split(r"^### ", CHAPTER, flags=re.MULTILINE)[1:]
 # What a command says when it does not start, or stops.
 MODULES = (
     *("config/settings", "dead_letters/replay", "dead_letters/sender", "dead_letters/show"),
+    "dead_letters/skip_batch",
     *("dead_letters/store", "dead_letters/topic", "dynamodb/client", "dynamodb/counters"),
     *("dynamodb/increment", "dynamodb/tables", "kafka/client", "kafka/groups", "kafka/messages"),
     *("kafka/msk_iam", "kafka/topic_identity", "kafka/topics", "operations/iam"),
@@ -32,6 +33,7 @@ ERRORS = {"ConfigError", "UnavailableError", "DynatomicError", "error_type"}
 # They return a message that others raise or log.
 RETURN = {
     *("_missing_offset_message", "_foreign_offset_message", "_fix_command"),
+    *("unreadable_batch_message", "_active_message"),
     *("refusal_message", "credentials_message"),
 }
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"

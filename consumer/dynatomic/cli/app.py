@@ -70,7 +70,8 @@ def command(group: App, *names: str) -> Callable[[Callable[..., int]], Callable[
         call.__signature__ = signature(function, names)  # type: ignore[attr-defined]
         # cyclopts reads annotations before the signature.
         call.__annotations__ = {}
-        group.command(call, name=function.__name__, help=inspect.getdoc(function))
+        name = function.__name__.replace("_", "-")
+        group.command(call, name=name, help=inspect.getdoc(function))
         return function
 
     return register

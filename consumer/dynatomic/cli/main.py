@@ -42,6 +42,10 @@ def init(  # noqa: PLR0913 -- one a flag
         ),
     ] = None,
     create_tables: Annotated[bool, flag("Create the listed tables too.")] = False,
+    check_unpacked_size: Annotated[
+        bool,
+        flag("Create the topic so that brokers check the size of batches after decompression."),
+    ] = False,
     print_iam: Annotated[bool, flag("Print an IAM policy instead. No server is asked.")] = False,
     policy: flags.Policy = "run",
     region: flags.Region = "*",
@@ -54,7 +58,15 @@ def init(  # noqa: PLR0913 -- one a flag
         return say(iam.print_iam(policy, settings, iam.PolicyScope(region, account, msk_cluster)))
     from dynatomic.operations.init import initialise  # noqa: PLC0415 -- see `command`
 
-    return say(initialise(settings, endpoint_url, wait, create_tables=create_tables))
+    return say(
+        initialise(
+            settings,
+            endpoint_url,
+            wait,
+            create_tables=create_tables,
+            check_unpacked_size=check_unpacked_size,
+        )
+    )
 
 
 @command(app, *ALL)

@@ -134,6 +134,27 @@ def replay(
     return put_back(settings, endpoint_url, ReplayOptions(_checked(reason), execute, force))
 
 
+@command(_dlq, *GROUP, "dead_letter_topic")
+def skip_batch(
+    settings: Settings,
+    *,
+    partition: Annotated[int, Parameter(help="The partition that stopped.")],
+    offset: Annotated[int, Parameter(help="The first offset of the batch.")],
+    execute: Annotated[
+        bool, flag("Carry out the plan. Without it the plan is only printed.")
+    ] = False,
+) -> int:
+    """Skip one batch that the Kafka client cannot unpack, and store a dead letter.
+
+    The group must be stopped. Only the batch at the next offset of the group can
+    be skipped.
+    """
+    from dynatomic.dead_letters.skip_batch import SkipOptions  # noqa: PLC0415 -- see `command`
+    from dynatomic.dead_letters.skip_batch import skip_batch as skip  # noqa: PLC0415
+
+    return skip(settings, SkipOptions(partition, offset, execute))
+
+
 def _checked(reason: str | None) -> str | None:
     from dynatomic.events.row import Reason  # noqa: PLC0415 -- see `command`
 

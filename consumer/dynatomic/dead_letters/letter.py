@@ -1,8 +1,15 @@
-"""A dead letter: a message that cannot be counted, its position in the topic, and the reason."""
+"""A dead letter: a message that cannot be counted, its position in the topic, and the reason.
 
+A message of a compressed batch can be larger than the limit of any topic. A letter of more than
+`MAX_LETTER_BYTES` would be refused for ever, so it is cut: it keeps the head of its value, and the
+size and the SHA-256 hash of the whole value. The header `CUT` says so.
+"""
+
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 HEADERS = (
     "dynatomic.topic",
@@ -15,15 +22,66 @@ HEADERS = (
 
 
 TOPIC_ID = "dynatomic.topic-id"
-"""The last header, if the brokers have topic ids: another topic of the same name has another id."""
+"""The header after these, if the brokers have topic ids: a new topic of the name has another id."""
+
+CUT = "dynatomic.cut"
+"""The last header of a letter that was cut: the content of the whole message, as JSON."""
+
+MAX_LETTER_BYTES = 900_000
+"""A letter of this size fits a topic with Kafka's default limit of 1 MiB."""
+MAX_HEAD_BYTES = 64 * 1024
+"""Bytes that a cut letter keeps of a value; no event that is larger is ever counted."""
+MAX_CUT_KEY_BYTES = 4 * 1024
 
 
 Headers = Sequence[tuple[str, bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)
+class WholeMessage:
+    """What a message had before its letter was cut. Sizes are in bytes, hashes are SHA-256."""
+
+    value_bytes: int
+    value_sha256: str
+    key_bytes: int
+    key_sha256: str
+    headers: int
+
+    @classmethod
+    def of(cls, key: bytes | None, value: bytes | None, headers: Headers) -> Self:
+        """Return the sizes and hashes of a message."""
+        return cls(
+            value_bytes=len(value or b""),
+            value_sha256=hashlib.sha256(value or b"").hexdigest(),
+            key_bytes=len(key or b""),
+            key_sha256=hashlib.sha256(key or b"").hexdigest(),
+            headers=len(headers),
+        )
+
+    @classmethod
+    def from_header(cls, text: bytes) -> Self | None:
+        """Return what a header `CUT` says, None if it is not of this form."""
+        try:
+            fields = json.loads(text)
+            return cls(**fields)
+        except (ValueError, TypeError, RecursionError):
+            return None
+
+    def fields(self) -> dict[str, str | int]:
+        """Return the fields by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def header(self) -> bytes:
+        """Return the value of the header `CUT`."""
+        return json.dumps(self.fields()).encode()
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that cannot be counted: its position, its content and the reason."""
+    """A message that cannot be counted: its position, its content and the reason.
+
+    ``whole`` is None unless the letter was cut.
+    """
 
     topic: str
     partition: int
@@ -33,11 +91,17 @@ class DeadLetter:
     headers: Headers
     reason: str
     detail: str
+    whole: WholeMessage | None = None
 
     @property
     def size(self) -> int:
         """Bytes of key and value."""
         return len(self.key or b"") + len(self.value or b"")
+
+    @property
+    def message_bytes(self) -> int:
+        """Bytes of key, value and headers."""
+        return self.size + _size_of(self.headers)
 
     def fields(self) -> dict[str, str | int]:
         """Return the fields that a log line may have: position and reason, never the content."""
@@ -49,21 +113,39 @@ class DeadLetter:
             "detail": self.detail,
         }
 
+    def cut(self, max_head_bytes: int = MAX_HEAD_BYTES) -> "DeadLetter":
+        """Return the letter with the head of its value only.
+
+        A long key is cut too, and headers are left out if they are longer than the head.
+        """
+        return replace(
+            self,
+            key=None if self.key is None else self.key[:MAX_CUT_KEY_BYTES],
+            value=None if self.value is None else self.value[:max_head_bytes],
+            headers=self.headers if _size_of(self.headers) <= max_head_bytes else (),
+            whole=self.whole or WholeMessage.of(self.key, self.value, self.headers),
+        )
+
+
+def _size_of(headers: Headers) -> int:
+    return sum(len(name.encode()) + len(value or b"") for name, value in headers)
+
 
 def dead_letter_of(message: Any, reason: str, detail: str) -> DeadLetter:
-    """Return the letter of a consumed message."""
+    """Return the letter of a consumed message, cut if it is larger than `MAX_LETTER_BYTES`."""
     try:
         headers: Headers = tuple(message.headers() or ())
     except (SystemError, UnicodeError):  # the client cannot decode names that are not UTF-8
         headers = ()
         detail += "; its headers are left out, because their names are not UTF-8"
-    return DeadLetter(
-        message.topic(),
-        message.partition(),
-        message.offset(),
-        message.key(),
-        message.value(),
-        headers,
-        reason,
-        detail,
+    letter = DeadLetter(
+        topic=message.topic(),
+        partition=message.partition(),
+        offset=message.offset(),
+        key=message.key(),
+        value=message.value(),
+        headers=headers,
+        reason=reason,
+        detail=detail,
     )
+    return letter.cut() if letter.message_bytes > MAX_LETTER_BYTES else letter

@@ -5,6 +5,7 @@ value, headers and, if possible, its partition. These letters are reported but n
 
 - letters of events that were replayed before, and further letters of the same event;
 - letters of another topic or group: the other group may reject what this one counts;
+- letters that were cut: they do not have the whole event;
 - letters of events that the group has not committed: it will read these events again;
 - letters of events that these settings would reject again. ``force`` replays these too.
 
@@ -37,6 +38,7 @@ from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.tables import describe
 from dynatomic.errors import DynatomicError
 from dynatomic.events.decoder import Decoder
+from dynatomic.events.row import Reason
 from dynatomic.events.schema import load_writer_schema
 from dynatomic.kafka.client import (
     admin_config,
@@ -82,6 +84,7 @@ class ReplayPlan:
     replayed: int = 0
     repeated: int = 0
     uncommitted: int = 0
+    cut: int = 0
     foreign: int = 0
     topics: Counter[str] = field(default_factory=Counter)
     groups: Counter[str] = field(default_factory=Counter)
@@ -132,6 +135,8 @@ class ReplayRun:
             plan.repeated += 1
         elif not self._committed(stored):
             plan.uncommitted += 1
+        elif stored.letter.whole is not None or stored.letter.reason == Reason.BATCH_UNREADABLE:
+            plan.cut += 1
         else:
             verdict = self._judge(stored.letter.value)
             plan.verdicts[stored.letter.reason, verdict] += 1
@@ -224,15 +229,7 @@ def plan_lines(plan: ReplayPlan, settings: Settings, options: ReplayOptions) -> 
     unknown = 0 if options.force else sum(n for (_, v), n in plan.verdicts.items() if v == UNKNOWN)
     if left := waiting - plan.to_replay - unknown:
         yield f"{left:,} stay: they would be dead letters again (--force replays them too)"
-    if plan.uncommitted:
-        yield (
-            f"{plan.uncommitted:,} stay: group {settings.group_id} has not committed their events "
-            "and will read them again"
-        )
-    if plan.replayed:
-        yield f"{plan.replayed:,} were replayed before"
-    if plan.repeated:
-        yield f"{plan.repeated:,} are further letters of the same events"
+    yield from _not_replayed(plan, settings)
     for topic, count in sorted(plan.topics.items()):
         shown = header_text(topic)
         letters = settings.dead_letters
@@ -243,6 +240,23 @@ def plan_lines(plan: ReplayPlan, settings: Settings, options: ReplayOptions) -> 
         yield f"{plan.foreign:,} messages are no letters of dynatomic"
     if not options.execute and plan.to_replay:
         yield "nothing was sent: add --execute"
+
+
+def _not_replayed(plan: ReplayPlan, settings: Settings) -> Iterator[str]:
+    if plan.uncommitted:
+        yield (
+            f"{plan.uncommitted:,} stay: group {settings.group_id} has not committed their events "
+            "and will read them again"
+        )
+    if plan.cut:
+        yield (
+            f"{plan.cut:,} stay: they were cut and do not have the whole event, which is in "
+            f"{settings.topic} until its retention removes it"
+        )
+    if plan.replayed:
+        yield f"{plan.replayed:,} were replayed before"
+    if plan.repeated:
+        yield f"{plan.repeated:,} are further letters of the same events"
 
 
 def _outcome(verdict: str) -> str:

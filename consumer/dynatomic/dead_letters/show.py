@@ -131,6 +131,8 @@ class LetterReport:
             content = printable(json.dumps(_without_none(row)), _MAX_ROW_LENGTH)
         else:
             content = _hex(letter.value)
+        if letter.whole is not None:
+            content += f", cut: the whole value has {letter.whole.value_bytes:,} bytes"
         return _columns(
             _time(stored.time_ms),
             f"{letter.topic}:{letter.partition}:{letter.offset}",
@@ -155,6 +157,7 @@ class LetterReport:
             "key": _base64(letter.key),
             "value": _base64(letter.value),
             "headers": [[name, _base64(value)] for name, value in letter.headers],
+            "cut": None if letter.whole is None else letter.whole.fields(),
         }
         return json.dumps(fields)
 

@@ -2,7 +2,7 @@
 
 A letter keeps the message's key, value and headers, and adds headers of its own (`HEADERS`). A
 letter that the topic refuses is sent again until it is stored. Until then the offset of its event
-is not committed.
+is not committed. A letter that is too large for the topic is cut (`letter`).
 """
 
 import logging
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException
 
-from dynatomic.dead_letters.letter import HEADERS, TOPIC_ID, DeadLetter
+from dynatomic.dead_letters.letter import CUT, HEADERS, TOPIC_ID, DeadLetter
 from dynatomic.errors import DynatomicError
 from dynatomic.kafka.client import PURGED
 from dynatomic.kafka.replaceable import ReplaceableClient
@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 PURGE_S = 1.0
+MIN_HEAD_BYTES = 1024
+"""Bytes that a letter keeps of a value if it is too large for the topic."""
+
+_TOO_LARGE = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE")
 
 _NOT_DELIVERED_IN_TIME = KafkaError._MSG_TIMED_OUT  # noqa: SLF001 - after delivery.timeout.ms
 
@@ -128,6 +132,8 @@ class DeadLetters:
         own = [(name, text.encode()) for name, text in zip(HEADERS, values, strict=True)]
         if self._topic_id is not None:
             own.append((TOPIC_ID, self._topic_id.encode()))
+        if letter.whole is not None:
+            own.append((CUT, letter.whole.header()))
 
         def delivered(error: KafkaError | None, _message: Any) -> None:
             if error is not None:
@@ -165,12 +171,16 @@ class DeadLetters:
                 extra={"fields": {"topic": self._topic, "cause": cause, "hint": _hint(cause)}},
             )
         self.last_error = cause
+        if cause in _TOO_LARGE and len(letter.value or b"") > MIN_HEAD_BYTES:
+            cut = letter.cut(MIN_HEAD_BYTES)
+            self.pending_bytes += cut.size - letter.size
+            letter = cut
         self._retries.append((self._clock() + RETRY_S, letter, on_stored, is_wanted))
 
 
 def _hint(cause: str) -> str:
     if "SIZE" in cause:
-        return "raise max.message.bytes of the dead-letter topic"
+        return "raise max.message.bytes of the dead-letter topic; until then larger letters are cut"
     if "AUTHORIZATION" in cause:
         return "allow Write on the dead-letter topic"
     return (

@@ -17,7 +17,14 @@ from typing import Any
 from confluent_kafka import TopicPartition
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.letter import HEADERS, TOPIC_ID, DeadLetter, Headers
+from dynatomic.dead_letters.letter import (
+    CUT,
+    HEADERS,
+    TOPIC_ID,
+    DeadLetter,
+    Headers,
+    WholeMessage,
+)
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.kafka.client import (
     DENIED,
@@ -62,6 +69,12 @@ class StoredLetter:
 def stored_letter(message: Any) -> StoredLetter | None:
     """Return the letter in a message of the dead-letter topic, None for any other message."""
     headers = headers_of(message)
+    whole = None
+    if headers and headers[-1][0] == CUT:
+        whole = WholeMessage.from_header(headers[-1][1] or b"")
+        headers = headers[:-1]
+        if whole is None:
+            return None
     size = len(HEADERS) + (headers[-1:] != () and headers[-1][0] == TOPIC_ID)
     own = headers[-size:]  # after the headers of the event, which can have any names
     if tuple(name for name, _ in own[: len(HEADERS)]) != HEADERS:
@@ -81,6 +94,7 @@ def stored_letter(message: Any) -> StoredLetter | None:
             headers=headers[:-size],
             reason=reason_word,
             detail=detail,
+            whole=whole,
         ),
         group=group,
         topic_id=topic_id[0] if topic_id else "",

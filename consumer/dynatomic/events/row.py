@@ -44,6 +44,7 @@ class Reason(StrEnum):
     COUNTER_NOT_A_NUMBER = "counter-not-a-number"
     INCR_OUT_OF_BOUNDS = "incr-out-of-bounds"
     REFUSED = "refused-by-dynamodb"
+    BATCH_UNREADABLE = "batch-unreadable"
 
 
 class Row(NamedTuple):

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from shlex import quote
 from typing import Any
 
 from confluent_kafka import KafkaError, Message
@@ -18,6 +19,20 @@ value_of: Callable[[Any], Any] = Message.value
 offset_of: Callable[[Any], int] = Message.offset  # type: ignore[assignment] # None: no message
 partition_of: Callable[[Any], int] = Message.partition  # type: ignore[assignment] # the same
 error_of: Callable[[Any], Any] = Message.error
+
+UNREADABLE_BATCH = KafkaError._BAD_COMPRESSION  # noqa: SLF001 - it has no public name
+"""The client cannot unpack a batch; the message has the first offset of the batch."""
+
+
+def unreadable_batch_message(message: Any, settings: Settings) -> str:
+    """Return the reason why a partition stops at a batch that the client cannot unpack."""
+    topic, partition, offset = settings.topic, message.partition(), message.offset()
+    return (
+        f"{topic}:{partition} has a batch at offset {offset} that the Kafka client cannot unpack "
+        f"({message.error().name()}); to skip this batch and leave a dead letter: stop the group, "
+        f"then `dynatomic dlq skip-batch -g {quote(settings.group_id)} -t {topic} "
+        f"--partition {partition} --offset {offset} --execute`"
+    )
 
 
 def check_error(

@@ -37,6 +37,13 @@ _IMPOSSIBLE = (
 )
 
 
+UNPACKED_SIZE_CONFIG = {"compression.type": "uncompressed"}
+"""Makes the brokers unpack each batch, check its size, and store it without compression.
+
+With all other values of ``compression.type`` they check the compressed size only.
+"""
+
+
 class Topic(NamedTuple):
     """A topic, and whether `create_topics` has just created it."""
 
@@ -50,17 +57,21 @@ def create_topics(
     *,
     partitions: int = PARTITIONS,
     replication_factor: int = -1,
+    check_unpacked_size: bool = False,
     timeout_s: float = 30.0,
 ) -> list[Topic]:
     """Create the topic and its dead-letter topic if they are missing; return both.
 
-    An existing topic is not changed. ``replication_factor`` -1 means the brokers' default. The
-    dead-letter topic has one partition, keeps messages for 90 days and accepts messages of 10 MiB.
-    Raises ConfigError, or UnavailableError after ``timeout_s`` seconds.
+    An existing topic is not changed. ``replication_factor`` -1 means the brokers' default. With
+    ``check_unpacked_size`` the brokers refuse a batch that is larger than ``max.message.bytes``
+    after decompression (`UNPACKED_SIZE_CONFIG`). The dead-letter topic has one partition, keeps
+    messages for 90 days and accepts messages of 10 MiB. Raises ConfigError, or UnavailableError
+    after ``timeout_s`` seconds.
     """
     admin = new_admin(admin_config(settings))
+    config = UNPACKED_SIZE_CONFIG if check_unpacked_size else {}
     wanted = [
-        NewTopic(settings.topic, partitions, replication_factor),
+        NewTopic(settings.topic, partitions, replication_factor, config=config),
         NewTopic(settings.dead_letters, 1, replication_factor, config=DEAD_LETTER_CONFIG),
     ]
     existing = {new.topic: find_partitions(admin, new.topic, timeout_s) for new in wanted}
@@ -157,6 +168,16 @@ def check_not_compacted(settings: Settings, *topics: str, timeout_s: float = 10.
                 f"topic {name!r} has cleanup.policy={policy}, which drops messages of a key "
                 "that has newer ones: set cleanup.policy=delete"
             )
+
+
+def compression_type(admin: AdminClient, topic: str, timeout_s: float = 10.0) -> str | None:
+    """Return the topic's ``compression.type``, None if its configuration cannot be read."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    try:
+        config = admin.describe_configs([resource], request_timeout=timeout_s)[resource].result()
+    except KafkaException:
+        return None
+    return config["compression.type"].value if "compression.type" in config else None
 
 
 _ID = re.compile(r"[0-9a-f]{32}")

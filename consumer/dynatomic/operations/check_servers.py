@@ -26,7 +26,12 @@ from dynatomic.kafka.client import (
     wait_for_kafka,
 )
 from dynatomic.kafka.groups import check_guarantee, committed_offsets, describe_group
-from dynatomic.kafka.topics import check_not_compacted, required_topic_id
+from dynatomic.kafka.topics import (
+    UNPACKED_SIZE_CONFIG,
+    check_not_compacted,
+    compression_type,
+    required_topic_id,
+)
 from dynatomic.operations.show_config import CheckResult, run_check
 
 START_S = 10.0
@@ -69,7 +74,17 @@ def _topic(settings: Settings, admin: Any) -> str:
     topic_id = required_topic_id(admin, settings)
     allowed = _of_topic(admin, settings.topic)
     unchecked = _require(allowed, AclOperation.READ, f"topic {settings.topic!r}")
-    return _partitions(len(partitions)) + (f", id {topic_id}" if topic_id else "") + unchecked
+    size = _unpacked_size(admin, settings.topic)
+    return (
+        f"{_partitions(len(partitions))}{f', id {topic_id}' if topic_id else ''}{size}{unchecked}"
+    )
+
+
+def _unpacked_size(admin: Any, topic: str) -> str:
+    compression = compression_type(admin, topic)
+    if compression in (None, UNPACKED_SIZE_CONFIG["compression.type"]):
+        return ""
+    return f"; compression.type={compression}: the brokers do not check the unpacked size"
 
 
 def _letters(settings: Settings, admin: Any) -> str:

@@ -12,7 +12,12 @@ from dynatomic.retry import until
 
 
 def initialise(
-    settings: Settings, endpoint_url: str | None, wait_s: float | None, *, create_tables: bool
+    settings: Settings,
+    endpoint_url: str | None,
+    wait_s: float | None,
+    *,
+    create_tables: bool,
+    check_unpacked_size: bool = False,
 ) -> Iterator[str]:
     """Create what is missing; yield a line for each topic and table.
 
@@ -23,7 +28,7 @@ def initialise(
     client = make_client(endpoint_url) if settings.tables or wait_s is not None else None
     if wait_s is not None:
         wait_for_kafka(settings, wait_s)
-    for topic in create_topics(settings):
+    for topic in create_topics(settings, check_unpacked_size=check_unpacked_size):
         state = "created" if topic.created else "exists"
         yield f"topic {topic.name}: {state}, {topic.partitions} partitions"
     check_not_compacted(settings)

@@ -1,5 +1,6 @@
 """Puts consumed messages into the windows of their partitions."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import compress, groupby
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,18 @@ from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.letter import DeadLetter, dead_letter_of
 from dynatomic.events.decoder import Decoder
 from dynatomic.kafka.client import AUTO_OFFSET_RESET, PARTITION_EOF
-from dynatomic.kafka.messages import check_error, offset_of, partition_of, value_of
+from dynatomic.kafka.messages import (
+    UNREADABLE_BATCH,
+    check_error,
+    offset_of,
+    partition_of,
+    unreadable_batch_message,
+    value_of,
+)
 from dynatomic.worker.in_flight import InFlightWindow
 from dynatomic.worker.partition import Partition
+
+log = logging.getLogger(__name__)
 
 
 def take_in(
@@ -87,5 +97,11 @@ def take_error(
         offset = message.offset()
         if partition is not None and offset is not None and offset >= 0:
             partition.record_out_of_range()
+    elif code == UNREADABLE_BATCH and partition is not None:
+        if partition.stop_reason is None:
+            reason = unreadable_batch_message(message, settings)
+            partition.stop(reason)
+            fields = {"topic": settings.topic, "partition": partition.id, "cause": reason}
+            log.error("partition stopped", extra={"fields": fields})
     else:
         check_error(message, settings, should_log)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.letter import HEADERS, TOPIC_ID, DeadLetter
+from dynatomic.dead_letters.letter import HEADERS, TOPIC_ID, DeadLetter, WholeMessage
 from dynatomic.dead_letters.replay import (
     UNKNOWN,
     ReplayOptions,
@@ -418,6 +418,7 @@ def test_show_as_json_has_every_byte(lab: Lab) -> None:
         "key": 0,
         "value": 0,
         "headers": 0,
+        "cut": None,
     }
     assert second["row"] == {"table": "hits", "key": "a", "range": None, "counter": None, "incr": 1}
 
@@ -884,3 +885,17 @@ def test_commits_of_a_topic_of_another_id_say_nothing() -> None:
     assert is_committed_by({0: CommittedOffset(9, "")}, ID)(item)
     assert not is_committed_by({0: CommittedOffset(9, f"{8:032x}")}, ID)(item)
     assert not is_committed_by({}, ID)(item)
+
+
+def test_a_cut_letter_is_shown_as_cut_and_is_not_replayed(lab: Lab) -> None:
+
+    whole = WholeMessage.of(b"key", bytes(1000), ())
+    lab.store(1, bytes(10), whole=whole, reason="payload-too-large")
+    lab.row(2)
+    _, line, _ = lab.show()[0]
+    assert "0x00000000000000000000 (10 bytes), cut: the whole value has 1,000 bytes" in line
+    assert lab.json()[0]["cut"] == whole.fields()
+    plan = lab.replay(execute=True, force=True)
+    assert (plan.cut, plan.to_replay) == (1, 1)
+    text = list(plan_lines(plan, SETTINGS, ReplayOptions(execute=True)))
+    assert any(line.startswith("1 stay: they were cut") for line in text)
