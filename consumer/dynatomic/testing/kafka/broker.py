@@ -1,8 +1,8 @@
 """A Kafka cluster in memory: topics, consumer groups, and faults on demand.
 
-It has no threads and does not sleep. What happens, happens inside the clients' own calls:
-messages, rebalances and answers to commits come out of ``consume()`` and ``poll()``, in an order
-that follows only from the order of the calls.
+It has no threads and does not sleep. Everything happens inside the calls of the clients: messages,
+rebalances and answers to commits come from ``consume()`` and ``poll()``, in an order that depends
+only on the order of the calls.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from dynatomic.testing.kafka.producer import FakeProducer
 
 
 class FakeBroker(Cluster):
-    """Makes topics, consumers and producers that see each other.
+    """Creates topics, consumers and producers of one cluster.
 
     ``sleep`` and ``clock`` are those of `Cluster`.
     """
@@ -36,19 +36,20 @@ class FakeBroker(Cluster):
         self._member_numbers = itertools.count(1)
 
     def consumer(self, conf: Mapping[str, Any]) -> FakeConsumer:
-        """Make a consumer; it reads the properties that it has and ignores the others."""
+        """Create a consumer. It ignores properties that the fake does not have."""
         return FakeConsumer(self, conf, f"member-{next(self._member_numbers)}")
 
     def producer(self, conf: Mapping[str, Any] | None = None) -> FakeProducer:
-        """Make a producer; it reads the properties that it has and ignores the others."""
+        """Create a producer. It ignores properties that the fake does not have."""
         return FakeProducer(self, conf or {})
 
     def expire(self, consumer: FakeConsumer) -> None:
         """Let the group drop a consumer as if it had not polled for too long.
 
         Its commits are refused with UNKNOWN_MEMBER_ID until its next ``consume()``, which yields a
-        ``_MAX_POLL_EXCEEDED`` message, calls ``on_lost`` and joins the group again. What the group
-        had asked back before comes as revoked, late, though it may have another owner by then.
+        ``_MAX_POLL_EXCEEDED`` message, calls ``on_lost`` and joins the group again. Partitions that
+        the group had revoked before are reported as revoked then, though they may have another
+        owner.
         """
         with self.lock:
             if not consumer.member.expired:

@@ -38,25 +38,23 @@ class Log:
         """The offset that the next message gets."""
         return self.low + len(self.messages)
 
-    def read(self, offset: int, most: int) -> tuple[list[Message], int]:
-        """Return up to ``most`` messages from an offset on, and the offset after the last."""
-        start = offset - self.low
-        window = itertools.islice(self.messages, start, None)
-        held = itertools.islice((m for m in window if m is not None), most)
-        found = list(held)
-        if len(found) < most:
-            return found, self.high
-        return found, (found[-1].offset() or 0) + 1
+    def read(self, offset: int, limit: int) -> tuple[list[Message], int]:
+        """Return up to ``limit`` messages from an offset on, and the offset after the last."""
+        rest = itertools.islice(self.messages, offset - self.low, None)
+        messages = list(itertools.islice((m for m in rest if m is not None), limit))
+        if len(messages) < limit:
+            return messages, self.high
+        return messages, (messages[-1].offset() or 0) + 1
 
     def delete_before(self, offset: int) -> None:
-        """Drop what is below an offset, as retention does."""
+        """Delete the messages below an offset, as retention does."""
         del self.messages[: max(0, offset - self.low)]
         self.low = max(self.low, offset)
 
 
 @dataclass(frozen=True, slots=True)
 class CommitFault:
-    """What goes wrong with a commit: these partitions, or all, are answered with ``code``."""
+    """The answer to a commit: these partitions, or all, are answered with ``code``."""
 
     code: int
     partitions: frozenset[int] | None
@@ -65,7 +63,7 @@ class CommitFault:
 
 @dataclass(slots=True)
 class BrokerFaults:
-    """What the broker does wrong; see also `FakeBroker.expire` and `FakeBroker.kill`.
+    """The faults of the broker; see also `FakeBroker.expire` and `FakeBroker.kill`.
 
     ``down``: nothing is answered: ``consume()`` returns ``[]``, asynchronous commits and produced
     messages wait until it is False again, synchronous requests raise.
@@ -85,7 +83,7 @@ class BrokerFaults:
         partitions: Iterable[int] | None = None,
         applied: bool = False,
     ) -> None:
-        """Answer the next commits with this code; ``applied`` stores the offsets all the same.
+        """Answer the next commits with this code; ``applied`` stores the offsets anyway.
 
         With ``partitions`` the others of the same commit are stored.
         """
@@ -93,7 +91,7 @@ class BrokerFaults:
         self.commits.extend([CommitFault(code, only, applied)] * times)
 
     def fail_deliveries(self, code: int, times: int = 1, *, stored: bool = False) -> None:
-        """Report this code for the next produced messages; ``stored`` keeps them all the same."""
+        """Report this code for the next produced messages; ``stored`` stores them anyway."""
         self.deliveries.extend([(code, stored)] * times)
 
 
@@ -121,7 +119,7 @@ class Cluster:
         self._ids = itertools.count(1)
 
     def create_topic(self, name: str, partitions: int = 1) -> None:
-        """Make a topic, or add partitions to it. Raises `ValueError` if it has more."""
+        """Create a topic, or add partitions to it. Raises `ValueError` if it has more."""
         with self.lock:
             logs = self.logs.setdefault(name, [])
             self.topic_ids.setdefault(name, self._topic_id())
@@ -132,9 +130,9 @@ class Cluster:
                 group.rebalance(self.partitions_of)
 
     def recreate_topic(self, name: str, partitions: int = 1) -> None:
-        """Delete a topic and make it again, empty and with another id, under running consumers.
+        """Delete a topic and create it again, empty and with another id, under running consumers.
 
-        They go on at their positions and do not notice, as librdkafka does.
+        They continue at their positions without an error, as librdkafka does.
         """
         with self.lock:
             self.logs[name] = [Log() for _ in range(partitions)]
@@ -214,13 +212,13 @@ class Cluster:
         return cast("ClusterMetadata", cluster)
 
     def _topic_metadata(self, name: str) -> TopicMetadata:
-        found: Any = TopicMetadata()
-        found.topic = name
+        metadata: Any = TopicMetadata()
+        metadata.topic = name
         if name not in self.logs:
-            found.error = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
-        for number in range(len(self.logs.get(name, ()))):
+            metadata.error = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+        for partition_id in range(len(self.logs.get(name, ()))):
             partition: Any = PartitionMetadata()
-            partition.id, partition.leader = number, 1
+            partition.id, partition.leader = partition_id, 1
             partition.replicas = partition.isrs = [1]
-            found.partitions[number] = partition
-        return cast("TopicMetadata", found)
+            metadata.partitions[partition_id] = partition
+        return cast("TopicMetadata", metadata)

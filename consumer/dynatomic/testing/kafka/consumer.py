@@ -18,14 +18,19 @@ from confluent_kafka import (
 from dynatomic.testing.kafka.cluster import Cluster, failure
 from dynatomic.testing.kafka.fetch import Fetch
 from dynatomic.testing.kafka.group import Partition
-from dynatomic.testing.kafka.membership import Membership, OnRebalance, Places, place
+from dynatomic.testing.kafka.membership import (
+    Membership,
+    OnRebalance,
+    TopicPartitions,
+    topic_partition,
+)
 
 if TYPE_CHECKING:
     from confluent_kafka.admin._metadata import ClusterMetadata
 
 
 class FakeConsumer(Membership):
-    """Stands in for ``confluent_kafka.Consumer``.
+    """A fake of ``confluent_kafka.Consumer``.
 
     Rebalances are incremental and happen inside ``consume()`` and ``poll()``. As with the real
     one, commits of partitions that it does not own are accepted while it is a member.
@@ -55,7 +60,7 @@ class FakeConsumer(Membership):
         self._callbacks = {"assign": on_assign, "revoke": on_revoke, "lost": on_lost or on_revoke}
 
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
-        """Call what is due and return up to ``num_messages`` messages and events, at once."""
+        """Run the due callbacks and return up to ``num_messages`` messages and events at once."""
         self._open()
         if self._is_fatal or self._is_down():
             self._cluster.sleep(max(timeout, 0))
@@ -64,81 +69,85 @@ class FakeConsumer(Membership):
         if self.member.topics:
             self._rebalance()
         with self._cluster.lock:
-            found = self._events(num_messages) or self._fetch(num_messages)
-        if not found and timeout > 0:
+            messages = self._events(num_messages) or self._fetch(num_messages)
+        if not messages and timeout > 0:
             self._cluster.sleep(timeout)
-        return found
+        return messages
 
     def poll(self, timeout: float = -1) -> Message | None:
-        """Call what is due and return one message or event, or None."""
-        found = self.consume(1, timeout)
-        return found[0] if found else None
+        """Run the due callbacks and return one message or event, or None."""
+        messages = self.consume(1, timeout)
+        return messages[0] if messages else None
 
-    def assign(self, partitions: Places) -> None:
+    def assign(self, partitions: TopicPartitions) -> None:
         """Read these partitions from their offsets, without the group; only if not subscribed."""
         self._open()
         if self.member.topics:
             reason = "Failed to set assignment: use incremental_assign() in a cooperative group"
             raise failure(KafkaError._STATE, reason)
-        self._fetches = {place(p): self._new_fetch(place(p), p.offset) for p in partitions}
+        self._fetches = {
+            topic_partition(p): self._new_fetch(topic_partition(p), p.offset) for p in partitions
+        }
 
-    def incremental_assign(self, partitions: Places) -> None:
+    def incremental_assign(self, partitions: TopicPartitions) -> None:
         """Add partitions from their offsets: in ``on_assign``, or after `incremental_unassign`."""
         self._open()
         for partition in partitions:
-            if place(partition) in self._fetches:
+            if topic_partition(partition) in self._fetches:
                 reason = f"{partition.topic} [{partition.partition}] is already part of the current"
                 raise failure(KafkaError._CONFLICT, f"{reason} assignment")
-        self._fetches |= {place(p): self._new_fetch(place(p), p.offset) for p in partitions}
+        self._fetches |= {
+            topic_partition(p): self._new_fetch(topic_partition(p), p.offset) for p in partitions
+        }
         self._has_assigned = True
 
-    def incremental_unassign(self, partitions: Places) -> None:
-        """Stop reading partitions; the group still counts them as this consumer's."""
+    def incremental_unassign(self, partitions: TopicPartitions) -> None:
+        """Stop reading partitions; in the group they remain partitions of this consumer."""
         self._open()
         for partition in partitions:
-            if place(partition) not in self._fetches:
+            if topic_partition(partition) not in self._fetches:
                 reason = f"{partition.topic} [{partition.partition}] can't be unassigned since it"
                 raise failure(KafkaError._INVALID_ARG, f"{reason} is not in the current assignment")
         for partition in partitions:
-            del self._fetches[place(partition)]
+            del self._fetches[topic_partition(partition)]
 
-    def assignment(self) -> Places:
-        """Return what it reads."""
+    def assignment(self) -> TopicPartitions:
+        """Return the partitions that it reads."""
         self._open()
         return [TopicPartition(f.topic, f.partition, f.start) for f in self._fetches.values()]
 
-    def pause(self, partitions: Places) -> None:
+    def pause(self, partitions: TopicPartitions) -> None:
         """Return no messages of these partitions; others are ignored."""
         self._set_paused(partitions, paused=True)
 
-    def resume(self, partitions: Places) -> None:
+    def resume(self, partitions: TopicPartitions) -> None:
         """Return messages of these partitions again; others are ignored."""
         self._set_paused(partitions, paused=False)
 
     def seek(self, partition: TopicPartition) -> None:
-        """Go on from another offset.
+        """Continue from another offset.
 
         Raises `KafkaException` for a partition that is not read, and for one that stopped after
         ``_AUTO_OFFSET_RESET``: that one needs `incremental_unassign` and `incremental_assign`.
         """
         self._open()
-        fetch = self._fetches.get(place(partition))
+        fetch = self._fetches.get(topic_partition(partition))
         if fetch is None or fetch.stopped:
-            known = fetch or partition.topic in self.member.topics
-            code = KafkaError._STATE if known else KafkaError._UNKNOWN_PARTITION
+            is_known = fetch or partition.topic in self.member.topics
+            code = KafkaError._STATE if is_known else KafkaError._UNKNOWN_PARTITION
             raise failure(code, f"Failed to seek to offset {partition.offset}")
         fetch.seek(partition.offset)
 
-    def position(self, partitions: Places) -> Places:
+    def position(self, partitions: TopicPartitions) -> TopicPartitions:
         """Return the offset after the last message returned, or OFFSET_INVALID, of each."""
         self._open()
-        found = ((p, self._fetches.get(place(p))) for p in partitions)
+        fetches = ((p, self._fetches.get(topic_partition(p))) for p in partitions)
         return [
             TopicPartition(p.topic, p.partition, fetch.position if fetch else OFFSET_INVALID)
-            for p, fetch in found
+            for p, fetch in fetches
         ]
 
-    def committed(self, partitions: Places, timeout: float = -1) -> Places:
+    def committed(self, partitions: TopicPartitions, timeout: float = -1) -> TopicPartitions:
         """Return the group's committed offsets, or OFFSET_INVALID, of each."""
         self._open()
         if self._cluster.faults.down:
@@ -146,9 +155,11 @@ class FakeConsumer(Membership):
             raise failure(KafkaError._TIMED_OUT, "Failed to get committed offsets")
         with self._cluster.lock:
             group = self._cluster.group(self.group_id)
-            found = [(p, group.offsets.get(place(p), OFFSET_INVALID)) for p in partitions]
+            found = [(p, group.offsets.get(topic_partition(p), OFFSET_INVALID)) for p in partitions]
             return [
-                TopicPartition(p.topic, p.partition, offset, group.metadata.get(place(p), ""))
+                TopicPartition(
+                    p.topic, p.partition, offset, group.metadata.get(topic_partition(p), "")
+                )
                 for p, offset in found
             ]
 
@@ -161,10 +172,10 @@ class FakeConsumer(Membership):
             self._cluster.sleep(max(timeout, 0))
             raise failure(KafkaError._TIMED_OUT, "Failed to get watermark offsets")
         with self._cluster.lock:
-            log = self._cluster.log(*place(partition))
+            log = self._cluster.log(*topic_partition(partition))
             if log is None:
                 raise failure(KafkaError._UNKNOWN_PARTITION, "Failed to get watermark offsets")
-            fetch = self._fetches.get(place(partition))
+            fetch = self._fetches.get(topic_partition(partition))
             if cached and (fetch is None or fetch.next is None):
                 return OFFSET_INVALID, OFFSET_INVALID
             return log.low, log.high
@@ -179,17 +190,17 @@ class FakeConsumer(Membership):
         return self._cluster.metadata(topic)
 
     def memberid(self) -> str | None:
-        """Return the id that the group knows it by, or None before it joined."""
+        """Return the id of the member, or None before it joined."""
         self._open()
         return self.member.name if self.member.joined else None
 
     def commit(
         self,
         message: Message | None = None,
-        offsets: Places | None = None,
+        offsets: TopicPartitions | None = None,
         *,
         asynchronous: bool = True,
-    ) -> Places | None:
+    ) -> TopicPartitions | None:
         """Commit offsets; an asynchronous commit is answered by ``on_commit`` in ``consume()``."""
         self._open()
         if message is not None:
@@ -219,12 +230,12 @@ class FakeConsumer(Membership):
         self._fetches = {}
 
     def take(self, partitions: list[Partition]) -> None:
-        """Read these from the committed offsets, unless ``on_assign`` chose where to start."""
+        """Read these from the committed offsets, unless ``on_assign`` set the start."""
         if not self._has_assigned:
             self._fetches |= {p: self._new_fetch(p, OFFSET_STORED) for p in partitions}
 
     def drop(self, partitions: list[Partition]) -> None:
-        """Read these no more."""
+        """Stop reading these."""
         for partition in partitions:
             self._fetches.pop(partition, None)
 
@@ -232,27 +243,27 @@ class FakeConsumer(Membership):
         self._has_assigned = False
         super()._call(kind, partitions)
 
-    def _events(self, most: int) -> list[Message]:
-        found: list[Message] = []
-        while self.events and len(found) < most:
-            found.append(self.events.popleft())
-            error = found[-1].error()
+    def _events(self, limit: int) -> list[Message]:
+        events: list[Message] = []
+        while self.events and len(events) < limit:
+            events.append(self.events.popleft())
+            error = events[-1].error()
             if error is not None and error.code() == KafkaError._FATAL:
                 self._is_fatal = True
-        return found
+        return events
 
-    def _fetch(self, most: int) -> list[Message]:
-        """Read the partitions one after the other, another one first each time."""
-        found: list[Message] = []
+    def _fetch(self, limit: int) -> list[Message]:
+        """Read the partitions one after the other, with another first one each time."""
+        messages: list[Message] = []
         fetches = list(self._fetches.values())
         self._turn += 1
         for index in range(len(fetches)):
             fetch = fetches[(self._turn + index) % len(fetches)]
             log = self._cluster.log(fetch.topic, fetch.partition)
-            if log is not None and len(found) < most:
+            if log is not None and len(messages) < limit:
                 stored = self._cluster.committed(self.group_id, fetch.topic, fetch.partition)
-                found += fetch.read(log, most - len(found), stored, self._conf)
-        return found
+                messages += fetch.read(log, limit - len(messages), stored, self._conf)
+        return messages
 
     def _open(self) -> None:
         if self.closed:
@@ -268,10 +279,10 @@ class FakeConsumer(Membership):
     def _new_fetch(self, partition: Partition, start: int) -> Fetch:
         return Fetch(*partition, start, paused=partition in self._pauses)
 
-    def _set_paused(self, partitions: Places, *, paused: bool) -> None:
+    def _set_paused(self, partitions: TopicPartitions, *, paused: bool) -> None:
         self._open()
         for partition in partitions:
-            if fetch := self._fetches.get(place(partition)):
+            if fetch := self._fetches.get(topic_partition(partition)):
                 fetch.paused = paused
                 # As in librdkafka, a pause outlives the assignment.
-                (self._pauses.add if paused else self._pauses.discard)(place(partition))
+                (self._pauses.add if paused else self._pauses.discard)(topic_partition(partition))

@@ -1,4 +1,4 @@
-"""Where a fake consumer is in one partition, and what it reads next."""
+"""The position of a fake consumer in one partition."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ _END: Final = {"latest", "largest", "end"}
 class Fetch:
     """One partition that is read.
 
-    ``start`` is where reading was asked to begin, an offset or one of ``OFFSET_...``; ``next`` is
-    the offset to read next, None before ``start`` was looked up; ``position`` is the offset after
-    the last message returned; ``stopped`` is set after ``_AUTO_OFFSET_RESET``.
+    ``start`` is the requested start, an offset or one of ``OFFSET_...``. ``next`` is the offset to
+    read next, None before ``start`` was resolved. ``position`` is the offset after the last message
+    returned. ``stopped`` is set after ``_AUTO_OFFSET_RESET``.
     """
 
     topic: str
@@ -34,35 +34,35 @@ class Fetch:
     _ended_at: int | None = None
 
     def seek(self, offset: int) -> None:
-        """Look up another start."""
+        """Start again at another offset."""
         self.start, self.next, self._ended_at = offset, None, None
 
     def read(
-        self, log: "Log", most: int, committed: int | None, conf: Mapping[str, Any]
+        self, log: "Log", limit: int, committed: int | None, conf: Mapping[str, Any]
     ) -> list[Message]:
-        """Return up to ``most`` messages and events."""
+        """Return up to ``limit`` messages and events."""
         if self.paused or self.stopped:
             return []
         if self.next is None:
-            self.next = self._look_up(log, committed)
+            self.next = self._resolve_start(log, committed)
         if self.next is None or not log.low <= self.next <= log.high:
             policy = str(conf.get("auto.offset.reset", "latest"))
             if policy not in _BEGINNING | _END:
                 self.stopped = True
                 return [self._reset_event()]
             self.next = log.low if policy in _BEGINNING else log.high
-        found, self.next = log.read(self.next, most)
-        if found:
-            self.position = (found[-1].offset() or 0) + 1
-        at_end = self.next == log.high and self._ended_at != self.next and len(found) < most
+        messages, self.next = log.read(self.next, limit)
+        if messages:
+            self.position = (messages[-1].offset() or 0) + 1
+        at_end = self.next == log.high and self._ended_at != self.next and len(messages) < limit
         if at_end and str(conf.get("enable.partition.eof", False)).lower() == "true":
             self._ended_at = self.next
             reason = "Fetch reached end of partition"
             code = KafkaError._PARTITION_EOF
-            found.append(event(code, reason, self.topic, self.partition, self.next))
-        return found
+            messages.append(event(code, reason, self.topic, self.partition, self.next))
+        return messages
 
-    def _look_up(self, log: "Log", committed: int | None) -> int | None:
+    def _resolve_start(self, log: "Log", committed: int | None) -> int | None:
         if self.start == OFFSET_BEGINNING:
             return log.low
         if self.start == OFFSET_END:

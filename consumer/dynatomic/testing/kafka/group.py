@@ -1,7 +1,7 @@
-"""A consumer group: its members, who shall own what, and the committed offsets.
+"""A consumer group: its members, their assignments, and the committed offsets.
 
-Cooperative and sticky, as ``cooperative-sticky`` and KIP-848 are: a change moves as few
-partitions as it can, and a partition is given to its new owner only after the old one gave it up.
+Cooperative and sticky, as ``cooperative-sticky`` and KIP-848: a rebalance moves as few partitions
+as possible, and a partition gets its new owner only after the old one has given it up.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,9 +15,9 @@ PartitionsOf = Callable[[Iterable[str]], list[Partition]]
 class Member:
     """A consumer as its group sees it.
 
-    ``owned`` is what it was told that it owns, ``target`` what it shall own, ``asked`` what the
-    group had asked back when it expelled the member. ``generation`` is the last one that it took
-    part in.
+    ``owned`` has the partitions that it knows as its own, ``target`` those of its assignment,
+    ``asked`` those that the group had revoked when it expelled the member. ``generation`` is the
+    last one that it took part in.
     """
 
     name: str
@@ -40,20 +40,20 @@ class Group:
     generation: int = 0
 
     def join(self, member: Member, partitions_of: PartitionsOf) -> None:
-        """Add a member and share the partitions anew."""
+        """Add a member and rebalance."""
         member.joined, member.expired, member.target = True, False, set()
         self.members.append(member)
         self.rebalance(partitions_of)
 
     def leave(self, member: Member, partitions_of: PartitionsOf) -> None:
-        """Remove a member, if it is one, and share the partitions anew."""
+        """Remove a member, if it is one, and rebalance."""
         if member in self.members:
             self.members.remove(member)
             member.joined, member.target = False, set()
             self.rebalance(partitions_of)
 
     def rebalance(self, partitions_of: PartitionsOf) -> None:
-        """Share the partitions of the subscribed topics anew."""
+        """Assign the partitions of the subscribed topics to the members."""
         before = {member.name: set(member.target) for member in self.members}
         topics = frozenset().union(*(member.topics for member in self.members))
         free = []
@@ -76,6 +76,6 @@ class Group:
         return -(-len(partitions_of(topics)) // len(readers))
 
     def gained(self, member: Member) -> list[Partition]:
-        """Return what a member shall own, does not, and nobody else does any more."""
+        """Return the assigned partitions that a member does not own yet and no other one owns."""
         others = set().union(*(m.owned for m in self.members if m is not member))
         return sorted(member.target - member.owned - others)

@@ -1,4 +1,4 @@
-"""What a fake consumer has to do with its group: rebalances and commits."""
+"""The part of a fake consumer that belongs to its group: rebalances and commits."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -12,8 +12,8 @@ from dynatomic.testing.kafka.group import Member, Partition
 if TYPE_CHECKING:
     from dynatomic.testing.kafka.cluster import CommitFault
 
-Places = list[TopicPartition]
-OnRebalance = Callable[[Any, Places], object]
+TopicPartitions = list[TopicPartition]
+OnRebalance = Callable[[Any, TopicPartitions], object]
 
 
 class AnsweredPartition(TopicPartition):
@@ -30,20 +30,23 @@ class AnsweredPartition(TopicPartition):
 
     # confluent-kafka refuses to compare subclasses, so these do.
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, TopicPartition) and self._place() == (other.topic, other.partition)
+        return isinstance(other, TopicPartition) and self._topic_partition() == (
+            other.topic,
+            other.partition,
+        )
 
     def __lt__(self, other: TopicPartition) -> bool:
-        return self._place() < (other.topic, other.partition)
+        return self._topic_partition() < (other.topic, other.partition)
 
     def __hash__(self) -> int:
         return super().__hash__()
 
-    def _place(self) -> Partition:
+    def _topic_partition(self) -> Partition:
         return self.topic, self.partition
 
 
-def place(partition: TopicPartition) -> Partition:
-    """Return the topic and the number of a partition."""
+def topic_partition(partition: TopicPartition) -> Partition:
+    """Return the topic and the id of a partition."""
     return partition.topic, partition.partition
 
 
@@ -65,9 +68,9 @@ def event(
 
 
 class Membership:
-    """One consumer's part in its group.
+    """The membership of one consumer in its group.
 
-    ``take`` and ``drop`` tell the consumer which partitions to read; they are called after
+    ``take`` and ``drop`` change the partitions that the consumer reads. They are called after
     ``on_assign`` and after ``on_revoke`` or ``on_lost``, as in librdkafka.
     """
 
@@ -80,15 +83,15 @@ class Membership:
         self._cluster = cluster
         self._on_commit = conf.get("on_commit")
         self._callbacks: dict[str, OnRebalance | None] = {}
-        self._waiting: deque[Places] = deque()
-        self._answers: deque[tuple[KafkaError | None, Places]] = deque()
+        self._waiting: deque[TopicPartitions] = deque()
+        self._answers: deque[tuple[KafkaError | None, TopicPartitions]] = deque()
 
     def take(self, partitions: list[Partition]) -> None:
-        """Read these from now on."""
+        """Start to read these partitions."""
         raise NotImplementedError
 
     def drop(self, partitions: list[Partition]) -> None:
-        """Read these no more."""
+        """Stop reading these partitions."""
         raise NotImplementedError
 
     def _rebalance(self) -> None:
@@ -125,7 +128,7 @@ class Membership:
 
     def _call(self, kind: str, partitions: list[Partition]) -> None:
         if callback := self._callbacks.get(kind):
-            callback(self, [TopicPartition(topic, number) for topic, number in partitions])
+            callback(self, [TopicPartition(topic, id_) for topic, id_ in partitions])
 
     def _report_missing_topics(self) -> None:
         for topic in sorted(self.member.topics - self._cluster.logs.keys()):
@@ -144,7 +147,7 @@ class Membership:
             if self._on_commit:
                 self._on_commit(error, partitions)
 
-    def _commit(self, asked: Places) -> tuple[KafkaError | None, Places]:
+    def _commit(self, asked: TopicPartitions) -> tuple[KafkaError | None, TopicPartitions]:
         """Store offsets; on any error every partition is reported with it, as librdkafka does."""
         offsets = [p for p in asked if p.offset >= 0]
         if not offsets:
@@ -160,14 +163,14 @@ class Membership:
                 if is_stranger:
                     refusal, is_stored = KafkaError.UNKNOWN_MEMBER_ID, False
                 if is_stored:
-                    group.offsets[place(partition)] = partition.offset
-                    group.metadata[place(partition)] = partition.metadata or ""
+                    group.offsets[topic_partition(partition)] = partition.offset
+                    group.metadata[topic_partition(partition)] = partition.metadata or ""
                 code = code or refusal
         error = KafkaError(code, "Commit failed") if code else None
         return error, [AnsweredPartition(p.topic, p.partition, p.offset, error) for p in asked]
 
     def _outcome(self, partition: TopicPartition, fault: "CommitFault | None") -> tuple[int, bool]:
-        if self._cluster.log(*place(partition)) is None:
+        if self._cluster.log(*topic_partition(partition)) is None:
             return KafkaError.UNKNOWN_TOPIC_OR_PART, False
         if fault and (fault.partitions is None or partition.partition in fault.partitions):
             return fault.code, fault.applied

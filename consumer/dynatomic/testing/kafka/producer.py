@@ -30,17 +30,17 @@ class _Sent:
 
 
 class FakeProducer:
-    """Stands in for ``confluent_kafka.Producer``.
+    """A fake of ``confluent_kafka.Producer``.
 
     A message is in the topic when ``produce`` returns, unless the broker is down; its delivery is
-    reported by the next ``poll`` or ``flush``. A key goes to the partition of its CRC32, whatever
-    the property ``partitioner`` says; messages without a key take turns.
+    reported by the next ``poll`` or ``flush``. A key selects the partition by its CRC32, for any
+    value of ``partitioner``; messages without a key take the partitions in turn.
     """
 
     def __init__(self, cluster: Cluster, conf: Mapping[str, Any]) -> None:
         self._cluster = cluster
-        self._most = int(conf.get("queue.buffering.max.messages", 100_000))
-        self._bytes = int(conf.get("message.max.bytes", 1_000_000))
+        self._max_messages = int(conf.get("queue.buffering.max.messages", 100_000))
+        self._max_bytes = int(conf.get("message.max.bytes", 1_000_000))
         self._turns = itertools.count()
         self._unsent: deque[_Sent] = deque()
         self._reports: deque[tuple[OnDelivery | None, KafkaError | None, Message]] = deque()
@@ -65,18 +65,18 @@ class FakeProducer:
         Raises `BufferError` when the queue is full, `KafkaException` for a message that is too
         large or a partition that a known topic does not have.
         """
-        if len(self) >= self._most:
+        if len(self) >= self._max_messages:
             raise BufferError("Local: Queue full")
         raw_key, raw_value = _bytes(key), _bytes(value)
-        if len(raw_key or b"") + len(raw_value or b"") > self._bytes:
+        if len(raw_key or b"") + len(raw_value or b"") > self._max_bytes:
             raise failure(KafkaError.MSG_SIZE_TOO_LARGE, "Unable to produce message")
         with self._cluster.lock:
             partitions = len(self._cluster.logs.get(topic, ()))
             if partitions and partition >= partitions:
                 raise failure(KafkaError._UNKNOWN_PARTITION, "Unable to produce message")
             if partition < 0 and partitions:
-                number = next(self._turns) if raw_key is None else zlib.crc32(raw_key)
-                partition = number % partitions
+                hash_ = next(self._turns) if raw_key is None else zlib.crc32(raw_key)
+                partition = hash_ % partitions
             pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
             raw_headers: list[Header] = [(name, _bytes(content)) for name, content in pairs]
             on_delivery = on_delivery or callback
@@ -106,7 +106,7 @@ class FakeProducer:
         in_flight: bool = True,  # noqa: ARG002, FBT001, FBT002 - nothing is in flight
         blocking: bool = True,  # noqa: ARG002, FBT001, FBT002 - nothing waits
     ) -> None:
-        """Give up what is not sent; its deliveries fail with ``_PURGE_QUEUE``."""
+        """Discard the messages that are not sent; their deliveries fail with ``_PURGE_QUEUE``."""
         while in_queue and self._unsent:
             sent = self._unsent.popleft()
             self._reports.append(self._report_of(sent, None, KafkaError._PURGE_QUEUE))
