@@ -95,7 +95,7 @@ class PayloadReader:
                 more = len(payload) - source.tell()
                 reason = (Reason.TRAILING, f"{more} bytes after the row; see --writer-schema")
         except _UNDECODABLE as error:
-            reason = (Reason.UNDECODABLE, type(error).__name__)
+            reason = _undecodable(payload, error)
         raise RowError(*reason)
 
     def resolve(self, names: Names, incr: int) -> CounterRef:
@@ -127,6 +127,29 @@ class PayloadReader:
     def in_bounds(self, incr: int) -> bool:
         """Tell whether a row may add this much."""
         return self.min_incr <= incr <= self.max_incr
+
+
+_OTHER_FORMATS = (
+    (b"\x03\x00", Reason.FRAMED, "the header of the AWS Glue Schema Registry; send plain Avro"),
+    (b"\x03\x05", Reason.FRAMED, "the header of the AWS Glue Schema Registry; send plain Avro"),
+    (b"\xc3\x01", Reason.FRAMED, "the header of Avro's single-object encoding; send plain Avro"),
+    (b"Obj\x01", Reason.UNDECODABLE, "an Avro container file; send one datum for each event"),
+    (b"{", Reason.UNDECODABLE, "JSON; send Avro, as `dynatomic produce` does"),
+    (b"[", Reason.UNDECODABLE, "JSON; send Avro, as `dynatomic produce` does"),
+)
+"""How payloads of other formats begin. In a row, each would be a negative length of a name."""
+
+
+def _undecodable(payload: bytes, error: Exception) -> tuple[Reason, str]:
+    """Return reason and detail for bytes that are no row; other formats are named."""
+    for start, reason, detail in _OTHER_FORMATS:
+        if payload.lstrip().startswith(start):
+            return reason, detail
+    if isinstance(error, UnicodeDecodeError):
+        return Reason.UNDECODABLE, "a text is not UTF-8"
+    if isinstance(error, EOFError | IndexError):
+        return Reason.UNDECODABLE, "the bytes end before the row does"
+    return Reason.UNDECODABLE, "the bytes are not a row"
 
 
 @lru_cache(maxsize=4096)

@@ -13,10 +13,12 @@ that use the same key. No count depends on this: two items with the same message
 without a range, and key ``a`` with range ``b``) only share a partition.
 """
 
+import atexit
 import logging
 import os
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -101,6 +103,7 @@ class Emitter:
         self._clock = clock
         self._process = os.getpid()
         self._closed = False
+        atexit.register(self._close_at_exit)
         self._counting = threading.Lock()
         # Locked around poll and flush, so that one callback runs at a time. The callback itself
         # takes no lock: after a fatal error the client calls it with a pending exception, which
@@ -217,6 +220,22 @@ class Emitter:
                 self.flush()
             finally:
                 self._closed = True
+                atexit.unregister(self._close_at_exit)
+
+    def _close_at_exit(self) -> None:
+        """Flush an Emitter that was not closed; its rows would be lost without a word."""
+        if self._closed or os.getpid() != self._process:
+            return
+        try:
+            self.close()
+        except DeliveryError as error:
+            log.error("events not delivered", extra={"fields": {"cause": str(error)}})  # noqa: TRY400 - one line
+        warnings.warn(
+            f"an Emitter of topic {self._topic!r} was not closed: use a `with` block or close()",
+            ResourceWarning,
+            source=self,
+            stacklevel=2,
+        )
 
     def _usable(self) -> None:
         if self._closed:
