@@ -11,7 +11,7 @@ from typing import Any
 from dynatomic.events.decoder import UnitIncrement
 from dynatomic.events.row import CounterRef
 
-COUNTER_BYTES = 1_500
+COUNTER_BYTES = 800
 """An estimate of the memory of one new counter of a window, without its names."""
 
 _MIN_RANGE_EVENTS, _MAX_UNSUMMED_EVENTS = 256, 65_536
@@ -123,7 +123,7 @@ class Window:
         new = list(islice(reversed(counted), len(counted) - known))
         refs = list(map(_REF_OF, reversed(new)))
         deque(map(self._sums.setdefault, refs, repeat(0)), maxlen=0)
-        self._counter_bytes += len(refs) * COUNTER_BYTES + _name_bytes(refs)
+        self._counter_bytes += len(refs) * COUNTER_BYTES + 2 * _name_bytes(refs)
         self._unsummed += len(unit_increments)
         if self._unsummed >= _MAX_UNSUMMED_EVENTS:
             self._sum_up()
