@@ -17,6 +17,7 @@ from dynatomic.kafka.messages import error_of
 from dynatomic.kafka.topic_identity import TopicIdCheck
 from dynatomic.telemetry.durations import Durations
 from dynatomic.telemetry.logs import RateLimiter
+from dynatomic.worker.callbacks import CallbackErrors
 from dynatomic.worker.causes import SharedErrors
 from dynatomic.worker.event_counts import EventCounts
 from dynatomic.worker.flow import FlowControl, filling_bytes
@@ -93,10 +94,12 @@ class Worker:
             topic_id=topic_id,
             clock=clock,
         )
-        self._callback_error: BaseException | None = None
+        self._callbacks = CallbackErrors()
         self._is_closing = False
         self._key_checked = not settings.exactly_once
-        self.consumer = make_consumer({**config, "on_commit": self._guard(self._on_commit)})
+        self.consumer = make_consumer(
+            {**config, "on_commit": self._callbacks.guard(self._on_commit)}
+        )
         self._flow = FlowControl(self.consumer, settings.topic, letters)
 
     @property
@@ -108,9 +111,9 @@ class Worker:
         """Join the group."""
         self.consumer.subscribe(
             [self.settings.topic],
-            on_assign=self._guard(self._on_assign),
-            on_revoke=self._guard(self._on_revoke),
-            on_lost=self._guard(self._on_lost),
+            on_assign=self._callbacks.guard(self._on_assign),
+            on_revoke=self._callbacks.guard(self._on_revoke),
+            on_lost=self._callbacks.guard(self._on_lost),
         )
 
     def assign(self, offsets: list[TopicPartition]) -> None:
@@ -126,7 +129,7 @@ class Worker:
             timeout_s = min(timeout_s, SHORT_POLL_S)
         started = self._clock()
         messages = self.consumer.consume(self._flow.poll_messages(self._limits), timeout_s)
-        self._raise_from_callbacks()
+        self._callbacks.raise_first()
         polled = self._clock()
         self.poll_durations.add(polled - started)
         if messages:
@@ -160,7 +163,7 @@ class Worker:
                 if self._clock() >= deadline:
                     return False
                 self.consumer.consume(1, POLL_S)  # serves commit answers; all partitions are paused
-                self._raise_from_callbacks()
+                self._callbacks.raise_first()
                 self._offsets.commit(self.consumer, self.partitions.values(), now=False)
             return finished
         finally:
@@ -271,22 +274,6 @@ class Worker:
                 if window.write is not None:
                     self._writer.cancel(window.write)
 
-    # Callbacks of librdkafka. One that raises loses messages and makes close() hang, so what they
-    # raise is kept, and `tick` raises it.
-
-    def _guard(self, callback: Callable[..., None]) -> Callable[..., None]:
-        def guarded(*args: Any) -> None:
-            try:
-                callback(*args)
-            except BaseException as error:  # noqa: BLE001 - raised by _raise_from_callbacks
-                self._callback_error = self._callback_error or error
-
-        return guarded
-
-    def _raise_from_callbacks(self) -> None:
-        if self._callback_error is not None:
-            raise self._callback_error
-
     def _on_assign(self, _consumer: Any, assigned: list[TopicPartition]) -> None:
         for topic_partition in assigned:
             # librdkafka keeps a pause over assignments, so `FlowControl` resumes each new one.
@@ -299,7 +286,7 @@ class Worker:
 
     def _on_revoke(self, _consumer: Any, revoked: list[TopicPartition]) -> None:
         partition_ids = [r.partition for r in revoked]
-        if not self._is_closing and self._callback_error is None:
+        if not self._is_closing and self._callbacks.first is None:
             partitions = [self.partitions[i] for i in partition_ids if i in self.partitions]
             # Nothing is read in here, not the other partitions either.
             bound_s, now = self.settings.shutdown_timeout_ms / 1000, self._clock()
