@@ -1,7 +1,7 @@
 """Each event that was read is counted, kept out by a fence, a dead letter, or given up."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -69,9 +69,9 @@ def test_a_sum_that_is_never_written_is_seen(monkeypatch: pytest.MonkeyPatch) ->
         add_tasks = member.writer._add_tasks
 
         def lose_one(
-            write: object, table: str, step: object, changes: Sequence[object], **named: bool
+            write: Any, table: str, step: Any, changes: Sequence[Any], *rest: Any, **named: Any
         ) -> None:
-            add_tasks(write, table, step, changes[:1], **named)  # type: ignore[arg-type]
+            add_tasks(write, table, step, changes[:1], *rest, **named)
 
         monkeypatch.setattr(member.writer, "_add_tasks", lose_one)
         monkeypatch.setattr(w, "check_committed", lambda *_: None)  # it sees the lost event first
