@@ -62,18 +62,18 @@ class Expressions:
             end = clause.end()
             verb = clause[1].upper()
             for part in clause[2].split(","):
-                found = (_ADD if verb == "ADD" else _SET).fullmatch(part)
-                if not found:
+                matched = (_ADD if verb == "ADD" else _SET).fullmatch(part)
+                if not matched:
                     raise NotImplementedError(f"the fake has no update {part.strip()!r}")
-                yield verb, self._name(found[1]), self._value(found[2])
+                yield verb, self._name(matched[1]), self._value(matched[2])
         if expression[end:].strip():
             raise NotImplementedError(f"the fake has no update {expression[end:]!r}")
 
     def _term(self, text: str, item: Item) -> bool:
-        if found := _EXISTS.fullmatch(text):
-            return (self._name(found[2]) in item) != bool(found[1])
-        if found := _COMPARISON.fullmatch(text):
-            return Term(self._name(found[1]), found[2]).holds(item, self._value(found[3]))
+        if matched := _EXISTS.fullmatch(text):
+            return (self._name(matched[2]) in item) != bool(matched[1])
+        if matched := _COMPARISON.fullmatch(text):
+            return Term(self._name(matched[1]), matched[2]).holds(item, self._value(matched[3]))
         raise NotImplementedError(f"the fake has no condition {text!r}")
 
     def _sum(self, old: Value | None, value: Value) -> Value:

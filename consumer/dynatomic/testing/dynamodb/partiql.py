@@ -54,7 +54,7 @@ class ConditionError(Exception):
 
 
 class DuplicateError(Exception):
-    """An INSERT found an item of that key."""
+    """An item with the key of an INSERT exists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +183,12 @@ def _same_length(expected: int, parameters: Sequence[Value]) -> None:
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Insert | Update:
     """Return the statement, or raise `InvalidError`."""
-    if found := _UPDATE.fullmatch(text):
-        return Update(found[1], _sets(text, found[2]), _terms(text, found[3]))
-    if found := _INSERT.fullmatch(text):
-        names = [_FIELD.fullmatch(part) for part in found[2].split(",")]
+    if matched := _UPDATE.fullmatch(text):
+        return Update(matched[1], _sets(text, matched[2]), _terms(text, matched[3]))
+    if matched := _INSERT.fullmatch(text):
+        names = [_FIELD.fullmatch(part) for part in matched[2].split(",")]
         if all(names):
-            return Insert(found[1], tuple(name[1] for name in names if name))
+            return Insert(matched[1], tuple(name[1] for name in names if name))
     raise _unreadable(text)
 
 
@@ -196,11 +196,11 @@ def _sets(text: str, clause: str) -> tuple[Assignment, ...]:
     end = 0
     sets = []
     while end < len(clause):
-        found = _SET.match(clause, end)
-        if not found:
+        matched = _SET.match(clause, end)
+        if not matched:
             raise _unreadable(text)
-        sets.append(Assignment(found[1], found[2], -1 if found[3] == "-" else 1))
-        end = found.end()
+        sets.append(Assignment(matched[1], matched[2], -1 if matched[3] == "-" else 1))
+        end = matched.end()
     return tuple(sets)
 
 
@@ -208,7 +208,7 @@ def _terms(text: str, clause: str) -> tuple[Term, ...]:
     terms = [_TERM.fullmatch(part) for part in _AND.split(clause)]
     if not all(terms):
         raise _unreadable(text)
-    return tuple(Term(found[1], found[2]) for found in terms if found)
+    return tuple(Term(matched[1], matched[2]) for matched in terms if matched)
 
 
 def _unreadable(text: str) -> InvalidError:
