@@ -30,6 +30,7 @@ LOG_EVENTS = (
     ),
     LogEvent("request failed", "error", "The HTTP endpoint met a defect.", "report it"),
     LogEvent("started", "info", "It joins the group and begins to read."),
+    LogEvent("topic is empty", "info", "`run --once` has nothing to count, and ends with 0."),
     LogEvent("assigned", "info", "The group gave it these partitions; `owned` is all it has now."),
     LogEvent("revoked", "info", "The group took these partitions back, after they were finished."),
     LogEvent(
