@@ -30,6 +30,7 @@ help:
 
 demo: $(VENV)/.installed
 	@$(BIN)/dynatomic demo
+	@echo 'next, to use the command: export PATH="$$PWD/$(BIN):$$PATH"'
 
 test: $(VENV)/.developing lint
 	@$(BIN)/python -m pytest --numprocesses 4 --cov --cov-report=term

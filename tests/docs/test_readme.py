@@ -138,6 +138,12 @@ def test_the_fakes_work_as_shown(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
 
 
+def path_line() -> str:
+    """Return what `make demo` prints last: how the command gets on the PATH."""
+    (line,) = re.findall(r"@echo '(next, .*)'", (ROOT / "Makefile").read_text())
+    return str(line).replace("$(BIN)", ".venv/bin").replace("$$", "$")
+
+
 def test_make_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     assert "@$(BIN)/dynatomic demo" in (ROOT / "Makefile").read_text()
     (shown,) = [output for command, output in commands(PAGES[0]) if command == "make demo"]
@@ -151,7 +157,7 @@ def test_make_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    printed = ["making .venv", "installing dynatomic", *done.stdout.splitlines()]
+    printed = ["making .venv", "installing dynatomic", *done.stdout.splitlines(), path_line()]
     assert [shape(line) for line in printed] == [shape(line) for line in shown]
     figures = dict(re.findall(r"  (\w[a-z ]+?) +([\d,.]+)", done.stdout))
     assert done.stdout.endswith("\nOK  1,000 counters, sum 100,000 = 100,000\n")
@@ -184,7 +190,7 @@ def test_every_setting_has_its_range() -> None:
 
 def test_every_command_is_listed() -> None:
     page = (ROOT / "docs" / "reference" / "commands.md").read_text()
-    listed = re.findall(r"^\| `(dynatomic [a-z ]+)` \|", page, flags=re.MULTILINE)
+    listed = re.findall(r"^\| `(dynatomic [a-z -]+)` \|", page, flags=re.MULTILINE)
     assert sorted(listed) == sorted(path for path, _ in man.commands(app, "dynatomic"))
     codes = re.findall(r"^\| ([\d, ]+) \|", page, flags=re.MULTILINE)
     assert {int(n) for n in re.findall(r"\d+", " ".join(codes))} == man.EXIT_CODES.keys()
