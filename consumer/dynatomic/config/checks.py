@@ -42,8 +42,8 @@ def between(low: int, high: int) -> Check:
 
 def ratio(value: object) -> str | None:
     """Take a number from 0 to 1, both among them."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and 0 <= value <= 1:  # type: ignore[operator]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and 0 <= value <= 1:  # type: ignore[operator]
         return None
     return f"{shown(value)} is not a number from 0 to 1"
 
@@ -101,8 +101,8 @@ def servers(value: object) -> str | None:
 
 def http(value: object) -> str | None:
     """Take an address to listen on, or ``off``."""
-    found = _LISTEN.fullmatch(value) if isinstance(value, str) else None
-    if value == "off" or (found and int(found["port"]) <= MAX_PORT):
+    match = _LISTEN.fullmatch(value) if isinstance(value, str) else None
+    if value == "off" or (match and int(match["port"]) <= MAX_PORT):
         return None
     return f"{shown(value)} is not an address: give HOST:PORT, such as 127.0.0.1:9108, or off"
 

@@ -157,9 +157,9 @@ def _problem(name: str, value: str, group_protocol: str, only: _Only) -> str | N
 
 def _problem_of_value(name: str, value: str, only: _Only) -> str | None:
     if name in only:
-        allowed, why = only[name]
+        allowed, cause = only[name]
         if value.strip().lower() not in allowed:
-            return f"can only be {_or(allowed)}: {why}"
+            return f"can only be {_or(allowed)}: {cause}"
     if name in _PLAIN and not _PLAIN[name].fullmatch(value):
         return "refused: a value with such characters can run code"
     return None
@@ -175,20 +175,20 @@ def is_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
-def whole_values(found: dict[str, str]) -> dict[str, str]:
+def whole_values(values: dict[str, str]) -> dict[str, str]:
     """Return the properties; raise `ValueError` where one is the tail of a secret with commas.
 
     Shown as a property of its own, it would stand there unmasked.
     """
     secret = False
-    for position, name in enumerate(found, start=1):
+    for position, name in enumerate(values, start=1):
         if secret and not _PROPERTY.fullmatch(name):
             raise ValueError(
                 f"property {position} has a name that librdkafka does not know; "
                 "a value with a comma in it goes into the file, or after -X"
             )
         secret = secret or is_secret(name)
-    return found
+    return values
 
 
 def for_kind(properties: Mapping[str, str], kind: Kind) -> dict[str, str]:

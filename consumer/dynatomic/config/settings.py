@@ -264,25 +264,25 @@ class Setting:
 
 def _settings() -> tuple[Setting, ...]:
     hints = get_type_hints(Settings, include_extras=True)
-    found = []
+    settings = []
     for item in fields(Settings):
-        kind, about = get_args(hints[item.name])
+        kind, metadata = get_args(hints[item.name])
         default = item.default if item.default_factory is MISSING else item.default_factory()
-        flag = about.flag or "--" + item.name.replace("_", "-")
-        found.append(
+        flag = metadata.flag or "--" + item.name.replace("_", "-")
+        settings.append(
             Setting(
                 name=item.name,
                 type=kind,
                 default=default,
-                help=about.help,
-                flags=(flag, about.short) if about.short else (flag,),
+                help=metadata.help,
+                flags=(flag, metadata.short) if metadata.short else (flag,),
                 env=f"DYNATOMIC_{item.name.upper()}",
-                metavar=about.metavar,
-                shown_default=_default_text(default, about.unset),
-                check=about.check,
+                metavar=metadata.metavar,
+                shown_default=_default_text(default, metadata.unset),
+                check=metadata.check,
             )
         )
-    return tuple(found)
+    return tuple(settings)
 
 
 def _default_text(default: object, unset: str) -> str:

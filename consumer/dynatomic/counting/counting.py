@@ -63,13 +63,13 @@ class Counting:
 
 
 def _expressions(definition: CountersFile) -> list[Any]:
-    found = [definition.event.time]
+    expressions = [definition.event.time]
     for counter in definition.counters:
-        found.append(counter.when)
-        found += [amount.field for amount in counter.amounts]
-        found += counter.key.expressions
-        found += counter.range.expressions if counter.range else []
-    return [expression for expression in found if expression is not None]
+        expressions.append(counter.when)
+        expressions += [amount.field for amount in counter.amounts]
+        expressions += counter.key.expressions
+        expressions += counter.range.expressions if counter.range else []
+    return [expression for expression in expressions if expression is not None]
 
 
 class _Program:

@@ -217,13 +217,13 @@ def is_committed_by(commits: Mapping[int, CommittedOffset], current_id: str | No
 def plan_lines(plan: ReplayPlan, settings: Settings, options: ReplayOptions) -> Iterator[str]:
     """Yield the lines that report the plan, and what was done or would be done."""
     waiting = plan.verdicts.total()
-    for why in sorted({why for why, _ in plan.verdicts}):
+    for verdict_reason in sorted({verdict_reason for verdict_reason, _ in plan.verdicts}):
         outcomes = [
             f"{count:,} {_outcome(verdict)}"
             for (reason, verdict), count in sorted(plan.verdicts.items())
-            if reason == why
+            if reason == verdict_reason
         ]
-        yield f"{header_text(why)}: {', '.join(outcomes)}"
+        yield f"{header_text(verdict_reason)}: {', '.join(outcomes)}"
     done = "were put back on" if options.execute else "would be put back on"
     yield f"{plan.to_replay:,} of {waiting:,} waiting letters {done} {settings.topic}"
     unknown = 0 if options.force else sum(n for (_, v), n in plan.verdicts.items() if v == UNKNOWN)

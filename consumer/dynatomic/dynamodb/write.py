@@ -109,12 +109,16 @@ class WindowWrite:
         (part,) = self.first_parts([rest])
         return Remainder(part)
 
-    def reject(self, change: Change, why: Rejected | PartiallyRejected) -> None:
+    def reject(self, change: Change, rejection: Rejected | PartiallyRejected) -> None:
         """Record the counters that the item can never take, and hold the others back."""
         # The events below the first offset were stored as dead letters before the fence was set.
         first = change.fence.first if change.fence else 0
         refs = {ref.name: ref for ref in change.refs()}
-        rejected = why.rejected if isinstance(why, PartiallyRejected) else dict.fromkeys(refs, why)
+        rejected = (
+            rejection.rejected
+            if isinstance(rejection, PartiallyRejected)
+            else dict.fromkeys(refs, rejection)
+        )
         self.finished_counters += len(rejected)
         for name, cause in rejected.items():
             self.rejected[refs[name]] = replace(cause, first=first)

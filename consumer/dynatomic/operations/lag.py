@@ -66,8 +66,8 @@ class PartitionLag:
             settings.group_id,
             UNKNOWN if self.partition is None else settings.topic,
             *(
-                UNKNOWN if number is None else str(number)
-                for number in (self.partition, self.current_offset, self.log_end_offset, self.lag)
+                UNKNOWN if value is None else str(value)
+                for value in (self.partition, self.current_offset, self.log_end_offset, self.lag)
             ),
             *((member.consumer_id, member.host, member.client_id) if member else [UNKNOWN] * 3),
             duration(self.age_s),

@@ -95,7 +95,9 @@ def describe_answer(answer: Answer) -> str:
         case Rejected(reason):
             return f"rejected: {reason.value}"
         case PartiallyRejected(rejected):
-            return "partly: " + ", ".join(f"{n} {why.reason.value}" for n, why in rejected.items())
+            return "partly: " + ", ".join(
+                f"{n} {rejection.reason.value}" for n, rejection in rejected.items()
+            )
         case Retry(cause) | Refused(cause):
             return cause
     return "applied"

@@ -157,13 +157,13 @@ class Resetter:
             TopicPartition(self._settings.topic, p.partition, milliseconds) for p in positions
         ]
         try:
-            found = self._consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)
+            answered = self._consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)
         except KafkaException as error:
             raise denied_or_unavailable(error, self._settings) from None
-        for topic_partition in found:
+        for topic_partition in answered:
             if topic_partition.error is not None:
                 raise denied_or_unavailable(KafkaException(topic_partition.error), self._settings)
-        return {p.partition: -1 if p.offset == OFFSET_END else p.offset for p in found}
+        return {p.partition: -1 if p.offset == OFFSET_END else p.offset for p in answered}
 
     def _check(self, steps: list[PlannedOffset]) -> None:
         for step in steps:

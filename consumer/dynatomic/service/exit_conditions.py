@@ -112,9 +112,9 @@ class DrainCondition:
         except KafkaException:
             return False  # the next check is in a second
         return all(
-            found.offset >= self._ends[found.partition]
-            and not is_foreign(found.metadata or "", self._worker.topic_id)
-            for found in committed
+            topic_partition.offset >= self._ends[topic_partition.partition]
+            and not is_foreign(topic_partition.metadata or "", self._worker.topic_id)
+            for topic_partition in committed
         )
 
 

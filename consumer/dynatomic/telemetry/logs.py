@@ -29,7 +29,7 @@ def setup(level: str = "info", stream: TextIO | None = None) -> None:
     handler = _Handler(stream)
     handler.setFormatter(_Text() if stream.isatty() else _Json())
     root = logging.getLogger()
-    for old in [each for each in root.handlers if isinstance(each, _Handler)]:
+    for old in [handler for handler in root.handlers if isinstance(handler, _Handler)]:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
@@ -111,8 +111,8 @@ class _Text(logging.Formatter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    found = getattr(record, "fields", None)
-    return found if isinstance(found, dict) else {}
+    fields = getattr(record, "fields", None)
+    return fields if isinstance(fields, dict) else {}
 
 
 def _event(record: logging.LogRecord) -> str:

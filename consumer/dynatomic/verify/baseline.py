@@ -224,8 +224,8 @@ class Snapshot:
         except OSError as error:
             raise self._unwritable(error.strerror) from None
 
-    def _unwritable(self, why: str | None) -> DynatomicError:
-        return DynatomicError(f"snapshot {self.path} cannot be written: {why}")
+    def _unwritable(self, cause: str | None) -> DynatomicError:
+        return DynatomicError(f"snapshot {self.path} cannot be written: {cause}")
 
     def __enter__(self) -> Self:
         return self

@@ -80,14 +80,14 @@ class GroupState:
         members at all.
         """
         now = self.members()
-        why = ""
+        cause = ""
         if self.committed(partitions) != committed:
-            why = "its committed offsets move"
+            cause = "its committed offsets move"
         elif to_count and (members or now):
-            why = f"it has {max(members or 0, now or 0)} members, and events to count"
-        if why:
+            cause = f"it has {max(members or 0, now or 0)} members, and events to count"
+        if cause:
             raise UnavailableError(
-                f"group {self.name} is not idle ({why}), and without fences nothing tells what it "
-                "has written: stop it, or wait until it has caught up, and verify again"
+                f"group {self.name} is not idle ({cause}), and without fences nothing tells what "
+                "it has written: stop it, or wait until it has caught up, and verify again"
             )
         return members is not None and now is not None

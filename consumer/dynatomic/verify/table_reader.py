@@ -26,6 +26,6 @@ def read_table(
         stack.callback(ended.set)  # otherwise the pool would wait for the pauses of read_batch
         while wanted := list(islice(items, 4 * threads * BATCH_GET)):
             batches = [wanted[i : i + BATCH_GET] for i in range(0, len(wanted), BATCH_GET)]
-            for batch, found in zip(batches, pool.map(read, batches), strict=True):
+            for batch, answer in zip(batches, pool.map(read, batches), strict=True):
                 for item in batch:
-                    yield item, found.get(item)
+                    yield item, answer.get(item)

@@ -87,4 +87,4 @@ class DeadLetterRatio:
         letters = counts.total()
         if total < self._min_events or letters <= self._max_ratio * total:
             return None
-        return letters, total, ", ".join(f"{why} {n:,}" for why, n in counts.most_common(3))
+        return letters, total, ", ".join(f"{reason} {n:,}" for reason, n in counts.most_common(3))

@@ -155,12 +155,14 @@ class FakeConsumer(Membership):
             raise failure(KafkaError._TIMED_OUT, "Failed to get committed offsets")
         with self._cluster.lock:
             group = self._cluster.group(self.group_id)
-            found = [(p, group.offsets.get(topic_partition(p), OFFSET_INVALID)) for p in partitions]
+            offsets = [
+                (p, group.offsets.get(topic_partition(p), OFFSET_INVALID)) for p in partitions
+            ]
             return [
                 TopicPartition(
                     p.topic, p.partition, offset, group.metadata.get(topic_partition(p), "")
                 )
-                for p, offset in found
+                for p, offset in offsets
             ]
 
     def get_watermark_offsets(
