@@ -73,6 +73,7 @@ class Model(BrokerSteps):
 
     def _check_end(self) -> None:
         self.world.check()
+        self.world.check_accounted()
         self.world.see_letters()
         for number in range(self.partitions):
             log = self.broker.log(TOPIC, number)
@@ -121,6 +122,7 @@ STEPS: dict[str, tuple[int, tuple[int, ...]]] = {
     "hold_topic_id": (1, ()),
     "hold_lookups": (2, ()),
     "hold_letters": (2, (2,)),
+    "refuse_letters": (1, ()),
     "fail_deliveries": (2, (2,)),
     "fail_commits": (2, (3, 3, 2)),
     "rewind": (3, (3, 60, 2)),

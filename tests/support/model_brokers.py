@@ -38,6 +38,10 @@ class BrokerSteps(ClientSteps):
         else:
             self.world.letters_held = True
 
+    def refuse_letters(self) -> None:
+        """The dead-letter topic takes nothing until it is mended."""
+        self.broker.faults.fail_deliveries(KafkaError.TOPIC_AUTHORIZATION_FAILED, 10_000)
+
     def fail_deliveries(self, stored: int) -> None:
         """Dead letters are refused; some are stored all the same."""
         self.broker.faults.fail_deliveries(KafkaError._MSG_TIMED_OUT, 2, stored=bool(stored % 2))

@@ -23,7 +23,7 @@ from tests.support.mutations import HARMLESS, MUTATIONS, NAMED, Mutation
 
 pytestmark = pytest.mark.no_cover  # as all tests of many examples: see conftest
 
-SEEDS = 300
+SEEDS = 900
 """Schedules that are tried until one finds the change; nearly all are found by the first 30."""
 CLEAN = 30
 NAMED_TESTS = [
