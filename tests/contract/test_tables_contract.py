@@ -97,3 +97,27 @@ def test_create_table_makes_it_once(dynamodb: "DynamoDBClient", range_key: Any) 
         assert create_table(dynamodb, table, range_key=range_key) is False
     finally:
         dynamodb.delete_table(TableName=table)
+
+
+def test_the_keys_of_indexes_are_described(dynamodb: "DynamoDBClient") -> None:
+    name = unique("indexed")
+    dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+        AttributeDefinitions=[
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "day", "AttributeType": "S"},
+        ],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by-day",
+                "KeySchema": [{"AttributeName": "day", "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+        ],
+    )
+    try:
+        assert describe(dynamodb, name) == KeySchema("pk", index_names=frozenset({"day"}))
+    finally:
+        dynamodb.delete_table(TableName=name)

@@ -73,6 +73,7 @@ def describe(client: "DynamoDBClient", table: str) -> KeySchema:
         types[hash_name],
         range_name,
         types[range_name] if range_name else None,
+        frozenset(types.keys() - {hash_name, range_name}),
     )
 
 

@@ -114,6 +114,8 @@ class PayloadReader:
         name = row.counter or self._default
         if name in (keys.hash_name, keys.range_name):
             raise RowError(Reason.COUNTER_NAME, "the counter is a key attribute of the table")
+        if name in keys.index_names:
+            raise RowError(Reason.COUNTER_NAME, "the counter is a key attribute of an index")
         if (row.range is None) != (keys.range_name is None):
             if row.range is None:
                 raise RowError(Reason.RANGE_MISSING, f"table {row.table} has a range key")

@@ -87,12 +87,16 @@ class CounterRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KeySchema:
-    """Names and types of a table's key attributes; ``range_name`` None if it has no range key."""
+    """Names and types of a table's key attributes; ``range_name`` None if it has no range key.
+
+    ``index_names`` are the key attributes of its indexes. No counter may have such a name.
+    """
 
     hash_name: str
     hash_type: KeyType = "S"
     range_name: str | None = None
     range_type: KeyType | None = None
+    index_names: frozenset[str] = frozenset()
 
 
 def check_table_name(name: str) -> str:

@@ -18,7 +18,8 @@ _NO_SCHEMA = (
 )
 
 
-_SIMPLE = {"null", "boolean", "int", "long", "float", "double", "bytes", "string", "enum"}
+_PRIMITIVE = ("null", "boolean", "int", "long", "float", "double", "bytes", "string")
+_SIMPLE = {*_PRIMITIVE, "enum"}
 
 
 @cache
@@ -41,10 +42,11 @@ def encode(row: Row) -> bytes:
 def load_writer_schema(path: Path | None) -> Any:
     """Return the parsed schema that producers write with, when it is a later version of ours.
 
-    Without a file it is ours, so None. It must be a record that begins with our five fields, so
-    that a payload of either version is told apart by its length, and may add fields of simple
-    types: one that can nest or repeat could make a few bytes cost gigabytes. Raises ConfigError
-    otherwise.
+    Without a file it is our own schema, so None. It must be a record that begins with our five
+    fields, so that the length of a payload shows its version. Types are compared by their parsing
+    canonical forms (Avro specification): ``{"type": "string"}`` has the same bytes as
+    ``"string"``. Further fields must have simple types, because with a type that nests or repeats a
+    few bytes could cost gigabytes. Raises ConfigError otherwise.
     """
     if path is None:
         return None
@@ -55,8 +57,10 @@ def load_writer_schema(path: Path | None) -> Any:
         raise ConfigError(f"writer schema {path}: {error}") from None
     fields = raw.get("fields", []) if isinstance(raw, dict) else []
     ours = [(f["name"], f["type"]) for f in schema()["fields"]]
-    if [(f.get("name"), f.get("type")) for f in fields[: len(ours)]] != ours:
+    if [(f.get("name"), _canonical(f.get("type"))) for f in fields[: len(ours)]] != ours:
         raise ConfigError(f"writer schema {path}: its first fields must be those of row.avsc")
+    for field, (_, kind) in zip(fields, ours, strict=False):
+        field["type"] = kind  # without a logical type, which would change the values that are read
     if len({field["name"] for field in fields}) < len(fields):
         raise ConfigError(f"writer schema {path}: two fields have one name")
     for field in fields[len(ours) :]:
@@ -68,11 +72,20 @@ def load_writer_schema(path: Path | None) -> Any:
     return fastavro.parse_schema(raw)
 
 
-def _is_simple(kind: Any) -> bool:
-    """Tell a type that holds one small thing, and drop its logical type.
+def _canonical(kind: Any) -> Any:
+    """Return the parsing canonical form of a primitive type or of a union of them."""
+    if isinstance(kind, list):
+        return [_canonical(branch) for branch in kind]
+    if isinstance(kind, dict) and kind.get("type") in _PRIMITIVE:
+        return kind["type"]
+    return kind
 
-    Nobody here reads the field, and a value that its logical type cannot hold (a time after the
-    year 9999) would make the whole row undecodable.
+
+def _is_simple(kind: Any) -> bool:
+    """Return whether a type holds one small value, and remove its logical type.
+
+    The field is not used, and a value that its logical type cannot hold (a time after the year
+    9999) would make the whole row undecodable.
     """
     if isinstance(kind, dict):
         if kind.pop("logicalType", None) == "decimal":
