@@ -35,6 +35,10 @@ Limit = Annotated[
         converter=whole_number_from(0),
     ),
 ]
+Start = Annotated[
+    Literal["earliest", "latest"] | None,
+    Parameter(help="Where a group without committed offsets starts, also in an old topic."),
+]
 Strict = Annotated[
     bool,
     Parameter(

@@ -74,6 +74,7 @@ def run(
     settings: Settings,
     *,
     once: Annotated[bool, flag("Stop at the end offsets that the topic had at the start.")] = False,
+    start: flags.Start = None,
     dry_run: Annotated[
         bool, flag("Print what would be added. Nothing is written or committed.")
     ] = False,
@@ -82,7 +83,7 @@ def run(
     """Consume events: sum them per window, add the sums to DynamoDB, commit the offsets."""
     from dynatomic.service.run import run as consume  # noqa: PLC0415 -- see `command`
 
-    return consume(settings, endpoint_url, once=once, dry_run=dry_run)
+    return consume(settings, endpoint_url, once=once, dry_run=dry_run, start=start)
 
 
 @command(app, *KAFKA)

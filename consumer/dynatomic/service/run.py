@@ -44,6 +44,7 @@ from dynatomic.retry import until
 from dynatomic.service.dry_run import DiscardedLetters, SumPrinter
 from dynatomic.service.end_offsets import EndOffsetPoller, end_offset_source
 from dynatomic.service.exit_conditions import DrainCondition, RestartDecision
+from dynatomic.service.first_start import Start, check_first_start, with_start
 from dynatomic.service.server import serving
 from dynatomic.service.signals import Signals
 from dynatomic.service.status import Status
@@ -74,18 +75,28 @@ class _Parts:
     snapshots: SnapshotSource
 
 
-def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bool) -> int:
+def run(
+    settings: Settings,
+    endpoint_url: str | None,
+    *,
+    once: bool,
+    dry_run: bool,
+    start: Start | None = None,
+) -> int:
     """Consume until SIGTERM or SIGINT, or with ``once`` up to the end offsets at the start.
 
     Returns the exit code: 0, or 1 if the windows could not be finished within the bound. Raises
     ConfigError or UnavailableError if it cannot start, DynatomicError if it cannot continue.
+    ``start`` is where a group without committed offsets starts, also if these may have expired.
     """
+    settings = with_start(settings, start)
     with (
         Signals(settings.shutdown_timeout_ms / 1000) as signals,
         LastProblem() as last_problem,
         serving(settings) as pages,
     ):
-        parts = _build(settings, endpoint_url, dry_run=dry_run)
+        check_start = not dry_run and start is None
+        parts = _build(settings, endpoint_url, dry_run=dry_run, check_start=check_start)
         worker = parts.worker
         status = Status(
             settings,
@@ -110,7 +121,9 @@ def run(settings: Settings, endpoint_url: str | None, *, once: bool, dry_run: bo
             log.info("stopped", extra={"fields": _totals(settings, parts.snapshots)})
 
 
-def _build(settings: Settings, endpoint_url: str | None, *, dry_run: bool) -> _Parts:
+def _build(
+    settings: Settings, endpoint_url: str | None, *, dry_run: bool, check_start: bool
+) -> _Parts:
     """Build the parts, after Kafka and DynamoDB have answered."""
     settings.require_tables()
     schema = load_writer_schema(settings.writer_schema)
@@ -119,6 +132,8 @@ def _build(settings: Settings, endpoint_url: str | None, *, dry_run: bool) -> _P
     counters = _open_tables(settings, endpoint_url, probe=not dry_run)
     wait_for_kafka(settings, START_S)
     check_not_compacted(settings)
+    if check_start:
+        check_first_start(settings)
     identity = _identity(settings, ReplaceableClient(lambda: new_admin(admin_config(settings))))
     decoder = Decoder.of(settings, counters.keys, schema)
     meter = Meter(counters.execute)

@@ -142,10 +142,6 @@ class Worker:
             self.partitions.values(), self._limits, is_ending=self._ratio.exceeded is not None
         )
 
-    def abandon(self, partition_ids: Iterable[int]) -> None:
-        """Drop partitions that cannot go on, so that `shut_down` does not wait for them."""
-        self._abandon(partition_ids)
-
     def shut_down(self) -> bool:
         """Finish the open windows, commit and leave the group; False if the bound was too short.
 
@@ -172,7 +168,7 @@ class Worker:
     def close(self) -> None:
         """Leave the group at once; windows that are not done are dropped and read again later."""
         self._is_closing = True
-        self._abandon(list(self.partitions))
+        self.abandon(list(self.partitions))
         self.consumer.close()
 
     def _take_in(self, messages: list[Any]) -> None:
@@ -212,13 +208,11 @@ class Worker:
         self._offsets.ensure_start(self.consumer, self.partitions.values(), may_assign=not finish)
         for partition in list(self.partitions.values()):
             self.settlement.advance(partition, now)
+            is_drained = partition.reaches(self.drain_to.get(partition.id, -1))
+            is_due = is_drained or limits.is_due(partition.filling, now)
             if partition.is_empty:
                 partition.skip_to_position()
-            elif partition.closing is None and (
-                partition in finish
-                or limits.is_due(partition.filling, now)
-                or self._reaches_drain(partition)
-            ):
+            elif partition.closing is None and (partition in finish or is_due):
                 partition.close_window(now, self._topic_id_check.check_number())
             if partition.out_of_range and partition.stop_reason is None and not finish:
                 self._offsets.handle_out_of_range(self.consumer, partition)
@@ -233,11 +227,6 @@ class Worker:
             topic_id=self._topic_id_check.last_error,
         )
         self.progress.check(tuple(self.partitions.values()), now, errors)
-
-    def _reaches_drain(self, partition: Partition) -> bool:
-        """Return whether its window has the last events before ``drain_to``, so may be closed."""
-        end = self.drain_to.get(partition.id, -1)
-        return partition.filling.window.first < end <= partition.position
 
     def _wake_up(self, _done: object) -> None:
         self._wake.set()
@@ -267,7 +256,8 @@ class Worker:
                 return False
             self._wake.wait(min(left_s, LETTER_POLL_S if self._letters.pending else POLL_S))
 
-    def _abandon(self, partition_ids: Iterable[int]) -> None:
+    def abandon(self, partition_ids: Iterable[int]) -> None:
+        """Drop partitions, so that nothing of them is written, committed or waited for."""
         for partition_id in partition_ids:
             partition = self.partitions.pop(partition_id, None)
             for window in partition.abandon() if partition else ():
@@ -293,13 +283,13 @@ class Worker:
             if not self._write_out(partitions, now + bound_s, now + min(bound_s, REVOKE_WAIT_S)):
                 log.warning("revoked before it was written; the next owner reads it again")
             self._offsets.commit(self.consumer, partitions, now=True)
-        self._abandon(partition_ids)
+        self.abandon(partition_ids)
         # The group gives a member that stays its next assignment soon, which may be empty.
         self.progress.group_answered = bool(self.partitions)
         self._log_rebalance("revoked", revoked)
 
     def _on_lost(self, _consumer: Any, lost: list[TopicPartition]) -> None:
-        self._abandon(topic_partition.partition for topic_partition in lost)
+        self.abandon(topic_partition.partition for topic_partition in lost)
         self.progress.group_answered = False
         self._log_rebalance("lost", lost)
 

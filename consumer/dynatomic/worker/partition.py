@@ -92,6 +92,10 @@ class Partition:
         start = -1 if self.start_offset is None else self.start_offset
         return self.position >= end and max(self.committed_offset, start) >= end
 
+    def reaches(self, end: int) -> bool:
+        """Return whether all below ``end`` was read, and some of it is in the filling window."""
+        return self.filling.window.first < end <= self.position
+
     # Reading.
 
     def record_read(self, first: int, position: int) -> None:

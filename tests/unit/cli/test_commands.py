@@ -16,10 +16,14 @@ def test_run_passes_its_settings_and_returns_its_exit_code(stub: Callable[..., A
     calls = stub("dynatomic.service.run", 75, run=None)
     argv = ["run", "--table", "hits", "--once", "--endpoint-url", "http://x"]
     assert cli.main(argv) == 75
-    expected = ("run", (Settings(tables=("hits",)), "http://x"), {"once": True, "dry_run": False})
+    expected = (
+        "run",
+        (Settings(tables=("hits",)), "http://x"),
+        {"once": True, "dry_run": False, "start": None},
+    )
     assert calls == [expected]
     cli.main(["run", "--dry-run"])
-    assert calls[1] == ("run", (Settings(), None), {"once": False, "dry_run": True})
+    assert calls[1] == ("run", (Settings(), None), {"once": False, "dry_run": True, "start": None})
 
 
 def test_init_prints_what_it_did(

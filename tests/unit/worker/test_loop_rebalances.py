@@ -13,7 +13,7 @@ def test_messages_of_a_partition_that_is_not_owned_are_dropped() -> None:
         w.emit("a", partition=0)
         w.emit("b", partition=1)
         w.turn()
-        member.worker._abandon([0])  # its messages may still be on their way
+        member.worker.abandon([0])  # its messages may still be on their way
         w.emit("a", partition=0)
         w.put(b"bad", partition=0)
         w.window()
