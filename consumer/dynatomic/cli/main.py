@@ -46,6 +46,20 @@ def init(  # noqa: PLR0913 -- one a flag
         bool,
         flag("Create the topic so that brokers check the size of batches after decompression."),
     ] = False,
+    partitions: Annotated[
+        int | None,
+        Parameter(
+            help="Partitions of the topic: so many consumers can share it. Default: 6.",
+            converter=whole_number_from(1),
+        ),
+    ] = None,
+    replication_factor: Annotated[
+        int | None,
+        Parameter(
+            help="Replicas of both topics. Default: default.replication.factor of the brokers.",
+            converter=whole_number_from(1),
+        ),
+    ] = None,
     print_iam: Annotated[bool, flag("Print an IAM policy instead. No server is asked.")] = False,
     policy: flags.Policy = "run",
     region: flags.Region = "*",
@@ -58,15 +72,16 @@ def init(  # noqa: PLR0913 -- one a flag
         return say(iam.print_iam(policy, settings, iam.PolicyScope(region, account, msk_cluster)))
     from dynatomic.operations.init import initialise  # noqa: PLC0415 -- see `command`
 
-    return say(
-        initialise(
-            settings,
-            endpoint_url,
-            wait,
-            create_tables=create_tables,
-            check_unpacked_size=check_unpacked_size,
-        )
+    lines = initialise(
+        settings,
+        endpoint_url,
+        wait,
+        create_tables=create_tables,
+        check_unpacked_size=check_unpacked_size,
+        partitions=partitions,
+        replication_factor=replication_factor,
     )
+    return say(lines)
 
 
 @command(app, *ALL)

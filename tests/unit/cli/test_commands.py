@@ -33,9 +33,17 @@ def test_init_prints_what_it_did(
     assert cli.main(["init", "--wait", "1.5", "--create-tables", "--dead-letter-topic", "d"]) == 0
     assert capsys.readouterr().out == "topic made\ntable made\n"
     cli.main(["init"])
-    assert [(*args, options["create_tables"]) for _, args, options in calls] == [
-        (Settings(dead_letter_topic="d"), None, 1.5, True),
-        (Settings(), None, None, False),
+    cli.main(["init", "--partitions", "12", "--replication-factor", "3"])
+    defaults = {
+        "create_tables": False,
+        "check_unpacked_size": False,
+        "partitions": None,
+        "replication_factor": None,
+    }
+    assert [(args, options) for _, args, options in calls] == [
+        ((Settings(dead_letter_topic="d"), None, 1.5), defaults | {"create_tables": True}),
+        ((Settings(), None, None), defaults),
+        ((Settings(), None, None), defaults | {"partitions": 12, "replication_factor": 3}),
     ]
 
 

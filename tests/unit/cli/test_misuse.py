@@ -26,6 +26,8 @@ from tests.support.command_line import failed
         (["incr", "hits"], "KEY"),
         (["incr", "hits", "k", "--by", "many"], "--by: 'many'"),
         (["init", "--wait", "soon"], "--wait"),
+        (["init", "--partitions", "0"], "0 is less than 1"),
+        (["init", "--replication-factor", "-1"], "-1 is less than 1"),
         (["init", "--wait", "-1"], "'-1' is not a number of seconds"),
         (["init", "--wait", "nan"], "'nan' is not a number of seconds"),
         (["produce", "--cuont", "5"], "unknown option --cuont"),
