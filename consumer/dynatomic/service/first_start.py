@@ -36,6 +36,7 @@ Start = Literal["earliest", "latest"]
 
 RETENTION_NAME = "offsets.retention.minutes"
 DEFAULT_RETENTION_MINUTES = 10_080  # Kafka's default, where the brokers' setting cannot be read
+MIN_RETENTION_S = 60  # the least that Kafka accepts; a younger topic needs no request
 TIMEOUT_S = 10.0
 
 
@@ -80,8 +81,10 @@ def expired_offsets(
     if not starts or committed_offsets(consumer, settings, marks):
         return ""
     oldest = _oldest_age_s(settings, consumer, starts, now())
+    if oldest is None or oldest <= MIN_RETENTION_S:
+        return ""
     minutes = retention()
-    if oldest is None or oldest <= minutes * 60:
+    if oldest <= minutes * 60:
         return ""
     command = f"dynatomic run -g {quote(settings.group_id)} -t {settings.topic}"
     return (
