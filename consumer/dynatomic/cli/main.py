@@ -12,10 +12,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, TextIO
 
-from cyclopts import App, CoercionError, CycloptsError, Parameter
+from cyclopts import CoercionError, CycloptsError, Parameter
 
-from dynatomic.cli import explain, flags, operate, shell  # noqa: F401 - three are imported for their commands
-from dynatomic.cli.app import ALL, KAFKA, RULES, EndpointUrl, app, command, flag, say, sources
+from dynatomic.cli import configuration, explain, flags, operate, shell  # noqa: F401 - four are imported for their commands
+from dynatomic.cli.app import ALL, KAFKA, RULES, EndpointUrl, app, command, flag, say
 from dynatomic.cli.converters import file_name, seconds, whole_number_from
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError, DynatomicError
@@ -27,8 +27,6 @@ INTERRUPTED = 130
 
 
 _logger = logging.getLogger(__name__)
-_config = App(name="config", help="Show or check the settings.")
-app.command(_config)
 
 
 @command(app, *KAFKA, "dead_letter_topic", "group_id")
@@ -223,44 +221,6 @@ def demo(
 
     logs.setup()
     return play(stay=stay)
-
-
-@command(_config, *ALL)
-def show(
-    settings: Settings,
-    *,
-    origin: Annotated[bool, flag("Add where each value came from.")] = False,
-) -> int:
-    """Print the settings in effect as TOML. Secrets are masked."""
-    from dynatomic.operations import show_config  # noqa: PLC0415 -- see `command`
-
-    return say(show_config.show(settings, sources.origins if origin else None))
-
-
-@command(_config, *ALL)
-def check(
-    settings: Settings,
-    *,
-    connect: Annotated[
-        bool, flag("Check the brokers and the tables too. Nothing is written.")
-    ] = False,
-    probe: Annotated[
-        str | None,
-        Parameter(
-            help="Try every kind of write on a test item of this table, then delete it.",
-            metavar="TABLE",
-        ),
-    ] = None,
-    endpoint_url: EndpointUrl = None,
-) -> int:
-    """Check the settings and, when asked, the servers: one line for each check.
-
-    Exit 78 if the configuration is wrong, 75 if a server did not answer, 1 if
-    the table answers differently than the product expects.
-    """
-    from dynatomic.operations import check_config  # noqa: PLC0415 -- see `command`
-
-    return check_config.check_config(settings, endpoint_url, connect=connect, probe=probe)
 
 
 @contextlib.contextmanager

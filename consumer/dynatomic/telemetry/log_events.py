@@ -1,7 +1,7 @@
-"""Every line that the package logs, once: its event, its level, what it means and what to do.
+"""Every log event of the package: its level, what it means, and what to do.
 
-The table in docs/reference/log-events.md is made from it. An event is a fixed sentence; what
-varies stands in the line's fields, which never hold a key, a payload or a secret.
+docs/reference/log-events.md is generated from it. An event is a fixed text. What varies is in the
+fields of the line, which never hold a key, a payload or a secret.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Level = Literal["debug", "info", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """What is known of one log line."""
+    """One log event, as the reference describes it."""
 
     event: str
     level: Level
@@ -28,95 +28,112 @@ LOG_EVENTS = (
         "Ten other processes have the default ports.",
         "give an address with `--http`, or `--http off`",
     ),
-    LogEvent("request failed", "error", "The HTTP endpoint met a defect.", "report it"),
-    LogEvent("started", "info", "It joins the group and begins to read."),
+    LogEvent(
+        "request failed", "error", "The HTTP endpoint failed because of a defect.", "report it"
+    ),
+    LogEvent("started", "info", "The consumer joins the group and starts to read."),
     LogEvent("topic is empty", "info", "`run --once` has nothing to count, and ends with 0."),
-    LogEvent("assigned", "info", "The group gave it these partitions; `owned` is all it has now."),
-    LogEvent("revoked", "info", "The group took these partitions back, after they were finished."),
+    LogEvent(
+        "assigned",
+        "info",
+        "The group assigned these partitions. `owned` lists all partitions of the consumer.",
+    ),
+    LogEvent(
+        "revoked",
+        "info",
+        "The group took these partitions back. Their windows were finished first.",
+    ),
     LogEvent(
         "lost",
         "warning",
-        "The group took these partitions without asking: it was taken for dead.",
-        "where it repeats: more CPU, or longer `session.timeout.ms` and `max.poll.interval.ms`",
+        "The group removed this consumer, because it did not answer in time.",
+        "if it repeats: more CPU, or longer `session.timeout.ms` and `max.poll.interval.ms`",
     ),
     LogEvent(
         "revoked before it was written; the next owner reads it again",
         "warning",
-        "The bound was too short for the open windows; at-least-once may count them twice.",
-        "see what the table waits for, or raise `--shutdown-timeout-ms`",
+        "The open windows took longer than the limit. At-least-once may count them twice.",
+        "find out why the table is slow, or raise `--shutdown-timeout-ms`",
     ),
-    LogEvent("window written", "debug", "A partition's window is in its counters."),
-    LogEvent("counted", "info", "What was counted in the last minute, if anything was."),
+    LogEvent("window written", "debug", "The window of a partition is added to its counters."),
+    LogEvent("counted", "info", "What was counted in the last minute. No line if nothing was."),
     LogEvent(
         "fence refused",
         "info",
-        "Events that were in their counters already were kept from counting twice; one line a "
-        "second, all at debug.",
-        "nothing: it is what fences are for, after a crash or a replay",
+        "A fence kept events from being counted twice. One line a second at this level; all "
+        "lines at debug.",
+        "nothing: this is normal after a crash or a replay",
     ),
     LogEvent(
         "table waits",
         "warning",
-        "A table throttles, fails or refuses (`refused`); it is tried again.",
+        "A table throttles, fails or refuses (`refused`) requests. They are sent again.",
         "as `cause` says: capacity, network, or the permission or table that it names",
     ),
     LogEvent(
         "requests are sent by boto3",
         "warning",
-        "The direct way to DynamoDB cannot be taken, for `cause`: it counts as well, for more CPU.",
-        "nothing where it is a proxy; else install the versions that this release was tested with",
+        "The own transport cannot be used, because of `cause`. boto3 takes more CPU.",
+        "nothing if there is a proxy; otherwise install the versions of the lock file",
     ),
     LogEvent(
         "dead letter",
         "warning",
-        "A row cannot be counted; at most one line a second, `letters` since the last.",
-        "look at it in the dead-letter topic; mend its producer, by `reason`",
+        "An event cannot be counted. One line a second at most; `letters` since the last.",
+        "read it with `dynatomic dlq show`, and correct its producer",
     ),
     LogEvent(
         "dead-letter topic refuses",
         "error",
-        "Dead letters cannot be stored; their partitions commit nothing until they are.",
+        "Dead letters cannot be stored. Their partitions commit nothing until they are.",
         "as `hint` says",
     ),
     LogEvent(
         "refused events not read yet",
         "warning",
-        "Events that the table refused are read again for the dead letters, and are not there yet.",
+        "Events that the table refused are read again for their dead letters, which takes longer.",
         "check the brokers",
     ),
     LogEvent(
         "commit failed",
         "warning",
-        "Offsets are not committed; they are sent again.",
-        "check the group's coordinator where it goes on",
+        "A commit of offsets failed. It is sent again.",
+        "check the group coordinator if it continues",
     ),
     LogEvent(
         "commit after a revocation failed",
         "warning",
-        "The next owner reads some events again; at-least-once counts them twice.",
+        "The next owner reads some events again. At-least-once counts them twice.",
     ),
     LogEvent(
         "committed offset unknown, trying again",
         "warning",
-        "The group's coordinator did not tell where to begin.",
-        "check the coordinator, and Read on the group",
+        "The group coordinator did not answer with the committed offset.",
+        "check the coordinator, and the Read permission on the group",
+    ),
+    LogEvent(
+        "committed offsets may have expired",
+        "warning",
+        "The group has no commit, and the oldest event is older than commits are kept. The fences "
+        "keep events from being counted twice.",
+        "see `cause`; `--start earliest` or `--start latest` says where to start",
     ),
     LogEvent(
         "partition stopped",
         "error",
-        "To go on would count wrong: its offset is gone, or is of another topic.",
-        "run the command at the end of `cause`, after you know why",
+        "Its offset no longer exists, or belongs to another topic. To continue would count wrong.",
+        "find out why, then run the command at the end of `cause`",
     ),
     LogEvent(
         "events without a key",
         "warning",
-        "Exactly-once works without keys, but an item gets a fence a partition and grows.",
-        "key events by table and item, as `dynatomic produce` does, or have few partitions",
+        "Exactly-once works without keys, but each item gets a fence for each partition.",
+        "use the table and the item as the key, as `dynatomic produce` does, or use few partitions",
     ),
     LogEvent(
         "no partition assigned",
         "info",
-        "It is a spare: the group has more members than partitions. Told once.",
+        "The group has more members than partitions. Logged once.",
     ),
     LogEvent(
         "waiting",
@@ -130,48 +147,52 @@ LOG_EVENTS = (
         "The brokers do not have the topic any more. Nothing can be counted.",
         "as `do` says",
     ),
-    LogEvent("recovered", "info", "What it waited for works again, after `seconds`."),
+    LogEvent("recovered", "info", "What the consumer waited for works again, after `seconds`."),
     LogEvent(
         "no progress",
         "error",
-        "Events wait and none is counted, for `cause`; twice a minute, for up to ten of `stuck`.",
+        "Events wait and none is counted, because of `cause`. Two lines a minute. "
+        "`stuck` has up to ten partitions.",
         "as `do` says",
     ),
     LogEvent(
         "ends for want of progress",
         "error",
-        "A new process may get on where this one does not; its windows are finished first.",
+        "The process ends, because a new one may make progress. Its windows are finished first.",
         "let the supervisor start it again",
     ),
     LogEvent(
         "no token for Amazon MSK",
         "error",
-        "No AWS credentials to log in with, for `cause`; asked again every ten seconds.",
-        "see where the AWS chain should find them; what is counted already is safe",
+        "There are no AWS credentials for the login, because of `cause`. Tried every ten seconds.",
+        "check the AWS credential chain; what is counted is safe",
     ),
     LogEvent(
         "Kafka error",
         "warning",
-        "The client met an error that it gets over by itself; one line a second.",
-        "check the brokers where it repeats",
+        "The Kafka client had an error that it recovers from. One line a second.",
+        "check the brokers if it repeats",
     ),
-    LogEvent("stopping", "info", "A signal came: open windows are finished within the bound."),
-    LogEvent("stopped", "info", "It has ended; the fields say what it counted."),
+    LogEvent("stopping", "info", "A signal arrived. Open windows are finished within the limit."),
+    LogEvent("stopped", "info", "The consumer has ended. The fields say what it counted."),
     LogEvent(
         "windows not finished within the bound; their events will be read again",
         "error",
-        "It ends with 1; at-least-once may count them twice.",
-        "see what the table waits for, or raise `--shutdown-timeout-ms`",
+        "The exit code is 1. At-least-once may count these events twice.",
+        "find out why the table is slow, or raise `--shutdown-timeout-ms`",
     ),
     LogEvent(
         "not stopped in time; what was not committed will be read again",
         "error",
-        "The shutdown hung and was ended.",
-        "report it, with the lines before",
+        "The shutdown took too long and was ended.",
+        "report it, with the lines before it",
     ),
-    LogEvent("forced to end", "warning", "A second signal ended it at once."),
-    LogEvent("events stored", "info", "`dynatomic produce` is done."),
+    LogEvent("forced to end", "warning", "A second signal ended the process at once."),
+    LogEvent("events stored", "info", "`dynatomic produce` has ended."),
     LogEvent(
-        "events not delivered", "error", "`Emitter` lost events.", "check the brokers; emit again"
+        "events not delivered",
+        "error",
+        "`Emitter` lost events.",
+        "check the brokers, and emit them again",
     ),
 )
