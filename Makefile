@@ -8,7 +8,7 @@
 # make hooks   run `make fmt` and `make check` before each commit and push, by pre-commit
 # make lock    take changes of pyproject.toml into locks/; ARGS=--upgrade takes the newest of all
 # make site    build the site of the documentation into site/
-# make chaos   the fault campaign: ROUNDS=20 FAULTS=all SEED=random BACKEND=embedded
+# make chaos   the fault campaign: ROUNDS=20 FAULTS=all SEED=random BACKEND=embedded|real|cluster
 #              PROTOCOL=classic GUARANTEE=exactly-once REPORT=file.json
 # make bench   every workload beside raw consume() and other systems, half an hour on two cores
 #              (Java 17, Maven); ARGS=--quick tries it, ARGS=--help says what else it can

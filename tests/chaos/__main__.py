@@ -55,7 +55,7 @@ def _arguments() -> argparse.Namespace:
     guarantees = ("at-least-once", "exactly-once")
     parser.add_argument("--guarantee", choices=guarantees, default="exactly-once")
     parser.add_argument("--judged", choices=guarantees, help="by another guarantee's rule")
-    parser.add_argument("--backend", choices=("embedded", "real"), default="embedded")
+    parser.add_argument("--backend", choices=("embedded", "real", "cluster"), default="embedded")
     parser.add_argument("--protocol", choices=("classic", "consumer"), default="classic")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=3, help="rounds side by side")

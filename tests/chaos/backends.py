@@ -16,6 +16,7 @@ from dynatomic.testing.embedded import Embedded
 from dynatomic.testing.mock_broker import MockBroker
 from tests.support.brokers import HasBootstrapServers, create_kafka_topic
 from tests.support.dynamodb_local import DynamoDBLocal
+from tests.support.kafka_cluster import KafkaCluster
 from tests.support.kafka_server import KafkaServer
 from tests.support.tables import HasEndpointUrl, make_client
 from tests.support.waiting import wait_until
@@ -23,7 +24,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-Name = Literal["embedded", "real"]
+Name = Literal["embedded", "real", "cluster"]
 _text, _int16, _int32 = ctypes.c_char_p, ctypes.c_int16, ctypes.c_int32
 
 
@@ -86,6 +87,7 @@ class Backend:
     create: Callable[[str, int], None]
     mock: Mock | None = None
     kafka: KafkaServer | None = None
+    cluster: KafkaCluster | None = None
     classic_ms: int = 2000
     """The session time-out that members of classic groups ask for."""
 
@@ -129,6 +131,10 @@ class Backend:
             self.mock.broker.set_broker_down()
         elif self.kafka is not None:
             self.kafka.stop(kill=True)
+        elif self.cluster is not None:
+            self.cluster.one_at_a_time.acquire()
+            for broker in self.cluster.brokers.values():
+                broker.kill()
         try:
             threading.Event().wait(seconds)  # how long they are away
             yield
@@ -137,6 +143,11 @@ class Backend:
                 self.mock.broker.set_broker_up()
             elif self.kafka is not None:
                 self.kafka.start()
+            elif self.cluster is not None:
+                for broker in self.cluster.brokers.values():
+                    broker.start()
+                self.cluster.wait_complete()
+                self.cluster.one_at_a_time.release()
 
 
 def embedded_backend(server: Embedded) -> Backend:
@@ -164,12 +175,22 @@ def real_backend(kafka: HasBootstrapServers, dynamodb: HasEndpointUrl) -> Backen
     )
 
 
+def cluster_backend(cluster: KafkaCluster, dynamodb: HasEndpointUrl) -> Backend:
+    """Return the back end for a cluster of three brokers."""
+    servers, url = cluster.bootstrap_servers, dynamodb.endpoint_url
+    client, create = make_client(url), cluster.create_topic
+    return Backend("cluster", servers, url, client, create, cluster=cluster, consumer_ms=6000)
+
+
 @contextmanager
 def started(name: Name) -> Iterator[Backend]:
     """Start the servers for a campaign."""
     if name == "embedded":
         with Embedded() as server:
             yield embedded_backend(server)
+    elif name == "cluster":
+        with KafkaCluster() as cluster, DynamoDBLocal() as dynamodb:
+            yield cluster_backend(cluster, dynamodb)
     else:
         with KafkaServer() as kafka, DynamoDBLocal() as dynamodb:
             yield real_backend(kafka, dynamodb)

@@ -16,6 +16,7 @@ from typing import Final
 from dynatomic.config.settings import GroupProtocol, ProcessingGuarantee
 from tests.chaos import (  # noqa: F401 - they put their faults on the list
     faults_brokers,
+    faults_cluster,
     faults_group,
     faults_offsets,
     faults_process,

@@ -11,7 +11,7 @@ from tests.chaos.round import Round
 Inject = Callable[[Round, Random], int]
 """Injects a fault while events are produced; returns how often it hit."""
 
-EVERYWHERE: Final[tuple[Name, ...]] = ("embedded", "real")
+EVERYWHERE: Final[tuple[Name, ...]] = ("embedded", "real", "cluster")
 
 
 @dataclass(frozen=True)

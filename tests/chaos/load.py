@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, NamedTuple, Self
 from zlib import crc32
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from tests.support.events import Event, Log, avro, ref
 
@@ -92,9 +92,20 @@ class Load:
     random_: random.Random
     stored: list[Stored] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    """Errors of rows whose outcome is unknown: they may be in the topic."""
 
     def __post_init__(self) -> None:
-        self._producer = Producer(
+        self._producer = self._new_producer()
+        self.sent: dict[bytes, Event | None] = {}
+        self._rows = events(self.shape, self.random_)
+        self._stop = threading.Event()
+        self._go = threading.Event()
+        self._go.set()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _new_producer(self) -> Producer:
+        return Producer(
             {
                 "bootstrap.servers": self.servers,
                 "acks": "all",
@@ -105,12 +116,6 @@ class Load:
                 "reconnect.backoff.max.ms": "500",
             }
         )
-        self._rows = events(self.shape, self.random_)
-        self._stop = threading.Event()
-        self._go = threading.Event()
-        self._go.set()
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_S):
@@ -123,13 +128,16 @@ class Load:
         for _ in range(count):
             partition, value, event = next(self._rows)
             key = event.key.encode() if event and self.shape.keyed else None
-            self._producer.produce(
-                self.topic,
-                value,
-                key,
-                partition=partition,
-                on_delivery=partial(self._delivered, event, value),
-            )
+            self.sent[value] = event
+            delivered = partial(self._delivered, event, value)
+            try:
+                self._producer.produce(
+                    self.topic, value, key, partition=partition, on_delivery=delivered
+                )
+            except KafkaException:
+                # An idempotent producer ends for good where a broker has lost its last events.
+                self._producer.flush(_FLUSH_S)
+                self._producer = self._new_producer()
         self._producer.poll(0)
 
     def _delivered(

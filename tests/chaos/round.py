@@ -222,7 +222,9 @@ class Round:
         return {p.partition: p.offset for p in found if p.offset >= 0 and p.error is None}
 
     def ends(self) -> dict[int, int]:
-        """Return the end offsets that were acknowledged."""
+        """Return the end offsets: those that were acknowledged, or those that a cluster has."""
+        if self.backend.cluster is not None:
+            return self.backend.cluster.ends(self.topic, self.load.shape.partitions)
         return ends_of(self.load.stored[self.since :], self.topic)
 
     def behind(self) -> dict[int, tuple[int, int]]:
@@ -279,6 +281,6 @@ class Round:
         self.proxy.close()
         for table in self.tables:
             self.backend.client.delete_table(TableName=table)
-        if self.backend.name == "real":  # the mock cluster is soon gone, and all with it
+        if self.backend.name != "embedded":  # the mock cluster is soon gone, and all with it
             for topic in (self.topic, f"{self.topic}.dlq"):
                 self.backend.delete_topic(topic)

@@ -93,14 +93,7 @@ class KafkaServer:
         return self._process.tail()
 
     def _format(self) -> None:
-        # One in 64 would begin with a dash, and be taken for an option.
-        cluster = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
-        tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._config)]
-        run = subprocess.run([*self._java, *tool], capture_output=True, text=True, check=False)
-        if run.returncode != 0:
-            raise UnavailableError(
-                f"Kafka's storage was not formatted: {run.stdout[-500:]}{run.stderr[-500:]}"
-            )
+        format_storage(self._java, self._config, cluster_id())
 
     def _is_ready(self) -> bool:
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
@@ -121,6 +114,22 @@ class KafkaServer:
     ) -> None:
         """Close it."""
         self.close()
+
+
+def cluster_id() -> str:
+    """Return an id for a new cluster."""
+    # One in 64 would begin with a dash, and be taken for an option.
+    return "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
+
+
+def format_storage(java_command: Sequence[str], config: Path, cluster: str) -> None:
+    """Prepare the folder of a server for a cluster. Raises `UnavailableError`."""
+    tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)]
+    run = subprocess.run([*java_command, *tool], capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        raise UnavailableError(
+            f"Kafka's storage was not formatted: {run.stdout[-500:]}{run.stderr[-500:]}"
+        )
 
 
 def _further_listeners(
@@ -147,14 +156,21 @@ def _further_listeners(
 
 
 def _kafka_settings(folder: Path, port: int, controller: int) -> dict[str, object]:
-    return {
+    return broker_settings(controller, 1) | {
         "process.roles": "broker,controller",
         "node.id": 1,
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-        "controller.listener.names": "CONTROLLER",
-        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
         "log.dirs": folder / "data",
+    }
+
+
+def broker_settings(controller: int, controller_id: int) -> dict[str, object]:
+    """Return what the servers of the tests have in common; ``controller`` is its port."""
+    return {
+        "advertised.listeners": "",
+        "controller.listener.names": "CONTROLLER",
+        "controller.quorum.voters": f"{controller_id}@127.0.0.1:{controller}",
         "default.replication.factor": 1,
         "offsets.topic.replication.factor": 1,
         "offsets.topic.num.partitions": 4,
