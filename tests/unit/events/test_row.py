@@ -1,14 +1,11 @@
-"""The row event: what is one, what is refused and why, and which counter it names."""
+"""The row event: what is one, what is refused and why, as Avro and as JSON."""
 
 import json
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import fastavro
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dynatomic.errors import ConfigError, RowError
 from dynatomic.events.row import (
@@ -19,9 +16,8 @@ from dynatomic.events.row import (
     check,
     check_counter_name,
     check_table_name,
-    key_value,
 )
-from dynatomic.events.schema import encode, load_writer_schema, schema
+from dynatomic.events.schema import encode, schema
 
 ARN = "arn:aws:dynamodb:us-east-1:1:table/tab"
 AVSC = Path(__file__).parents[3] / "schemas" / "row.avsc"
@@ -33,9 +29,6 @@ def refused(reason: Reason, row: Row) -> str:
         check(row)
     assert caught.value.reason == reason
     return caught.value.detail
-
-
-# --- Avro ------------------------------------------------------------------------------------
 
 
 def test_a_payload_is_the_plain_datum_byte_for_byte() -> None:
@@ -63,9 +56,6 @@ def test_encode_refuses_what_could_not_be_counted() -> None:
         encode(Row("tab", ""))
     with pytest.raises(RowError, match="incr-out-of-bounds"):
         encode(Row("tab", "k", incr=INT64_MAX + 1))
-
-
-# --- limits ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("incr", [INT64_MIN - 1, INT64_MAX + 1, 10**40])
@@ -144,9 +134,6 @@ def test_details_never_hold_a_key() -> None:
         assert secret not in str(caught.value)
 
 
-# --- JSON ------------------------------------------------------------------------------------
-
-
 def test_json_gives_the_row_with_the_defaults_of_the_schema() -> None:
     assert Row.from_json('{"table": "tab", "key": "k"}') == Row("tab", "k", None, None, 1)
     full = {"table": "tab", "key": "kůň", "range": "r", "counter": "c", "incr": INT64_MIN}
@@ -202,207 +189,3 @@ def test_json_is_checked_as_every_row_is() -> None:
         Row.from_json('{"table": "tab", "key": ""}')
     with pytest.raises(RowError, match="incr-out-of-bounds"):
         Row.from_json('{"table": "tab", "key": "k", "incr": 9223372036854775808}')
-
-
-# --- number keys -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "plain"),
-    [
-        *[(same, "1") for same in ("1", "1.0", "01", "1e0", "+1", "1.", "10E-1", ".1e+1", "1e-0")],
-        *[(same, "0") for same in ("0", "-0", "+0", "0.000", "0e99", "0e-9999", "-0e9999")],
-        ("-1.50", "-1.5"),
-        ("-.5", "-0.5"),
-        ("1200", "1200"),
-        ("12e2", "1200"),
-        ("1.2e-3", "0.0012"),
-        ("9" * 38, "9" * 38),
-        ("-" + "9" * 38, "-" + "9" * 38),
-        ("0" * 50 + "7", "7"),
-        ("1" + "0" * 60, "1" + "0" * 60),
-        ("0." + "9" * 38, "0." + "9" * 38),
-        ("1e125", "1" + "0" * 125),
-        ("1e-130", "0." + "0" * 129 + "1"),
-        ("9." + "9" * 37 + "e125", "9" * 38 + "0" * 88),
-    ],
-)
-def test_a_number_key_has_one_plain_form(text: str, plain: str) -> None:
-    assert key_value(text, "N") == plain
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *[
-            "",
-            " ",
-            " 1",
-            "1 ",
-            "1\n",
-            "abc",
-            "1a",
-            "0x10",
-            "1,5",
-            "--1",
-            "+",
-            ".",
-            "e5",
-            "1e",
-            "1e+",
-        ],
-        *["NaN", "nan", "sNaN", "Infinity", "-Infinity", "inf", "1_000", "1__0"],
-        *["\u0663", "\uff11", "\u00b2", "1e\u0661"],
-        *["1" * 39, "1." + "1" * 38, "1e126", "1e-131", "1e9999", "1e-9999", "1e99999", "-1e126"],
-        *["1" + "0" * 37 + "1", "9" * 38 + "e89", "1" + "0" * 126],
-    ],
-)
-def test_a_key_that_is_no_number_of_dynamodb_is_refused(text: str) -> None:
-    with pytest.raises(RowError) as caught:
-        key_value(text, "N")
-    assert caught.value.reason == Reason.KEY_NOT_A_NUMBER
-
-
-def test_a_text_key_stays_as_it_is() -> None:
-    for text in ("01", "1.0", "NaN", " x ", "e\u0301"):
-        assert key_value(text, "S") == text
-
-
-@given(
-    st.integers(-(10**38) + 1, 10**38 - 1),
-    st.integers(-60, 60),
-    st.integers(0, 5),
-    st.sampled_from(["", "0", "000"]),
-)
-def test_equal_numbers_have_equal_plain_forms(
-    digits: int, exponent: int, shift: int, zeros: str
-) -> None:
-    sign, size = ("-" if digits < 0 else ""), abs(digits)
-    same = [f"{digits}e{exponent}", f"{sign}{zeros}{size}{'0' * shift}E{exponent - shift}"]
-    plain = {key_value(text, "N") for text in same}
-    assert len(plain) == 1
-    (form,) = plain
-    assert Decimal(form) == Decimal(same[0])
-    assert key_value(form, "N") == form
-    assert "e" not in form.lower()
-
-
-# --- writer schemas --------------------------------------------------------------------------
-
-
-def later(*fields: Any, **changes: Any) -> dict[str, Any]:
-    """Make a later version of the schema: these fields behind ours."""
-    raw: dict[str, Any] = json.loads(AVSC.read_text())
-    return raw | {"fields": raw["fields"] + list(fields)} | changes
-
-
-def load(folder: Path, raw: Any) -> Any:
-    path = folder / "writer.avsc"
-    path.write_text(raw if isinstance(raw, str) else json.dumps(raw))
-    return load_writer_schema(path)
-
-
-SIMPLE = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"]
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        *SIMPLE,
-        ["null", "string"],
-        {"type": "string"},
-        {"type": "long", "logicalType": "timestamp-millis"},
-        {"type": "enum", "name": "Unit", "symbols": ["bytes", "calls"]},
-        ["null", {"type": "enum", "name": "Unit", "symbols": ["bytes", "calls"]}],
-    ],
-)
-def test_a_later_version_may_add_simple_fields(kind: Any, tmp_path: Path) -> None:
-    found = load(tmp_path, later({"name": "more", "type": kind}))
-    assert [field["name"] for field in found["fields"]] == [*Row._fields, "more"]
-
-
-def test_our_own_schema_is_a_writer_schema() -> None:
-    assert load_writer_schema(AVSC)["name"] == "dynatomic.Row"
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        {"type": "array", "items": "null"},
-        {"type": "map", "values": "long"},
-        {"type": "fixed", "name": "Id", "size": 1_000_000_000},
-        {"type": "record", "name": "Inner", "fields": []},
-        {"type": "bytes", "logicalType": "decimal", "precision": 38},
-        ["null", {"type": "array", "items": "null"}],
-        ["null", "dynatomic.Row"],
-        "dynatomic.Row",
-        "Row",
-    ],
-)
-def test_a_field_that_can_nest_repeat_or_grow_is_refused(kind: Any, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'more' may only be of a simple type"):
-        load(tmp_path, later({"name": "more", "type": kind}))
-
-
-def _without(name: str) -> list[Any]:
-    return [field for field in later()["fields"] if field["name"] != name]
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        _without("incr"),
-        list(reversed(later()["fields"])),
-        [{"name": "more", "type": "int"}, *later()["fields"]],
-        [
-            field | {"type": "bytes"} if field["name"] == "key" else field
-            for field in later()["fields"]
-        ],
-        [*_without("incr"), {"name": "incr", "type": "int"}],
-    ],
-)
-def test_a_schema_that_does_not_begin_with_our_fields_is_refused(
-    fields: Any, tmp_path: Path
-) -> None:
-    with pytest.raises(ConfigError, match="first fields must be those of row"):
-        load(tmp_path, later() | {"fields": fields})
-
-
-def test_a_second_field_of_one_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError):
-        load(tmp_path, later({"name": "incr", "type": "int"}))
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        *[
-            "",
-            "{",
-            "[]",
-            "{}",
-            "null",
-            "5",
-            '"string"',
-            '{"type": "nonsense"}',
-            '{"type": "string"}',
-        ],
-        "[" * 100_000,
-        '{"type": "record", "name": "Row"}',
-        '{"type": "record", "name": "Row", "fields": 5}',
-        '{"type": "record", "name": "Row", "fields": null}',
-        '{"type": "record", "name": "Row", "fields": ["x"]}',
-    ],
-)
-def test_a_file_that_is_no_such_schema_is_a_configuration_error(raw: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load(tmp_path, raw)
-    assert "writer.avsc" in str(caught.value)
-
-
-def test_a_file_that_is_not_there_or_no_text_is_a_configuration_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nowhere"):
-        load_writer_schema(tmp_path / "nowhere.avsc")
-    (tmp_path / "binary.avsc").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="binary"):
-        load_writer_schema(tmp_path / "binary.avsc")
