@@ -13,20 +13,13 @@ PACKAGE = Path(dynatomic.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [path for path in MODULES if path.name == "__init__.py" and path.parent != PACKAGE]
 MAX_LINES = 320
-
 TESTS = Path(__file__).parents[1]
 TEST_MODULES = sorted(path for path in TESTS.rglob("*.py") if ".servers" not in path.parts)
 UNIT = [path for path in TEST_MODULES if path.is_relative_to(TESTS / "unit")]
 TO_SPLIT = {
     "contract/test_broker_contract.py",
-    "unit/config/test_settings.py",
-    "unit/dead_letters/test_dead_letters.py",
-    "unit/dead_letters/test_dlq.py",
-    "unit/events/test_decoder.py",
-    "unit/events/test_row.py",
     "unit/kafka/test_client.py",
     "unit/kafka/test_emitter.py",
-    "unit/telemetry/test_telemetry.py",
 }
 """Test modules above the limit. The list only gets shorter."""
 
