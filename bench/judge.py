@@ -57,6 +57,8 @@ def judge(
         return [_updated(request, items)], {}
     if operation == OVERWRITING:
         return _overwritten(request.get("RequestItems")), {"UnprocessedItems": {}}
+    if operation == "DescribeTimeToLive":
+        return [], {"TimeToLiveDescription": {"TimeToLiveStatus": "DISABLED"}}
     if operation == "DescribeTable":
         return [], _description(request.get("TableName"))
     raise MalformedError(f"{operation or 'no operation'} is not served here")

@@ -1,12 +1,13 @@
 """Tables are described, created and checked for access, on the fake and on both servers."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.statements import key_attributes
-from dynatomic.dynamodb.tables import create_table, describe
+from dynatomic.dynamodb.tables import create_table, describe, describe_with_ttl
 from dynatomic.errors import ConfigError
 from dynatomic.events.row import KeySchema
 from tests.support.names import unique
@@ -97,6 +98,16 @@ def test_create_table_makes_it_once(dynamodb: "DynamoDBClient", range_key: Any) 
         assert create_table(dynamodb, table, range_key=range_key) is False
     finally:
         dynamodb.delete_table(TableName=table)
+
+
+def test_the_ttl_attribute_is_described(dynamodb: "DynamoDBClient", table: str) -> None:
+    assert describe_with_ttl(dynamodb, table).ttl_name is None
+    dynamodb.update_time_to_live(
+        TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires"}
+    )
+    assert describe_with_ttl(dynamodb, table) == replace(
+        describe(dynamodb, table), ttl_name="expires"
+    )
 
 
 def test_the_keys_of_indexes_are_described(dynamodb: "DynamoDBClient") -> None:

@@ -35,7 +35,7 @@ from dynatomic.dead_letters.topic import (
     stored_letter,
 )
 from dynatomic.dynamodb.client import make_client
-from dynatomic.dynamodb.tables import describe
+from dynatomic.dynamodb.tables import describe_with_ttl
 from dynatomic.errors import DynatomicError
 from dynatomic.events.decoder import Decoder
 from dynatomic.events.row import Reason
@@ -180,7 +180,7 @@ def _judge(
     schema = load_writer_schema(settings.writer_schema)
     try:
         client = make_client(endpoint_url)
-        keys = {table: describe(client, table) for table in settings.require_tables()}
+        keys = {table: describe_with_ttl(client, table) for table in settings.require_tables()}
     except DynatomicError as error:
         if options.execute and not options.force:
             raise

@@ -1,7 +1,9 @@
 """Tables: their keys, how they are made, and the message for a request that they refuse."""
 
+import logging
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ from dynatomic.events.row import KeySchema
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+log = logging.getLogger(__name__)
 
 _UNKNOWN_OPERATION = {"UnknownOperation", "InvalidAction", "NotImplemented"}
 _DENIED = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?")
@@ -75,6 +79,28 @@ def describe(client: "DynamoDBClient", table: str) -> KeySchema:
         types[range_name] if range_name else None,
         frozenset(types.keys() - {hash_name, range_name}),
     )
+
+
+def describe_with_ttl(client: "DynamoDBClient", table: str) -> KeySchema:
+    """Return what `describe` does, with the TTL attribute of the table.
+
+    A TTL that is being switched off still counts, because it may delete items for up to an hour.
+    Where the permission is missing, or the endpoint does not have the operation, the TTL attribute
+    is not known: this is logged. Raises the errors of `describe`.
+    """
+    keys = describe(client, table)
+    action = "dynamodb:DescribeTimeToLive"
+    try:
+        answer = call_table(client, table, action, client.describe_time_to_live)
+    except ConfigError as error:
+        log.warning(
+            "TTL attribute unknown", extra={"fields": {"table": table, "cause": str(error)}}
+        )
+        return keys
+    description = answer.get("TimeToLiveDescription", {})
+    if description.get("TimeToLiveStatus") == "DISABLED":
+        return keys
+    return replace(keys, ttl_name=description.get("AttributeName"))
 
 
 def _request_error(

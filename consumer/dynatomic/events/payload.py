@@ -116,6 +116,8 @@ class PayloadReader:
             raise RowError(Reason.COUNTER_NAME, "the counter is a key attribute of the table")
         if name in keys.index_names:
             raise RowError(Reason.COUNTER_NAME, "the counter is a key attribute of an index")
+        if name == keys.ttl_name:
+            raise RowError(Reason.COUNTER_NAME, "the counter is the TTL attribute of the table")
         if (row.range is None) != (keys.range_name is None):
             if row.range is None:
                 raise RowError(Reason.RANGE_MISSING, f"table {row.table} has a range key")

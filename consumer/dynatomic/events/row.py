@@ -89,7 +89,9 @@ class CounterRef(NamedTuple):
 class KeySchema:
     """Names and types of a table's key attributes; ``range_name`` None if it has no range key.
 
-    ``index_names`` are the key attributes of its indexes. No counter may have such a name.
+    ``index_names`` are the key attributes of its indexes, and ``ttl_name`` is the attribute with
+    the time at which DynamoDB deletes an item, None if there is none or it is not known. No counter
+    may have such a name.
     """
 
     hash_name: str
@@ -97,6 +99,7 @@ class KeySchema:
     range_name: str | None = None
     range_type: KeyType | None = None
     index_names: frozenset[str] = frozenset()
+    ttl_name: str | None = None
 
 
 def check_table_name(name: str) -> str:

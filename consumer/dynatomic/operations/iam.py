@@ -59,14 +59,20 @@ _CONNECT, _PRODUCE = ("Connect",), ("Connect", "WriteDataIdempotently")
 # is an answer too.
 NEEDS: Mapping[Command, Needs] = {
     "run": Needs(
-        tables=("DescribeTable", "PartiQLInsert", "PartiQLUpdate", "UpdateItem"),
+        tables=(
+            "DescribeTable",
+            "DescribeTimeToLive",
+            "PartiQLInsert",
+            "PartiQLUpdate",
+            "UpdateItem",
+        ),
         cluster=_PRODUCE,
         topic=(*_SEE, "ReadData"),
         dead_letters=("DescribeTopic", "WriteData"),
         group=_GROUP,
     ),
     "verify": Needs(
-        tables=("BatchGetItem", "DescribeTable", "Scan"),
+        tables=("BatchGetItem", "DescribeTable", "DescribeTimeToLive", "Scan"),
         cluster=_CONNECT,
         topic=(*_SEE, "ReadData"),
         dead_letters=("DescribeTopic", "ReadData"),
@@ -84,7 +90,7 @@ NEEDS: Mapping[Command, Needs] = {
     ),
     "produce": Needs(cluster=_PRODUCE, topic=("DescribeTopic", "WriteData")),
     "dlq": Needs(
-        tables=("DescribeTable",),
+        tables=("DescribeTable", "DescribeTimeToLive"),
         cluster=_PRODUCE,
         topic=("DescribeTopic", "WriteData"),
         dead_letters=("DescribeTopic", "ReadData", "WriteData"),

@@ -16,7 +16,7 @@ from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.meter import Meter
 from dynatomic.dynamodb.statements import Step
-from dynatomic.dynamodb.tables import describe
+from dynatomic.dynamodb.tables import describe_with_ttl
 from dynatomic.dynamodb.writer import Writer
 from dynatomic.errors import DynatomicError, UnavailableError
 from dynatomic.events.decoder import Decoder
@@ -256,7 +256,8 @@ def _open_tables(settings: Settings, endpoint_url: str | None, *, probe: bool) -
     deadline = time.monotonic() + START_S
     keys: dict[str, KeySchema] = {}
     for table in settings.tables:
-        schema = until(deadline, lambda: describe(client, table))  # noqa: B023 - called at once
+        # The lambdas are called at once.
+        schema = until(deadline, lambda: describe_with_ttl(client, table))  # noqa: B023
         keys[table] = schema
         if probe:
             counters = Counters(client, {table: schema})

@@ -31,6 +31,12 @@ LOG_EVENTS = (
     LogEvent(
         "request failed", "error", "The HTTP endpoint failed because of a defect.", "report it"
     ),
+    LogEvent(
+        "TTL attribute unknown",
+        "warning",
+        "An event that names the TTL attribute of `table` would add to it.",
+        "as `cause` says, or list the counters with `--allow-counter`",
+    ),
     LogEvent("started", "info", "The consumer joins the group and starts to read."),
     LogEvent("topic is empty", "info", "`run --once` has nothing to count, and ends with 0."),
     LogEvent(

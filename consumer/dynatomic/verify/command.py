@@ -13,7 +13,7 @@ from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.topic import reader_config
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.items import read_items, scan_items
-from dynatomic.dynamodb.tables import describe
+from dynatomic.dynamodb.tables import describe_with_ttl
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.events.decoder import Decoder
 from dynatomic.events.payload import PayloadReader
@@ -89,7 +89,7 @@ def _compare(
     stack.callback(consumer.close)
     baseline = Baseline.open(options.baseline) if options.baseline else None
     client = make_client(endpoint_url, max_requests=settings.max_requests)
-    keys = {table: describe(client, table) for table in tables}
+    keys = {table: describe_with_ttl(client, table) for table in tables}
     wait_for_kafka(settings, START_S)
     check_not_compacted(settings)
     admin = new_admin(admin_config(settings))

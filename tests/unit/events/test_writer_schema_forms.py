@@ -60,6 +60,14 @@ def test_types_with_other_bytes_are_refused(tmp_path: Path, form: Any) -> None:
         load_writer_schema(written(tmp_path, *form))
 
 
+def test_a_counter_may_not_be_the_ttl_attribute() -> None:
+    reader = PayloadReader({"usage": KeySchema("pk", ttl_name="expires")})
+    assert reader.resolve(("usage", "k", None, "hits"), 1).name == "hits"
+    with pytest.raises(RowError, match="TTL attribute") as raised:
+        reader.resolve(("usage", "k", None, "expires"), 1)
+    assert raised.value.reason == Reason.COUNTER_NAME
+
+
 def test_a_counter_may_not_have_the_name_of_an_index_key() -> None:
     reader = PayloadReader({"usage": KeySchema("pk", index_names=frozenset({"day"}))})
     assert reader.resolve(("usage", "k", None, "hits"), 1).name == "hits"

@@ -22,6 +22,7 @@ CALLS = {
     "update_item": {"UpdateItem"},
     "delete_item": {"DeleteItem"},
     "describe_table": {"DescribeTable"},
+    "describe_time_to_live": {"DescribeTimeToLive"},
     "create_table": {"CreateTable"},
     "batch_get_item": {"BatchGetItem"},
     "scan": {"Scan"},
@@ -41,6 +42,7 @@ def test_the_policy_of_a_consumer_is_about_the_listed_tables_only() -> None:
             "Effect": "Allow",
             "Action": [
                 "dynamodb:DescribeTable",
+                "dynamodb:DescribeTimeToLive",
                 "dynamodb:PartiQLInsert",
                 "dynamodb:PartiQLUpdate",
                 "dynamodb:UpdateItem",

@@ -76,6 +76,14 @@ class FakeDynamoDB:
         """Return the table's description."""
         return self._send("DescribeTable", params)
 
+    def describe_time_to_live(self, **params: Any) -> Response:
+        """Return which attribute has the time at which items expire."""
+        return self._send("DescribeTimeToLive", params)
+
+    def update_time_to_live(self, **params: Any) -> Response:
+        """Set that attribute at once; the fake never deletes an item because of it."""
+        return self._send("UpdateTimeToLive", params)
+
     def create_table(self, **params: Any) -> Response:
         """Make a table; it is active at once."""
         return self._send("CreateTable", params)

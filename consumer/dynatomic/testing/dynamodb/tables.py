@@ -41,6 +41,7 @@ class Tables:
     def __init__(self, region_name: str) -> None:
         self._region_name = region_name
         self._tables: dict[str, Table] = {}
+        self._ttl_names: dict[str, str] = {}
 
     def table(self, name: str) -> Table:
         """Return a table, or raise `MissingTableError`."""
@@ -55,6 +56,8 @@ class Tables:
         """
         operations: Mapping[str, Callable[[Mapping[str, Any]], Response]] = {
             "DescribeTable": self._describe_table,
+            "DescribeTimeToLive": self._describe_time_to_live,
+            "UpdateTimeToLive": self._update_time_to_live,
             "CreateTable": self._create_table,
             "DeleteTable": self._delete_table,
             "ListTables": self._list_tables,
@@ -69,6 +72,23 @@ class Tables:
     def _describe_table(self, params: Mapping[str, Any]) -> Response:
         table = self.table(params["TableName"])
         return {"Table": table.description | {"ItemCount": len(table.items)}}
+
+    def _describe_time_to_live(self, params: Mapping[str, Any]) -> Response:
+        name = params["TableName"]
+        self.table(name)
+        if name not in self._ttl_names:
+            return {"TimeToLiveDescription": {"TimeToLiveStatus": "DISABLED"}}
+        description = {"TimeToLiveStatus": "ENABLED", "AttributeName": self._ttl_names[name]}
+        return {"TimeToLiveDescription": description}
+
+    def _update_time_to_live(self, params: Mapping[str, Any]) -> Response:
+        name, specification = params["TableName"], params["TimeToLiveSpecification"]
+        self.table(name)
+        if specification["Enabled"]:
+            self._ttl_names[name] = specification["AttributeName"]
+        else:
+            self._ttl_names.pop(name, None)
+        return {"TimeToLiveSpecification": specification}
 
     def _create_table(self, params: Mapping[str, Any]) -> Response:
         name = params["TableName"]
@@ -97,6 +117,7 @@ class Tables:
     def _delete_table(self, params: Mapping[str, Any]) -> Response:
         table = self.table(params["TableName"])
         del self._tables[params["TableName"]]
+        self._ttl_names.pop(params["TableName"], None)
         return {"TableDescription": table.description}
 
     def _list_tables(self, _params: Mapping[str, Any]) -> Response:
