@@ -25,6 +25,14 @@ pytestmark = pytest.mark.no_cover  # as all tests of many examples: see conftest
 
 SEEDS = 900
 """Schedules that are tried until one finds the change; nearly all are found by the first 30."""
+FIRST_SEEDS = {
+    ("exactly-once", "believes_an_answer_from_before_the_window_was_read"): 194,
+    ("at-least-once", "believes_the_offsets_of_a_deleted_topic"): 162,
+    ("exactly-once", "believes_the_offsets_of_a_deleted_topic"): 75,
+    ("at-least-once", "writes_before_it_knows_the_offsets_to_be_of_this_topic"): 615,
+    ("exactly-once", "writes_before_it_knows_the_offsets_to_be_of_this_topic"): 74,
+}
+"""Tried before the others, because they found the change once; a change of the model moves them."""
 CLEAN = 30
 NAMED_TESTS = [
     import_module(f"{__package__}.{path.stem}") for path in Path(__file__).parent.glob("test_*.py")
@@ -41,7 +49,7 @@ def test_the_model_finds(
 ) -> None:
     mutation(monkeypatch)
     with pytest.raises(FoundError) as found:
-        _play(SEEDS, guarantee)
+        _play(SEEDS, guarantee, FIRST_SEEDS.get((guarantee, mutation.__name__), 0))
     print(f"\n{mutation.__name__}: {found.value}")  # noqa: T201 - shown by pytest -s
 
 
@@ -53,8 +61,8 @@ def test_the_model_does_not_find(
     _play(CLEAN, guarantee)
 
 
-def _play(schedules: int, guarantee: str) -> None:
-    for seed in range(schedules):
+def _play(schedules: int, guarantee: str, first: int = 0) -> None:
+    for seed in (first, *range(schedules)):
         schedule(seed, guarantee)
 
 
