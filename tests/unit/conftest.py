@@ -13,15 +13,11 @@ from tests.support.process import Process
 
 SERVERS: Final = {"embedded", "kafka_real", "kafka_private", "dynamodb_real"}
 STARTS: Final = ((Embedded, "__init__"), (MockBroker, "__init__"), (Process, "launch"))
-TO_MOVE: Final = ("kafka/test_client.py", "kafka/test_emitter.py")
-"""Modules with tests that still start servers. The list only gets shorter."""
 
 
 @pytest.fixture(autouse=True)
 def no_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail a test that asks for a server or starts one."""
-    if request.path.as_posix().endswith(TO_MOVE):
-        return
     if asked := SERVERS.intersection(request.fixturenames):
         pytest.fail(f"a unit test starts no server, but this one asks for {', '.join(asked)}")
 

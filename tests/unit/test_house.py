@@ -18,8 +18,6 @@ TEST_MODULES = sorted(path for path in TESTS.rglob("*.py") if ".servers" not in 
 UNIT = [path for path in TEST_MODULES if path.is_relative_to(TESTS / "unit")]
 TO_SPLIT = {
     "contract/test_broker_contract.py",
-    "unit/kafka/test_client.py",
-    "unit/kafka/test_emitter.py",
 }
 """Test modules above the limit. The list only gets shorter."""
 
