@@ -19,7 +19,15 @@ from dynatomic.telemetry import logs
 ALL = tuple(setting.name for setting in SETTINGS)
 BROKERS = ("bootstrap_servers", "kafka_auth", "tls_verification", "librdkafka")
 KAFKA = (*BROKERS, "topic", "tables")
-RULES = ("group_id", "counter", "processing_guarantee", "min_incr", "max_incr", "writer_schema")
+RULES = (
+    "group_id",
+    "counter",
+    "allowed_counters",
+    "processing_guarantee",
+    "min_incr",
+    "max_incr",
+    "writer_schema",
+)
 """The settings that decide whether an event is counted."""
 
 EndpointUrl = Annotated[

@@ -119,6 +119,13 @@ def tables(value: object) -> str | None:
     return None
 
 
+def attributes(value: object) -> str | None:
+    """Take a tuple of attribute names."""
+    if not isinstance(value, tuple):
+        return f"{shown(value)} is not a list of counters"
+    return next((problem for name in value if (problem := attribute(name))), None)
+
+
 def path(value: object) -> str | None:
     """Take the path of a file."""
     return None if isinstance(value, Path) else f"{shown(value)} is not the path of a file"

@@ -88,6 +88,15 @@ class Settings:
             metavar="NAME",
         ),
     ] = "count"
+    allowed_counters: Annotated[
+        tuple[str, ...],
+        _SettingNotes(
+            "Counters that events may name beside --counter; repeatable. None: all but keys, TTL.",
+            checks.attributes,
+            flag="--allow-counter",
+            metavar="NAME",
+        ),
+    ] = ()
     processing_guarantee: Annotated[
         ProcessingGuarantee,
         _SettingNotes(
@@ -204,8 +213,9 @@ class Settings:
     ] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.tables, list | tuple):
-            object.__setattr__(self, "tables", tuple(dict.fromkeys(self.tables)))
+        for name in ("tables", "allowed_counters"):
+            if isinstance(listed := getattr(self, name), list | tuple):
+                object.__setattr__(self, name, tuple(dict.fromkeys(listed)))
         if isinstance(self.librdkafka, dict):
             object.__setattr__(self, "librdkafka", dict(self.librdkafka))
         for setting in SETTINGS:

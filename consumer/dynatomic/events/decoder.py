@@ -7,7 +7,7 @@ reading every payload would give.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, count, repeat
 from operator import is_, itemgetter, not_, or_
@@ -80,11 +80,12 @@ class Decoder(dict[bytes, UnitIncrement]):
     decoded.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a rule, all but the tables by keyword
         self,
         tables: Mapping[str, KeySchema],
         *,
         default_counter: str = "count",
+        allowed_counters: Collection[str] = (),
         min_incr: int = INT64_MIN,
         max_incr: int = INT64_MAX,
         writer_schema: Any = None,
@@ -93,6 +94,7 @@ class Decoder(dict[bytes, UnitIncrement]):
         self._reader = PayloadReader(
             tables,
             default_counter=default_counter,
+            allowed_counters=allowed_counters,
             min_incr=min_incr,
             max_incr=max_incr,
             writer_schema=writer_schema,
@@ -114,6 +116,7 @@ class Decoder(dict[bytes, UnitIncrement]):
         return cls(
             tables,
             default_counter=settings.counter,
+            allowed_counters=settings.allowed_counters,
             min_incr=settings.min_incr,
             max_incr=settings.max_incr,
             writer_schema=writer_schema,

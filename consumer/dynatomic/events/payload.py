@@ -1,7 +1,7 @@
 """One payload read and checked, without a memory of others: what it adds to which counter."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -38,20 +38,23 @@ class PayloadReader:
     """Reads rows for the given tables, of ``writer_schema`` if there is one, or of our own schema.
 
     A row of our own is cut short for a schema with more fields, so it is read on the second try;
-    what neither reads is rejected for what our own schema makes of it.
+    what neither reads is rejected for what our own schema makes of it. With ``allowed_counters``,
+    a row may name these and the default counter only.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a rule, all but the tables by keyword
         self,
         tables: Mapping[str, KeySchema],
         *,
         default_counter: str = "count",
+        allowed_counters: Collection[str] = (),
         min_incr: int = INT64_MIN,
         max_incr: int = INT64_MAX,
         writer_schema: Any = None,
     ) -> None:
         self._tables = tables
         self._default = default_counter
+        self._allowed = frozenset({*allowed_counters, default_counter} if allowed_counters else ())
         self.min_incr, self.max_incr = max(min_incr, INT64_MIN), min(max_incr, INT64_MAX)
         self._schema = schema()
         self._writer_schema = writer_schema
@@ -112,6 +115,8 @@ class PayloadReader:
             bounds = f"{self.min_incr}..{self.max_incr}"
             raise RowError(Reason.INCR_OUT_OF_BOUNDS, f"not in {bounds}")
         name = row.counter or self._default
+        if self._allowed and name not in self._allowed:
+            raise RowError(Reason.COUNTER_NAME, "the counter is not in --allow-counter")
         if name in (keys.hash_name, keys.range_name):
             raise RowError(Reason.COUNTER_NAME, "the counter is a key attribute of the table")
         if name in keys.index_names:

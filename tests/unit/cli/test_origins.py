@@ -25,6 +25,14 @@ ORIGINS: dict[str, tuple[list[str], str, str, Any, Any, Any]] = {
     "dead_letter_topic": (["--dead-letter-topic", "x"], "y", "'z'", "x", "y", "z"),
     "dead_letter_max_ratio": (["--dead-letter-max-ratio", "0"], "0.25", "1e-2", 0.0, 0.25, 0.01),
     "counter": (["--counter", "x"], "y", "'z'", "x", "y", "z"),
+    "allowed_counters": (
+        ["--allow-counter", "a", "--allow-counter", "b"],
+        " c , d,",
+        "['e']",
+        ["a", "b"],
+        ["c", "d"],
+        ["e"],
+    ),
     "processing_guarantee": (
         ["--processing-guarantee", "exactly-once"],
         "exactly-once",

@@ -52,6 +52,8 @@ def test_defaults_need_nothing() -> None:
         ({"bootstrap_servers": "a:port"}, ("bootstrap_servers: 'a:port'",)),
         ({"counter": 'x"y'}, ("counter: ",)),
         ({"counter": "fence_0123abcd_7"}, ("counter: ", "fence")),
+        ({"allowed_counters": "hits"}, ("allowed_counters: 'hits' is not a list",)),
+        ({"allowed_counters": ("hits", 'x"y')}, ("allowed_counters: 'x\"y' is not a counter",)),
         ({"tables": "hits"}, ("tables: 'hits' is not a list",)),
         ({"tables": ("ab",)}, ("tables: 'ab' ", "3 to 255")),
         ({"tables": ("good", 'b"ad')}, ("tables: 'b\"ad'",)),

@@ -60,6 +60,17 @@ def test_types_with_other_bytes_are_refused(tmp_path: Path, form: Any) -> None:
         load_writer_schema(written(tmp_path, *form))
 
 
+def test_with_a_list_of_counters_a_row_may_name_these_and_the_default_only() -> None:
+    keys = KeySchema("pk", ttl_name="expires")
+    reader = PayloadReader({"usage": keys}, allowed_counters=("hits", "expires"))
+    for name in (None, "count", "hits"):
+        assert reader.resolve(("usage", "k", None, name), 1).name == (name or "count")
+    for name, detail in (("bytes", "not in --allow-counter"), ("expires", "TTL attribute")):
+        with pytest.raises(RowError, match=detail) as raised:
+            reader.resolve(("usage", "k", None, name), 1)
+        assert raised.value.reason == Reason.COUNTER_NAME
+
+
 def test_a_counter_may_not_be_the_ttl_attribute() -> None:
     reader = PayloadReader({"usage": KeySchema("pk", ttl_name="expires")})
     assert reader.resolve(("usage", "k", None, "hits"), 1).name == "hits"
