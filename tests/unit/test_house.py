@@ -13,13 +13,10 @@ PACKAGE = Path(dynatomic.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = [path for path in MODULES if path.name == "__init__.py" and path.parent != PACKAGE]
 MAX_LINES = 320
+
 TESTS = Path(__file__).parents[1]
 TEST_MODULES = sorted(path for path in TESTS.rglob("*.py") if ".servers" not in path.parts)
 UNIT = [path for path in TEST_MODULES if path.is_relative_to(TESTS / "unit")]
-TO_SPLIT = {
-    "contract/test_broker_contract.py",
-}
-"""Test modules above the limit. The list only gets shorter."""
 
 SHARED: set[str] = set()
 """Test modules that others import from. The list only gets shorter: helpers belong in support/."""
@@ -67,7 +64,7 @@ def test_a_file_stays_small(path: Path) -> None:
 
 @pytest.mark.parametrize("path", TEST_MODULES, ids=named_test)
 def test_a_test_module_stays_small(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= MAX_LINES or named_test(path) in TO_SPLIT
+    assert len(path.read_text().splitlines()) <= MAX_LINES
 
 
 @pytest.mark.parametrize("path", TEST_MODULES, ids=named_test)
