@@ -134,3 +134,22 @@ def test_a_topic_of_init_refuses_what_no_consumer_could_read(stack: Stack, codec
     check.wait(60)
     assert f"topic {topic}: 6 partitions" in check.stdout
     assert "unpacked size" not in check.stdout
+
+
+@REAL
+def test_events_before_a_batch_that_cannot_be_unpacked_are_counted_after_a_restart(
+    stack: Stack, table: Table
+) -> None:
+    topic, name = stack.topic(1), table()
+    log = stack.produce(topic, [Event(name, "before")], partition=0)
+    stack.drain(topic, [name])
+    log += stack.produce(topic, [Event(name, f"k{n}") for n in range(3)], partition=0)
+    produce_batch(stack, topic, [bytes(120_000_000)])
+
+    child = stack.run(topic, [name])
+    child.wait_for("partition stopped")
+    stack.wait_counted(log, name)
+    child.signal(signal.SIGTERM)
+    assert child.wait() == 0, child.logs()
+    assert stack.counters(name) == log
+    assert stack.committed(topic) == {0: 4}

@@ -32,6 +32,8 @@ MAX_LETTER_BYTES = 900_000
 MAX_HEAD_BYTES = 64 * 1024
 """Bytes that a cut letter keeps of a value; no event that is larger is ever counted."""
 MAX_CUT_KEY_BYTES = 4 * 1024
+HEADER_BYTES = 200
+"""The memory of a header without its name and value. In a message it takes 3 bytes."""
 
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -95,13 +97,8 @@ class DeadLetter:
 
     @property
     def size(self) -> int:
-        """Bytes of key and value."""
-        return len(self.key or b"") + len(self.value or b"")
-
-    @property
-    def message_bytes(self) -> int:
-        """Bytes of key, value and headers."""
-        return self.size + _size_of(self.headers)
+        """An estimate of the bytes of key, value and headers, in memory and as a message."""
+        return len(self.key or b"") + len(self.value or b"") + _size_of(self.headers)
 
     def fields(self) -> dict[str, str | int]:
         """Return the fields that a log line may have: position and reason, never the content."""
@@ -128,7 +125,7 @@ class DeadLetter:
 
 
 def _size_of(headers: Headers) -> int:
-    return sum(len(name.encode()) + len(value or b"") for name, value in headers)
+    return sum(HEADER_BYTES + len(name.encode()) + len(value or b"") for name, value in headers)
 
 
 def dead_letter_of(message: Any, reason: str, detail: str) -> DeadLetter:
@@ -148,4 +145,4 @@ def dead_letter_of(message: Any, reason: str, detail: str) -> DeadLetter:
         reason=reason,
         detail=detail,
     )
-    return letter.cut() if letter.message_bytes > MAX_LETTER_BYTES else letter
+    return letter.cut() if letter.size > MAX_LETTER_BYTES else letter

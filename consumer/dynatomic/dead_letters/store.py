@@ -24,6 +24,8 @@ RETRY_S = 1.0
 PURGE_S = 1.0
 MIN_HEAD_BYTES = 1024
 """Bytes that a letter keeps of a value if it is too large for the topic."""
+LETTER_BATCH_BYTES = 16 * 1024
+"""A topic refuses a batch that is larger than its limit, also one of small letters."""
 
 _TOO_LARGE = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE")
 
@@ -171,10 +173,11 @@ class DeadLetters:
                 extra={"fields": {"topic": self._topic, "cause": cause, "hint": _hint(cause)}},
             )
         self.last_error = cause
-        if cause in _TOO_LARGE and len(letter.value or b"") > MIN_HEAD_BYTES:
+        if cause in _TOO_LARGE:
             cut = letter.cut(MIN_HEAD_BYTES)
-            self.pending_bytes += cut.size - letter.size
-            letter = cut
+            if cut.size < letter.size:
+                self.pending_bytes += cut.size - letter.size
+                letter = cut
         self._retries.append((self._clock() + RETRY_S, letter, on_stored, is_wanted))
 
 

@@ -119,7 +119,8 @@ class WindowWrite:
             if isinstance(rejection, PartiallyRejected)
             else dict.fromkeys(refs, rejection)
         )
-        self.finished_counters += len(rejected)
+        with self.lock:
+            self.finished_counters += len(rejected)
         for name, cause in rejected.items():
             self.rejected[refs[name]] = replace(cause, first=first)
         whole = self._whole(change)

@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 from confluent_kafka.admin import AdminClient
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.store import DeadLetters
+from dynatomic.dead_letters.store import LETTER_BATCH_BYTES, DeadLetters
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.meter import Meter
@@ -278,7 +278,8 @@ def _identity(settings: Settings, admin: ReplaceableClient[AdminClient]) -> Topi
 
 
 def _dead_letters(settings: Settings, topic_id: str | None) -> DeadLetters:
-    producer = ReplaceableClient(lambda: new_producer(producer_config(settings)))
+    config = producer_config(settings) | {"batch.size": str(LETTER_BATCH_BYTES)}
+    producer = ReplaceableClient(lambda: new_producer(config))
     return DeadLetters(producer, settings.dead_letters, settings.group_id, topic_id=topic_id)
 
 

@@ -98,7 +98,10 @@ def take_error(
         if partition is not None and offset is not None and offset >= 0:
             partition.record_out_of_range()
     elif code == UNREADABLE_BATCH and partition is not None:
-        if partition.stop_reason is None:
+        # The client repeats this error. A stopped partition never confirms its start, so events
+        # that were read before the batch would stay unwritten, and the batch out of reach.
+        can_finish = partition.start_confirmed or partition.is_empty
+        if partition.stop_reason is None and can_finish:
             reason = unreadable_batch_message(message, settings)
             partition.stop(reason)
             fields = {"topic": settings.topic, "partition": partition.id, "cause": reason}

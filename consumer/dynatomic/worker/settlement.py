@@ -124,6 +124,8 @@ class Settlement:
         closing = partition.closing
         if closing is None:
             return False
+        if not partition.start_confirmed:
+            return True
         if closing.letters_pending and self._letters.last_error is not None:
             return True
         if not closing.is_topic_confirmed and self._topic_id_check.last_error is not None:

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError
 
 from dynatomic.dead_letters.letter import (
     CUT,
+    HEADER_BYTES,
     MAX_CUT_KEY_BYTES,
     MAX_HEAD_BYTES,
     MAX_LETTER_BYTES,
@@ -44,7 +45,7 @@ def cut_of(message: Any) -> DeadLetter:
 
 
 def test_a_letter_that_fits_is_whole() -> None:
-    value = bytes(MAX_LETTER_BYTES - len(b"keyh1"))
+    value = bytes(MAX_LETTER_BYTES - len(b"keyh1") - HEADER_BYTES)
     letter = cut_of(Consumed(value))
     assert (letter.value, letter.whole) == (value, None)
     assert cut_of(Consumed(value + b"!")).whole is not None
@@ -61,7 +62,7 @@ def test_a_large_letter_has_the_head_the_size_and_the_hash_of_the_value() -> Non
         key_sha256=hashlib.sha256(b"key").hexdigest(),
         headers=1,
     )
-    assert letter.message_bytes < MAX_LETTER_BYTES
+    assert letter.size < MAX_LETTER_BYTES
 
 
 @pytest.mark.parametrize(
@@ -70,13 +71,14 @@ def test_a_large_letter_has_the_head_the_size_and_the_hash_of_the_value() -> Non
         (bytes(2_000_000), b"v", ()),
         (None, None, [("h", bytes(2_000_000)), ("h", None)]),
         (bytes(2_000_000), bytes(2_000_000), [("h", bytes(2_000_000))]),
+        (None, b"v", [("h", b"")] * 400_000),
     ],
 )
 def test_a_large_key_and_large_headers_are_cut_too(
     key: bytes | None, value: bytes | None, headers: Any
 ) -> None:
     letter = cut_of(Consumed(value, key, headers))
-    assert letter.message_bytes <= MAX_HEAD_BYTES + MAX_CUT_KEY_BYTES
+    assert letter.size <= MAX_HEAD_BYTES + MAX_CUT_KEY_BYTES
     assert letter.whole is not None
     assert letter.whole.key_bytes == len(key or b"")
     assert letter.whole.headers == len(headers)
@@ -127,3 +129,35 @@ def test_a_letter_that_the_topic_finds_too_large_is_cut_and_stored() -> None:
         assert whole["value_bytes"] == 500_000
         assert whole["value_sha256"] == hashlib.sha256(VALUE[:500_000]).hexdigest()
         assert (member.letters.pending, member.letters.pending_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "headers"),
+    [(bytes(600_000), b"bad", ()), (b"key", b"bad", (("h", bytes(600_000)),))],
+)
+def test_a_letter_is_cut_where_only_its_key_or_its_headers_are_too_large_for_the_topic(
+    key: bytes, value: bytes, headers: Any
+) -> None:
+    broker, clock = FakeBroker(clock=Clock()), Clock()
+    broker.create_topic(LETTERS)
+    broker.faults.fail_deliveries(KafkaError.MSG_SIZE_TOO_LARGE, 1)
+    letters = DeadLetters(ReplaceableClient(broker.producer), LETTERS, GROUP, clock)
+    letters.store(dead_letter_of(Consumed(value, key, headers), "r", "d"), lambda: None)
+    letters.poll()
+    clock.advance(RETRY_S)
+    letters.poll()
+    letters.poll()
+    (message,) = broker.messages(LETTERS)
+    assert message.value() == value
+    found = stored_letter(message)
+    assert found is not None
+    assert found.letter.size < 10_000
+    assert found.letter.whole == WholeMessage.of(key, value, headers)
+    assert (letters.pending, letters.pending_bytes) == (0, 0)
+
+
+def test_the_headers_of_letters_that_wait_count_towards_their_bytes() -> None:
+    broker = FakeBroker(clock=Clock())
+    letters = DeadLetters(ReplaceableClient(broker.producer), LETTERS, GROUP)
+    letters.store(dead_letter_of(Consumed(b"v", b"k", (("h", bytes(800_000)),)), "r", "d"), print)
+    assert letters.pending_bytes >= 800_000

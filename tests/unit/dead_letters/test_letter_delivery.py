@@ -55,7 +55,7 @@ def test_a_letter_that_the_producer_does_not_take_is_sent_again(
     producer = Refusing(error)
     letters = DeadLetters(ReplaceableClient(lambda: producer), LETTERS, GROUP, clock)
     letters.store(LETTER, lambda: stored.append("yes"))
-    assert (letters.pending, letters.pending_bytes, letters.last_error) == (1, 8, trouble)
+    assert (letters.pending, letters.pending_bytes, letters.last_error) == (1, LETTER.size, trouble)
     letters.poll()
     assert (stored, producer.taken) == ([], []), "sent again at once"
     clock.advance(RETRY_S)

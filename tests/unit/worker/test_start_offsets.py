@@ -1,11 +1,14 @@
 """Where a partition begins."""
 
+from typing import Any
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
 from dynatomic.kafka.client import AUTO_OFFSET_RESET
+from dynatomic.kafka.messages import UNREADABLE_BATCH
 from dynatomic.worker.health import STALLED_AFTER_S
 from tests.support.clients import GROUP, TOPIC
 from tests.support.harness import world
@@ -183,3 +186,32 @@ def test_a_late_word_that_nothing_is_committed_stops_no_partition() -> None:
         assert member.worker.partitions[0].stop_reason is None
         w.until(w.all_committed, step_s=1)
         assert w.counts() == {"a": 1, "b": 1}
+
+
+def test_events_before_a_batch_that_cannot_be_unpacked_are_written_where_one_poll_brings_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with world() as w:
+        w.set_committed(0, 0)
+        w.emit("a", "b")
+        member = w.worker()
+        consume = member.consumer.consume
+
+        def with_batch(count: int = 1, timeout: float = -1) -> list[Any]:
+            partition = member.worker.partitions.get(0)
+            if partition is None or partition.stop_reason is None:
+                w.broker.emit_error(
+                    member.consumer, UNREADABLE_BATCH, topic=TOPIC, partition=0, offset=2
+                )
+            errors, messages = consume(count, timeout), consume(count, 0)
+            return messages + errors
+
+        monkeypatch.setattr(member.consumer, "consume", with_batch)
+        w.window()
+        w.turn(3)
+        partition = member.worker.partitions[0]
+        assert partition.stop_reason is not None
+        assert "has a batch at offset 2" in partition.stop_reason
+        assert w.counts() == {"a": 1, "b": 1}
+        assert w.committed() == 2
+        assert member.worker.shut_down()
