@@ -118,7 +118,11 @@ def test_a_window_is_not_committed_before_its_letter_is_stored(outage: Outage, t
     assert child.wait() == 0, child.logs()
     assert stack.counters(table) == log
     (letter,) = stack.letters(topic)
-    assert (letter.key(), letter.value()) == (b"bad", BAD)
+    # A topic that refuses a letter for its size gets the head of the event.
+    assert letter.key() == b"bad"
+    head = letter.value() or b""
+    assert head
+    assert BAD.startswith(head)
     headers = letter.headers() or []
     assert ("h", b"1") in headers
     assert ("dynatomic.offset", b"1") in headers

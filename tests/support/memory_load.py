@@ -5,12 +5,14 @@ the operating system (RLIMIT_DATA). It prints the events, and the peak of reside
 """
 
 import json
+import re
 import resource
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, cast
 
 from confluent_kafka import Message, TopicPartition
@@ -202,7 +204,9 @@ def main() -> None:
     load, limit_mb, window_max_bytes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     resource.setrlimit(resource.RLIMIT_DATA, (limit_mb * 1_000_000,) * 2)
     measured = dict(run(load, window_max_bytes))
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    # ru_maxrss would begin with the memory of the process that started this one.
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    peak_mb = int(peak) / 1000
     print(json.dumps({"load": load, "peak_mb": round(peak_mb), **measured}))  # noqa: T201
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from dynatomic.dynamodb.writer import LONGEST_UNKNOWN_PAUSE_S
 from dynatomic.service.end_offsets import EndOffsetPoller
 from dynatomic.worker.brokers import BrokerView
 from dynatomic.worker.causes import Cause
@@ -164,7 +165,7 @@ def test_promise_10_it_knows_what_its_own_client_may_be_to_blame_for(
             member.worker.subscribe()
         _mend(w)
         w.emit("after")
-        live(w, member, STALLED_AFTER_S + 5)
+        live(w, member, STALLED_AFTER_S + LONGEST_UNKNOWN_PAUSE_S + 5)
         assert clients_own(member) is None, "it goes on, and is not given up"
 
 
