@@ -10,10 +10,7 @@ from dynatomic.counting.reasons import Rejected, RejectReason
 from dynatomic.counting.records import JsonReader, Record, kafka_object
 from dynatomic.counting.template import Template, TimePart, ValuePart, escape_table, key_text
 from dynatomic.counting.times import bucket_end_ms, bucket_function, time_reader
-
-INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
-MAX_KEY_BYTES, MAX_RANGE_BYTES = 2048, 1024
-"""DynamoDB's limits of a hash key and of a range key (AWS: Constraints in Amazon DynamoDB)."""
+from dynatomic.events.row import INT64_MAX, INT64_MIN, MAX_KEY_BYTES, MAX_RANGE_BYTES
 
 _SECOND_MS: Final = 1000
 Evaluate = Callable[[Any, Any], Any]
@@ -95,7 +92,7 @@ class _Program:
         for counter in self._counters:
             if not counter.takes(event, kafka):
                 continue
-            if time_ms is None and (self._has_bounds or counter.has_bucket):
+            if time_ms is None and (self._has_bounds or counter.bucket):
                 time_ms = self._time_ms(event, kafka, timestamp_ms)
             additions.append(counter.addition(event, kafka, time_ms or 0))
         return additions
@@ -138,12 +135,11 @@ class _CompiledCounter:
         self._amounts = [_amount(counter, amount, access) for amount in counter.amounts]
         self._constants = _constants(counter.amounts)
         self._expires_s = counter.expires_s
-        self._bucket = counter.bucket
-        self.has_bucket = counter.bucket is not None
+        self.bucket = counter.bucket
         self._offset_ms = offset_ms
 
     def takes(self, event: Any, kafka: Any) -> bool:
-        """Return whether the counter's ``when`` holds; raises Rejected where it cannot be told."""
+        """Return whether the counter's ``when`` holds; raises Rejected if it cannot be computed."""
         if self._when is None:
             return True
         try:
@@ -155,8 +151,8 @@ class _CompiledCounter:
     def addition(self, event: Any, kafka: Any, time_ms: int) -> Addition:
         """Return what the event adds; raises Rejected with the counter and the path."""
         expires_s = None
-        if self._expires_s is not None and self._bucket is not None:
-            end_ms = bucket_end_ms(self._bucket, self._offset_ms, time_ms)
+        if self._expires_s is not None and self.bucket is not None:
+            end_ms = bucket_end_ms(self.bucket, self._offset_ms, time_ms)
             expires_s = -(-end_ms // _SECOND_MS) + self._expires_s
         key = self._key(event, kafka, time_ms)
         range_key = None if self._range is None else self._range(event, kafka, time_ms)

@@ -170,7 +170,7 @@ class _Compiler:
 
     def function(self, tree: Node) -> Callable[[Any, Any], Any]:
         """Return the function of an expression."""
-        self.scope.update(COMPARE=COMPARE, is_false=is_false, Error=EvaluationError)
+        self.scope["is_false"] = is_false
         body = self._value(self._emit(tree, ()))
         source = f"def evaluate(event, kafka):\n    return {body}\n"
         exec(source, self.scope)  # noqa: S102 - names and constants go through repr or the scope

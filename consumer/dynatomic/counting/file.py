@@ -24,10 +24,10 @@ from dynatomic.counting.expression import Expression, parse
 from dynatomic.counting.template import Template, parse_template
 from dynatomic.counting.times import UNITS_PER_SECOND, duration_s, utc_offset_ms
 from dynatomic.errors import ConfigError
+from dynatomic.events.row import INT64_MAX, INT64_MIN
 
 MAX_COUNTERS: Final = 100
 MAX_SCALE: Final = 18
-INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 _TOP: Final = ("event", "counter", "example")
 _EVENT: Final = ("format", "time", "time_unit", "utc_offset", "max_age", "max_ahead")

@@ -101,7 +101,7 @@ def check_call(function_name: str, count: int) -> None:
 
 
 def number(text: str) -> int | Decimal:
-    """Return the number that a JSON number's text stands for.
+    """Return the number that a JSON number has as its text.
 
     Raises ValueError where the text is no number, or has too many digits before or after the
     point: a number of ten characters can have a thousand million digits.

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from dynatomic.errors import RowError
+
 
 class RejectReason(StrEnum):
     """The words of dead-letter headers and metrics, beside those of a row event."""
@@ -17,13 +19,8 @@ class RejectReason(StrEnum):
     KEY_TOO_LARGE = "key-too-large"
 
 
-class Rejected(Exception):  # noqa: N818 - it carries a verdict on an event, not a failure of ours
+class Rejected(RowError):  # noqa: N818 - it carries a verdict on an event, not a failure of ours
     """An event that a counter of the file cannot count.
 
     ``detail`` names the counter and the path, and never holds a value of the event.
     """
-
-    def __init__(self, reason: RejectReason, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail

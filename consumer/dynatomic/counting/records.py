@@ -7,15 +7,13 @@ as one with text where the file expects an object, is read again as a whole.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from dynatomic.counting.expression import KAFKA_ROOT, Path
+from dynatomic.counting.expression import KAFKA_ROOT, Path, dict_access
 from dynatomic.counting.functions import number
 from dynatomic.counting.reasons import Rejected, RejectReason
-
-MAX_DEPTH_MESSAGE: Final = "nested too deeply"
 
 
 class Record(NamedTuple):
@@ -87,7 +85,7 @@ class JsonReader:
         try:
             return self._whole(payload)
         except RecursionError:
-            raise Rejected(RejectReason.UNDECODABLE, f"JSON {MAX_DEPTH_MESSAGE}") from None
+            raise Rejected(RejectReason.UNDECODABLE, "JSON nested too deeply") from None
         except UnicodeDecodeError:
             raise Rejected(RejectReason.UNDECODABLE, "not UTF-8") from None
         except msgspec.ValidationError:
@@ -100,17 +98,11 @@ class JsonReader:
         source, node = root, self._root
         for position, name in enumerate(path):
             if node.whole:
-                return _dict_tail(source, path[position:])
+                return dict_access(source, path[position:])
             index = list(node.children).index(name)
             source = f"(s.f{index} if (s := {source}) is not None else None)"
             node = node.children[name]
         return source
-
-
-def _dict_tail(source: str, names: Path) -> str:
-    for name in names:
-        source = f"(t.get({name!r}) if type(t := {source}) is dict else None)"
-    return source
 
 
 def _tree(paths: list[Path]) -> _Node:
