@@ -4,7 +4,6 @@ Source: AWS, *BatchGetItem* (100 keys a request; ``UnprocessedKeys`` has the key
 out) and *Scan* (pages of up to 1 MB; the next page starts after ``LastEvaluatedKey``).
 """
 
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from dynatomic.dynamodb.answers import Item, Refused, Retry, classify
+from dynatomic.dynamodb.backoff import pause_s
 from dynatomic.dynamodb.client import (
     UnreadableAnswerError,
     call_client,
@@ -33,7 +33,6 @@ BATCH_GET = 100
 """The largest number of keys in one BatchGetItem."""
 
 PATIENCE_S = 60.0
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
 
 Sleep = Callable[[float], object]
 """Waits for some seconds. A true result cancels the read."""
@@ -154,8 +153,7 @@ class _RetriedRead:
         if self._clock() >= self._deadline:
             raise self._last_error or self._throttled_error()
         self._attempts += 1
-        ceiling = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self._attempts)
-        if self._sleep(random.uniform(ceiling / 2, ceiling)):  # noqa: S311 - jitter
+        if self._sleep(pause_s(self._attempts)):
             raise UnavailableError(f"table {self._table}: the read was cancelled")
 
     def _error(self, error: ClientError) -> DynatomicError:

@@ -5,7 +5,6 @@
 
 import heapq
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from dynatomic.dynamodb.answers import (
     Retry,
     TryStep,
 )
+from dynatomic.dynamodb.backoff import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause_s
 from dynatomic.dynamodb.fence import Fence
 from dynatomic.dynamodb.statements import Change, Step, group_changes, next_batches
 from dynatomic.dynamodb.table_queue import TableQueue, Task
@@ -31,7 +31,6 @@ from dynatomic.telemetry.logs import RateLimiter
 log = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 10.0
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
 FIRST_UNKNOWN_PAUSE_S, LONGEST_UNKNOWN_PAUSE_S = 1.0, 30.0
 """After an answer was lost: without a fence each retry may count the window's sum once more."""
 REFUSED_PAUSE_S = 5.0
@@ -225,14 +224,13 @@ class Writer:
         write, table = task.write, self._table(task.table)
         is_refused = isinstance(cause, Refused)
         if is_refused:
-            pause_s = REFUSED_PAUSE_S
+            wait_s = REFUSED_PAUSE_S
         else:
             table.halve_limit()
             first_s, longest_s = FIRST_PAUSE_S, LONGEST_PAUSE_S
             if isinstance(cause, Retry) and cause.is_unknown and not _is_fenced(again):
                 first_s, longest_s = FIRST_UNKNOWN_PAUSE_S, LONGEST_UNKNOWN_PAUSE_S
-            ceiling_s = min(longest_s, first_s * 2**task.attempts)
-            pause_s = random.uniform(ceiling_s / 2, ceiling_s)  # noqa: S311 - jitter, no secret
+            wait_s = pause_s(task.attempts, first_s, longest_s)
         if table.should_log():
             log.warning(
                 "table waits",
@@ -245,7 +243,7 @@ class Writer:
         self._sequence += 1
         attempts = min(task.attempts + 1, _MAX_COUNTED_ATTEMPTS)
         later = Task(write, task.table, task.step, again, attempts, task.previous_step)
-        heapq.heappush(self._delayed, (self._clock() + pause_s, self._sequence, later))
+        heapq.heappush(self._delayed, (self._clock() + wait_s, self._sequence, later))
 
 
 def _is_fenced(changes: Sequence[Change]) -> bool:

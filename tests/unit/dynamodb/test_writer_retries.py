@@ -11,10 +11,9 @@ from dynatomic.dynamodb.answers import (
     Refused,
     Retry,
 )
+from dynatomic.dynamodb.backoff import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from dynatomic.dynamodb.writer import (
-    FIRST_PAUSE_S,
     FIRST_UNKNOWN_PAUSE_S,
-    LONGEST_PAUSE_S,
     LONGEST_UNKNOWN_PAUSE_S,
     REFUSED_PAUSE_S,
 )
