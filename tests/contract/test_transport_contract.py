@@ -1,6 +1,8 @@
 """The transport and boto3 give the same answers and errors, on the embedded table."""
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from botocore.exceptions import (
@@ -58,6 +60,30 @@ def test_errors_are_those_of_boto3(
         error = caught.value
         told.append(error.response["Error"] if isinstance(error, ClientError) else None)
     assert told[0] == told[1]
+
+
+def test_a_refused_condition_has_the_item_as_with_boto3(transport_url: str) -> None:
+    client = new_client(transport_url)
+    client.put_item(TableName="transport", Item={"pk": {"S": "held"}, "count": {"N": "7"}})
+    body = json.dumps(
+        {
+            "TableName": "transport",
+            "Key": {"pk": {"S": "held"}},
+            "UpdateExpression": "ADD #0 :0",
+            "ConditionExpression": "#0 < :0",
+            "ExpressionAttributeNames": {"#0": "count"},
+            "ExpressionAttributeValues": {":0": {"N": "1"}},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+    ).encode()
+    found = []
+    for direct in (True, False):
+        with pytest.raises(client.exceptions.ConditionalCheckFailedException) as caught:
+            Transport(client, "UpdateItem", direct=direct).send(body)
+        response: dict[str, Any] = dict(caught.value.response)
+        found.append((response["Error"], response["Item"]))
+    assert found[0] == found[1]
+    assert found[0][1] == {"pk": {"S": "held"}, "count": {"N": "7"}}
 
 
 @pytest.mark.parametrize(

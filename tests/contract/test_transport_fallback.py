@@ -87,7 +87,7 @@ def test_a_client_that_tells_nothing_before_a_call_is_left_to_boto3(
     transport = Transport(client)
     client.meta.events.unregister(
         "before-call.dynamodb.BatchExecuteStatement",
-        unique_id="dynatomic.dynamodb.direct.transport",
+        unique_id="dynatomic.dynamodb.direct.transport.BatchExecuteStatement",
     )
     assert transport._current_path() is None
     assert len(transport.send(PAYLOAD)["Responses"]) == 2

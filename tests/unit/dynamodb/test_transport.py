@@ -19,7 +19,7 @@ from botocore.exceptions import (
 )
 from botocore.session import get_session
 
-from dynatomic.dynamodb.direct.transport import Transport
+from dynatomic.dynamodb.direct.transport import Operation, Transport
 from dynatomic.dynamodb.fence import Fence
 from dynatomic.dynamodb.statements import Change, Step, request_body, statement
 from dynatomic.testing.dynamodb.client import FakeDynamoDB
@@ -99,7 +99,11 @@ def sent_by_boto3(client: "DynamoDBClient", payload: bytes, at: dt.datetime = NO
     """Return what boto3 puts on the wire, but for what it tells about attempts: there is one."""
     with catching(at) as pieces:
         Transport(client, direct=False).send(payload)
-    return re.sub(rb"amz-sdk-(invocation-id|request): [^\r]*\r\n", b"", b"".join(pieces))
+    return without_attempts(b"".join(pieces))
+
+
+def without_attempts(request: bytes) -> bytes:
+    return re.sub(rb"amz-sdk-(invocation-id|request): [^\r]*\r\n", b"", request)
 
 
 @pytest.mark.parametrize("token", ["token", None])
@@ -121,6 +125,43 @@ def test_the_request_is_the_one_that_boto3_sends(url: str, token: str | None) ->
     assert request == sent_by_boto3(client, payload)
     assert request.endswith(payload)
     assert (b"X-Amz-Security-Token: token\r\n" in request) == (token is not None)
+
+
+ADDITION: dict[str, Any] = {
+    "TableName": "tab",
+    "Key": {"pk": {"S": ODD}},
+    "UpdateExpression": "ADD #0 :0",
+    "ExpressionAttributeNames": {"#0": "count"},
+    "ExpressionAttributeValues": {":0": {"N": "1"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_"),
+    [
+        ("UpdateItem", ADDITION | {"ReturnValues": "UPDATED_NEW"}),
+        (
+            "TransactWriteItems",
+            {"ClientRequestToken": "t", "TransactItems": [{"Update": ADDITION}]},
+        ),
+    ],
+)
+def test_the_requests_of_other_operations_are_those_of_boto3(
+    operation: Operation, request_: dict[str, Any]
+) -> None:
+    client = new_client("http://127.0.0.1:1")
+    body = json.dumps(request_).encode()
+    # Two transports of one client must not take each other's examples.
+    assert Transport(client)._current_path() is not None
+    transport = Transport(client, operation, clock=NOON.timestamp)
+    assert transport._current_path() is not None
+    pieces = []
+    for way in (transport, Transport(client, operation, direct=False)):
+        with catching(NOON) as caught:
+            way.send(body)
+        pieces.append(b"".join(caught))
+    assert pieces[0] == without_attempts(pieces[1])
+    assert f"X-Amz-Target: DynamoDB_20120810.{operation}\r\n".encode() in pieces[0]
 
 
 def test_a_percent_sign_in_a_header_is_only_that() -> None:

@@ -1,4 +1,4 @@
-"""Sends BatchExecuteStatement with only the endpoint, credentials and connections of boto3.
+"""Sends writes with only the endpoint, credentials and connections of boto3.
 
 boto3 spends nine tenths of a request's CPU time on serialising, validating, events, signing and
 parsing, although the body is known and the answer is nearly always empty. So the constant parts of
@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock, local
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from botocore import xform_name
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
@@ -32,12 +33,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OPERATION = "BatchExecuteStatement"
+Operation = Literal["BatchExecuteStatement", "UpdateItem", "TransactWriteItems"]
+
 KEPT_S = 60.0
 """How long the endpoint and the headers are reused; the endpoint may depend on the account."""
 
-_EVENT = f"before-call.dynamodb.{OPERATION}"
 _EXAMPLES = (b"{}", b'{"Statements": [{"Statement": "-"}]}')
+_UPDATE = {"TableName": "---", "Key": {"-": {"S": "-"}}}
+# Arguments that pass the client's own validation. DynamoDB would refuse each of them without harm.
+_ARGUMENTS: Mapping[Operation, Mapping[str, Any]] = {
+    "BatchExecuteStatement": {"Statements": [{"Statement": "-"}]},
+    "UpdateItem": _UPDATE,
+    "TransactWriteItems": {"TransactItems": [{"Update": {**_UPDATE, "UpdateExpression": "-"}}]},
+}
+_PARSER: Any = create_parser("json")
 _TYPE = "application/x-amz-json-1.0"
 _OK = 200
 _EXAMPLE = local()
@@ -59,19 +68,23 @@ class FastPath:
 
 
 class Transport:
-    """Sends the JSON bodies of batches. Thread-safe. Without ``direct``, boto3 sends all of them.
+    """Sends the JSON bodies of one operation. Thread-safe.
 
+    Without ``direct``, boto3 sends all of them.
     ``clock`` returns the signing time in seconds since the epoch.
     """
 
     def __init__(
         self,
         client: "DynamoDBClient",
+        operation: Operation = "BatchExecuteStatement",
         *,
         direct: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client: Any = client
+        self._operation = operation
+        self._method = xform_name(operation)
         events: Any = getattr(getattr(client, "meta", None), "events", None)
         self._direct = direct and events is not None
         self._clock = clock
@@ -82,15 +95,15 @@ class Transport:
         if self._direct:
             # Never removed: botocore caches the handlers of an event, so a handler that is added
             # and removed could catch a real request, or let an example pass.
-            events.register_first(_EVENT, _catch, unique_id=__name__)
+            event = f"before-call.dynamodb.{operation}"
+            events.register_first(event, _catch, unique_id=f"{__name__}.{operation}")
 
     def send(self, body: bytes) -> Mapping[str, Any]:
         """Send one request and return its answer. Raises the errors of boto3."""
         path = self._current_path() if self._direct else None
         if path is None:
-            answer: dict[str, Any] = call_client(
-                self._client.batch_execute_statement, **json.loads(body)
-            )
+            method = getattr(self._client, self._method)
+            answer: dict[str, Any] = call_client(method, **json.loads(body))
             return answer
         head = path.signer.signed_head(body, self._clock())
         response = path.connections.exchange(head + body)
@@ -145,7 +158,7 @@ class Transport:
         connections = Connections(pool, url, urlsplit(url).path or "/")
         credentials = event["request_signer"]._credentials.get_frozen_credentials  # noqa: SLF001 - no public name
         signed_with = credentials()
-        first, second = (connections.written(_signed(event, body)) for body in _EXAMPLES)
+        first, second = (connections.written(self._signed(event, body)) for body in _EXAMPLES)
         signer = RequestSigner(first, signed_with.secret_key)
         if not signer.explain(second):
             raise FastPathUnavailableError("another signature")
@@ -159,9 +172,9 @@ class Transport:
         event: dict[str, Any] = {}
         _EXAMPLE.event = event
         try:
-            self._client.batch_execute_statement(Statements=[{"Statement": "-"}])
+            getattr(self._client, self._method)(**_ARGUMENTS[self._operation])
         except ClientError as error:
-            if error.operation_name != OPERATION:
+            if error.operation_name != self._operation:
                 raise  # from the service that issues the credentials
         finally:
             _EXAMPLE.event = None
@@ -169,11 +182,21 @@ class Transport:
             raise FastPathUnavailableError("no event before a call")
         return event
 
+    def _signed(self, event: Mapping[str, Any], body: bytes) -> Any:
+        params = event["params"]
+        request = AWSRequest(method="POST", url=params["url"], headers=params["headers"], data=body)
+        request.context = dict(params["context"])
+        event["request_signer"].sign(self._operation, request)
+        return request.prepare()
+
     def _error(self, raw: Mapping[str, Any]) -> Exception:
-        model = self._client.meta.service_model.operation_model(OPERATION)
-        parsed = create_parser("json").parse(raw, model.output_shape)
+        """Return the error that boto3 would raise, with the item that refused a condition."""
+        service = self._client.meta.service_model
+        parsed = _PARSER.parse(raw, service.operation_model(self._operation).output_shape)
         code = parsed.get("Error", {}).get("Code")
-        error: Exception = self._client.exceptions.from_code(code)(parsed, OPERATION)
+        if (shape := service.shape_for_error_code(code)) is not None:
+            parsed.update(_PARSER.parse(raw, shape))
+        error: Exception = self._client.exceptions.from_code(code)(parsed, self._operation)
         return error
 
 
@@ -184,14 +207,6 @@ def _catch(**given: Any) -> tuple[Any, dict[str, Any]] | None:
         return None
     event.update(given)
     return SimpleNamespace(status_code=_OK), {}
-
-
-def _signed(event: Mapping[str, Any], body: bytes) -> Any:
-    params = event["params"]
-    request = AWSRequest(method="POST", url=params["url"], headers=params["headers"], data=body)
-    request.context = dict(params["context"])
-    event["request_signer"].sign(OPERATION, request)
-    return request.prepare()
 
 
 def _parsed(raw: Mapping[str, Any]) -> dict[str, Any]:
