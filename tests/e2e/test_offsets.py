@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import Producer
 
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
+from dynatomic.kafka.commit_metadata import parse
 from dynatomic.operations.offset_plan import Target
 from dynatomic.operations.reset_offsets import ResetOptions, reset_offsets
 from tests.support.events import Event, avro
@@ -69,7 +70,7 @@ def test_a_topic_made_again(stack: Stack, table: Table, capsys: Out) -> None:
     (row,) = rows_of(stack, topic, capsys)
     assert (row["lag"], row["note"]) == (
         None,
-        f"committed in another topic of this name, id {stale[1]}",
+        f"committed in another topic of this name, id {parse(stale[1]).topic_id}",
     )
     settings = settings_of(stack, topic, processing_guarantee="exactly-once")
     assert reset_offsets(settings, ResetOptions()) == 0

@@ -8,6 +8,7 @@ from confluent_kafka import Message
 
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
+from dynatomic.kafka.commit_metadata import parse
 from dynatomic.testing.dynamodb.client import FakeDynamoDB
 from dynatomic.testing.kafka.broker import FakeBroker
 from tests.support.clients import GROUP, LETTERS, TOPIC, Clock, headers_of
@@ -115,7 +116,10 @@ class Ledger:
     def check_committed(self, offered: Mapping[int, int], _ids: Mapping[int, str]) -> None:
         """Fail if a commit covers an event that is neither in its counter nor a dead letter."""
         about = self.broker.group(GROUP).metadata
-        ours = [n for n, _ in self.emitted if about.get((TOPIC, n)) == self.broker.topic_ids[TOPIC]]
+        current_id = self.broker.topic_ids[TOPIC]
+        ours = [
+            n for n, _ in self.emitted if parse(about.get((TOPIC, n), "")).topic_id == current_id
+        ]
         offered = {n: self.committed(n) or 0 for n in ours} | dict(offered)
         letters = self.letters()
         stored: Counter[tuple[str, str]] = Counter()

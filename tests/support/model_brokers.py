@@ -2,6 +2,7 @@
 
 from confluent_kafka import KafkaError, KafkaException
 
+from dynatomic.kafka.commit_metadata import is_foreign, parse
 from tests.support.clients import GROUP, TOPIC
 from tests.support.model_steps import MOST_PARTITIONS, UNKNOWN, ClientSteps
 
@@ -62,7 +63,8 @@ class BrokerSteps(ClientSteps):
         if place in group.offsets:
             group.offsets[place] = min(group.offsets[place], offset)
             if wiped % 2 and (
-                group.metadata[place] == self.world.topic_id or not group.offsets[place]
+                parse(group.metadata[place]).topic_id == self.world.topic_id
+                or not group.offsets[place]
             ):
                 group.metadata[place] = ""
                 self.wiped.add(place)
@@ -97,13 +99,14 @@ class BrokerSteps(ClientSteps):
         """The broker gets to the committed offsets of a deleted topic only now."""
         group = self.broker.group(GROUP)
         for place, about in list(group.metadata.items()):
-            if about not in {"", self.world.topic_id}:
+            if is_foreign(about, self.world.topic_id):
                 del group.offsets[place], group.metadata[place]
 
     def operate(self) -> None:
         """Somebody does what the message about a topic made again says: with the group stopped."""
         group = self.broker.group(GROUP)
-        stale = [p for p, about in group.metadata.items() if about not in {"", self.world.topic_id}]
+        current_id = self.world.topic_id
+        stale = [p for p, about in group.metadata.items() if is_foreign(about, current_id)]
         if stale:
             for member in self.living:
                 member.kill()

@@ -48,8 +48,9 @@ from dynatomic.kafka.client import (
     topic_partitions,
     wait_for_kafka,
 )
+from dynatomic.kafka.commit_metadata import is_foreign
 from dynatomic.kafka.groups import CommittedOffset, committed_offsets
-from dynatomic.kafka.topics import check_not_compacted, is_foreign, topic_id
+from dynatomic.kafka.topics import check_not_compacted, topic_id
 
 START_S = 10.0
 

@@ -23,7 +23,7 @@ _REFUSED = (*DENIED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
 class CommittedOffset(NamedTuple):
-    """A committed offset; commits of `dynatomic` have the topic's id as metadata."""
+    """A committed offset and its metadata, the text of `commit_metadata`."""
 
     offset: int
     metadata: str

@@ -1,6 +1,5 @@
 """Creates the topics that are missing, and checks the topics that exist."""
 
-import re
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -178,11 +177,3 @@ def compression_type(admin: AdminClient, topic: str, timeout_s: float = 10.0) ->
     except KafkaException:
         return None
     return config["compression.type"].value if "compression.type" in config else None
-
-
-_ID = re.compile(r"[0-9a-f]{32}")
-
-
-def is_foreign(metadata: str, topic_id: str | None) -> bool:
-    """Return whether the metadata of a commit has the id of another topic."""
-    return bool(topic_id and _ID.fullmatch(metadata) and metadata != topic_id)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from dynatomic.console import UNKNOWN
 from dynatomic.kafka.client import ResetPolicy
+from dynatomic.kafka.commit_metadata import parse
 from dynatomic.operations.positions import GroupPosition
 
 _CHOOSE = "choose with --to-earliest, --to-latest or --to-offset, and --partition"
@@ -63,7 +64,8 @@ def propose(position: GroupPosition, policy: ResetPolicy) -> tuple[int | None, s
         return low, position.problem
     if committed.offset <= high:
         return committed.offset, "in range"
-    if committed.metadata and committed.metadata == position.topic_id:
+    committed_id = parse(committed.metadata).topic_id
+    if committed_id is not None and committed_id == position.topic_id:
         hidden = f"with exactly-once, new events below {committed.offset} count as counted already"
         return high, f"the log was cut at {high}; {hidden}"
     return None, f"{position.problem}: the log was cut, or the topic was created again; {_CHOOSE}"

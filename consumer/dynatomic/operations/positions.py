@@ -14,9 +14,9 @@ from dynatomic.kafka.client import (
     ResetPolicy,
     Watermarks,
 )
+from dynatomic.kafka.commit_metadata import is_foreign, parse
 from dynatomic.kafka.groups import CommittedOffset
 from dynatomic.kafka.messages import check_error
-from dynatomic.kafka.topics import is_foreign
 
 READ_S = 5.0
 
@@ -59,7 +59,9 @@ class GroupPosition:
         if committed is None:
             return ""
         if self.foreign:
-            return f"committed in another topic of this name, id {committed.metadata}"
+            return (
+                f"committed in another topic of this name, id {parse(committed.metadata).topic_id}"
+            )
         if committed.offset < low:
             return f"retention removed offsets {committed.offset} to {low - 1}"
         return f"{committed.offset - high} beyond the end" if committed.offset > high else ""

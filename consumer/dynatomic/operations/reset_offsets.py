@@ -31,6 +31,7 @@ from dynatomic.kafka.client import (
     wait_for_kafka,
     watermarks,
 )
+from dynatomic.kafka.commit_metadata import CommitMetadata
 from dynatomic.kafka.groups import (
     TIMEOUT_S,
     CommittedOffset,
@@ -174,7 +175,7 @@ class Resetter:
                 )
 
     def _commit(self, steps: list[PlannedOffset], *, alone: bool) -> None:
-        topic, metadata = self._settings.topic, self._topic_id or ""
+        topic, metadata = self._settings.topic, CommitMetadata(self._topic_id).encode()
         topic_partitions = [TopicPartition(topic, s.partition, s.new or 0, metadata) for s in steps]
         try:
             _commit(self._consumer, topic_partitions)
@@ -218,7 +219,7 @@ class Resetter:
         rows += [(str(n), str(committed[n].offset) if n in committed else UNKNOWN) for n in wanted]
         yield from table_lines(rows, {0, 1})
         for partition, offset in wanted.items():
-            expected = CommittedOffset(offset or 0, self._topic_id or "")
+            expected = CommittedOffset(offset or 0, CommitMetadata(self._topic_id).encode())
             if committed.get(partition) != expected:
                 raise DynatomicError(
                     f"{self._settings.topic}:{partition}: {offset} was committed, but another "

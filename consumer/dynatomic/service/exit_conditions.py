@@ -10,8 +10,8 @@ from dynatomic.config.settings import Settings
 from dynatomic.dynamodb.tables import refusal_message
 from dynatomic.errors import DynatomicError
 from dynatomic.kafka.client import Watermarks
+from dynatomic.kafka.commit_metadata import is_foreign
 from dynatomic.kafka.replaceable import has_brokers
-from dynatomic.kafka.topics import is_foreign
 from dynatomic.worker.causes import Stall
 from dynatomic.worker.health import RESTART_AFTER_S
 from dynatomic.worker.loop import Worker

@@ -6,8 +6,8 @@ from typing import Any
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.kafka.client import Watermarks
+from dynatomic.kafka.commit_metadata import is_foreign
 from dynatomic.kafka.groups import committed_offsets, describe_group
-from dynatomic.kafka.topics import is_foreign
 
 
 class GroupState:

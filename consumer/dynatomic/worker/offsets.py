@@ -12,7 +12,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 
-from dynatomic.kafka.topics import is_foreign
+from dynatomic.kafka.commit_metadata import CommitMetadata, is_foreign, parse
 from dynatomic.telemetry.durations import Durations
 from dynatomic.telemetry.logs import RateLimiter
 from dynatomic.worker.partition import Partition
@@ -76,7 +76,7 @@ class Offsets:
         due = [p for p in partitions if p.is_commit_due]
         if not due:
             return
-        metadata = self._topic_id or ""
+        metadata = CommitMetadata(self._topic_id).encode()
         offsets = [TopicPartition(self._topic, p.id, p.committable_offset, metadata) for p in due]
         try:
             consumer.commit(offsets=offsets, asynchronous=True)
@@ -211,8 +211,9 @@ class Offsets:
             return f"{name} has no committed offset and auto.offset.reset is error: {fix}"
         return f"{name} no longer has the committed offset {committed}; to go on without: {fix}"
 
-    def _foreign_offset_message(self, partition: Partition, committed: int, topic_id: str) -> str:
+    def _foreign_offset_message(self, partition: Partition, committed: int, metadata: str) -> str:
         name, fix = self._topic_partition(partition), self._fix_command(partition)
+        topic_id = parse(metadata).topic_id
         return (
             f"{name} has the committed offset {committed} of a topic with the id {topic_id}, and "
             f"this one's is {self._topic_id}: it was deleted and made again, or is on another "

@@ -8,6 +8,7 @@ from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, Topi
 
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.kafka.client import consumer_config
+from dynatomic.kafka.commit_metadata import parse
 from dynatomic.operations import reset_offsets as module
 from dynatomic.operations.offset_plan import Target
 from dynatomic.operations.reset_offsets import JOIN_S, ResetOptions, Resetter
@@ -50,7 +51,7 @@ class Scene(World):
     def stored(self, partition: int = 0) -> tuple[int | None, str]:
         group = self.broker.group(GROUP)
         place = (TOPIC, partition)
-        return group.offsets.get(place), group.metadata.get(place, "")
+        return group.offsets.get(place), parse(group.metadata.get(place, "")).topic_id or ""
 
 
 def test_a_plan_changes_nothing() -> None:

@@ -7,6 +7,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from dynatomic.errors import DynatomicError
 from dynatomic.kafka.client import Watermarks
+from dynatomic.kafka.commit_metadata import parse
 from dynatomic.service.exit_conditions import DrainCondition
 from dynatomic.worker.loop import POLL_S
 from tests.support.clients import GROUP, TOPIC
@@ -19,7 +20,7 @@ def test_commits_carry_the_topics_id() -> None:
         w.worker()
         w.emit("a")
         w.until(w.all_committed, step_s=1)
-        assert w.broker.group(GROUP).metadata[TOPIC, 0] == w.broker.topic_ids[TOPIC]
+        assert parse(w.broker.group(GROUP).metadata[TOPIC, 0]).topic_id == w.broker.topic_ids[TOPIC]
 
 
 @pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
@@ -66,7 +67,7 @@ def test_the_committed_offset_of_a_deleted_topic_is_reported_not_used(
         w.advance(60)
         w.turn(3)
         assert w.counts() == {"a": 1, "b": 2}
-        assert w.broker.group(GROUP).metadata[TOPIC, 0] == old
+        assert parse(w.broker.group(GROUP).metadata[TOPIC, 0]).topic_id == old
         (told,) = [t for t in logged(caplog, "partition stopped") if t["partition"] == 0]
         for part in ("2 of a topic", old, w.broker.topic_ids[TOPIC], "dynatomic offsets"):
             assert part in told["cause"]
