@@ -1,4 +1,4 @@
-"""``python -m bench report``: the page about speed, and its plots, from stored parts."""
+"""``python -m bench report``: writes docs/performance.md and its plots from the stored parts."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from bench import goals, parts, plan, plots, report
 from bench.peers import PEERS
 
 RESULTS: Final = plan.RESULTS / "full"
-"""Where whole runs are stored unless somebody says otherwise."""
+"""The default folder of complete runs."""
 
 TEMPLATE: Final = Path(__file__).with_name("performance.md")
 _FOLDER: Final = "performance"
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     loaded = parts.load(given.results)
     if not loaded:
-        print(f"{given.results} has no results: run `make bench` before")
+        print(f"{given.results} has no results: run `make bench` first")
         return 1
     for written in write(parts.merged(loaded), given.docs):
         print(written)
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def write(results: Results, docs: Path) -> list[Path]:
-    """Write page and plots into a folder; return the files."""
+    """Write the page and the plots into a folder; return the files."""
     drawn = plots.draw(results, docs / _FOLDER)
     page = docs / "performance.md"
     page.write_text(text(results, [path.stem for path in drawn]))
@@ -70,7 +70,7 @@ def _block(table: str) -> str:
 
 
 def _machine(results: Results) -> str:
-    """Say where and when the parts were measured, and which of them are not whole."""
+    """Describe where and when the parts were measured, and name those that are incomplete."""
     measured = results["parts"]
     machines = sorted({_described(part["machine"]) for part in measured})
     days = sorted({part["machine"]["when"] for part in measured})
@@ -79,16 +79,16 @@ def _machine(results: Results) -> str:
     when = f"{span[0]}" if span[0] == span[1] else f"{span[0]} to {span[1]}"
     minutes = sum(part["seconds"] for part in measured) / 60
     count = f"{len(measured)} of {len(parts.NAMES)} parts in {minutes:.0f} minutes"
-    load = f"load average when a part began {min(loads)} to {max(loads)}"
+    load = f"load average at the start of a part {min(loads)} to {max(loads)}"
     denied = [part["denied"] for part in measured if part["denied"] is not None]
     lines = [*machines, f"Measured {when}: {count}, {load}."]
     if any(denied):
         lines.append(
-            f"The hypervisor gave {min(denied):.0%} to {max(denied):.0%} of the CPU time that a "
-            "part asked for to other machines: CPU times count some of it, so ratios say more."
+            f"During a part, the hypervisor took {min(denied):.0%} to {max(denied):.0%} of the CPU "
+            "time for other machines. CPU times contain a part of it, so ratios are more reliable."
         )
     lines += [
-        f"Not whole: {part['name']}, {part['rounds']} rounds. {part['error']}".strip()
+        f"Incomplete: {part['name']}, {part['rounds']} rounds. {part['error']}".strip()
         for part in measured
         if not part["complete"]
     ]
@@ -122,19 +122,19 @@ def _about(results: Results) -> str:
 
 
 def _ahead(results: Results) -> str:
-    """Say which peers beat ours, at the same window, in what, and why."""
+    """List the peers that are better than ours with the same window, with the reason."""
     about = {peer.label: peer.about for peer in PEERS}
     peers = [row for row in results["rows"] if row["kind"] == "peer"]
     lines = []
     for row in goals.ours(results, "peers", 5000):
         found = {peer["consumer"]: _better(peer, row) for peer in peers}
         lines += [f"- *{name}*: {what}. {about[name]}" for name, what in found.items() if what]
-        lines = lines or ["- None in events/s, nor in CPU time an event."]
+        lines = lines or ["- None, neither in events/s nor in CPU time for each event."]
         if less := [peer for peer in peers if peer["peak_mb"] < row["peak_mb"]]:
             names = ", ".join(f"{peer['consumer']} ({peer['peak_mb']:.0f} MB)" for peer in less)
             lines.append(
                 f"- Less memory than our {row['peak_mb']:.0f} MB: {names}. Ours keeps the offset "
-                "and the row of each event until its window is written, and the memo of payloads."
+                "and the row of each event until its window is written, and a cache of payloads."
             )
     return "\n".join(lines) or "Not measured."
 
@@ -144,5 +144,6 @@ def _better(peer: Results, row: Results) -> str:
     if peer["median"] > row["median"]:
         found.append(f"{peer['median'] / row['median']:.1f} times our events/s")
     if peer["cpu_us"] < row["cpu_us"]:
-        found.append(f"{peer['cpu_us']:.2f} us of CPU an event, ours {row['cpu_us']:.2f}")
+        ours = f"{row['cpu_us']:.2f}"
+        found.append(f"{peer['cpu_us']:.2f} us of CPU time for each event, ours {ours}")
     return "; ".join(found)

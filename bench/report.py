@@ -1,4 +1,4 @@
-"""From runs to rows, and from rows to the tables that are printed."""
+"""Makes rows of runs, and text tables of rows."""
 
 import os
 import platform
@@ -28,7 +28,7 @@ _READ: Final = (
     "start s",
 )
 _WRITE: Final = ("written by", "counters/s", "CPU us/counter", "of UpdateItem")
-_DECODE: Final = ("payloads", "us/event", "each by itself", "times as fast")
+_DECODE: Final = ("payloads", "us/event", "one by one", "times as fast")
 _FRESH: Final = (
     *("events/s", "window s", "guarantee", "p50 s", "p99 s", "max s"),
     *("events/write", "CPU us/event", "CPU of a core"),
@@ -36,7 +36,7 @@ _FRESH: Final = (
 
 
 def grouped(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
-    """Return the rounds of each case and label, in the order in which they ran first."""
+    """Return the runs of each case and label, in the order of their first run."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.case, run.label), []).append(run)
@@ -44,7 +44,7 @@ def grouped(runs: Iterable[Run]) -> dict[tuple[str, str], list[Run]]:
 
 
 def summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return a row for each case and consumer; medians over its rounds where not said.
+    """Return a row for each case and consumer. A value is the median of the rounds, if not named.
 
     ``of_raw`` is the median of the ratios of events/s to the raw run of the same round.
     """
@@ -85,7 +85,7 @@ def summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def write_summary(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """Return a row for each way of writing: CPU time a counter, medians over the rounds."""
+    """Return a row for each way of writing: CPU time for each counter, medians of the rounds."""
     groups = {label: same for (_, label), same in grouped(runs).items()}
     if "boto3 UpdateItem" not in groups:
         return []
@@ -102,14 +102,14 @@ def write_summary(runs: Iterable[Run]) -> list[dict[str, Any]]:
 
 
 def decode_summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return a row for each kind of payload: us of CPU an event, medians over the rounds."""
+    """Return a row for each kind of payload: us of CPU time for each event, medians."""
     rows = []
     for label in dict.fromkeys(run.label for run in runs):
         ours, each = (
             {r.round: r.cpu_s / r.events * 1e6 for r in runs if (r.kind, r.label) == (kind, label)}
             for kind in ("decode", "decode-each")
         )
-        both = ours.keys() & each.keys()  # without a last round that did not end
+        both = ours.keys() & each.keys()  # a last round may be incomplete
         if not both:
             continue
         rows.append(
@@ -117,25 +117,25 @@ def decode_summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 "payloads": label,
                 "cpu_us": median(ours.values()),
                 "each_us": median(each.values()),
-                "times": median(each[number] / ours[number] for number in both),
+                "times": median(each[turn] / ours[turn] for turn in both),
             }
         )
     return rows
 
 
 def tables(results: dict[str, Any]) -> str:
-    """Return all that was measured as text."""
+    """Return all results as text."""
     parts = [read_table(results["rows"]), other_tables(results)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def read_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the table of runs that read topics."""
+    """Return the table of the runs that read a topic."""
     return _plain(_READ, [*map(_read, rows)], 2) if rows else ""
 
 
 def other_tables(results: dict[str, Any]) -> str:
-    """Return what else was measured."""
+    """Return the tables of the other measurements."""
     parts = [
         _plain(_WRITE, [*map(_written, results["writes"])], 1) if results["writes"] else "",
         _plain(_DECODE, [*map(_decoded, results["decode"])], 1) if results["decode"] else "",
@@ -201,7 +201,7 @@ def _lines(results: dict[str, Any]) -> list[str]:
     if start:
         lines.append(
             f"cold start to the first commit, without the join: {start['own_s']:.2f} s, "
-            f"of which {start['window_ms'] / 1000:g} s are the window\n"
+            f"including the window of {start['window_ms'] / 1000:g} s\n"
             f"  process to subscribe {start['imports_s']:.2f} s, join {start['join_s']:.2f} s, "
             f"first event {start['read_s']:.2f} s, first commit {start['write_s']:.2f} s\n"
             f"dynatomic --help: {start['help_s']:.2f} s"
@@ -211,12 +211,12 @@ def _lines(results: dict[str, Any]) -> list[str]:
 
 
 def _median(values: Iterable[float]) -> float | None:
-    found = list(values)
-    return median(found) if found else None
+    present = list(values)
+    return median(present) if present else None
 
 
 def _plain(headings: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> str:
-    """Set columns: the first ``words`` to the left, numbers to the right."""
+    """Align columns: the first ``words`` columns to the left, the others to the right."""
     lines = [headings, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -229,7 +229,7 @@ def _plain(headings: Sequence[str], rows: Sequence[Sequence[str]], words: int) -
 
 
 def machine() -> dict[str, Any]:
-    """Return what the numbers depend on."""
+    """Return a description of this machine."""
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": _processor(),
@@ -242,9 +242,10 @@ def machine() -> dict[str, Any]:
 
 
 def cpu_time(stat: Path = Path("/proc/stat")) -> tuple[int, int] | None:
-    """Return the ticks of CPU that this machine was denied by its hypervisor, and all it asked for.
+    """Return the CPU ticks that the hypervisor took from this machine, and the ticks it asked for.
 
-    Both are since its start; None where nobody tells. Source: proc_stat(5).
+    Both count from the start of the machine. None where the system does not report them.
+    Source: proc_stat(5).
     """
     if not stat.exists():
         return None
@@ -254,7 +255,7 @@ def cpu_time(stat: Path = Path("/proc/stat")) -> tuple[int, int] | None:
 
 
 def denied(before: tuple[int, int] | None, stat: Path = Path("/proc/stat")) -> float | None:
-    """Return the share of the CPU time asked for since then that the hypervisor gave to others."""
+    """Return the share of the CPU time since ``before`` that the hypervisor took."""
     now = cpu_time(stat)
     if now is None or before is None:
         return None
@@ -264,5 +265,5 @@ def denied(before: tuple[int, int] | None, stat: Path = Path("/proc/stat")) -> f
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    found = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(found, platform.processor() or platform.machine())
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())

@@ -1,7 +1,7 @@
-"""Other ways to count the same topic, each its own small program: the peers of the benchmark.
+"""The peers of the benchmark: other programs that count the same topic.
 
-`PEERS` says what they are, slowest first. All count the same events into the same table at least
-once, none exactly once; what each was tuned with stands in its module.
+`PEERS` lists them, the slowest one first. All of them count at least once, and none exactly once.
+The module of each peer says how it was tuned.
 """
 
 from functools import partial
@@ -19,21 +19,21 @@ PEERS: Final[tuple[Peer, ...]] = (
         "one UpdateItem an event",
         20_000,
         partial(with_our_python, "update_item"),
-        "The loop that most teams write. Each event costs a request, and a write unit.",
+        "The usual simple loop. Each event costs a request and a write unit.",
     ),
     Peer(
         "dict-per-poll",
         "a dict a poll, one UpdateItem a counter",
         200_000,
         partial(with_our_python, "dict_per_poll"),
-        "Sums first, and then pays boto3's whole price for each counter.",
+        "It sums the events of a poll, and then sends one boto3 request for each counter.",
     ),
     Peer(
         "quix",
         "Quix Streams, batches of 25",
         500_000,
         partial(in_venv, "quix", ("quixstreams[avro]==3.28.1", "boto3==1.44.5")),
-        "Takes each message through its operators in Python, and commits by its own interval.",
+        "It passes each message through its operators in Python, and commits at its own interval.",
     ),
     Peer(
         "bytewax",
@@ -50,8 +50,8 @@ PEERS: Final[tuple[Peer, ...]] = (
             ),
             newest_python=(3, 12),
         ),
-        "Decodes each message in Python; its operators see sums only. Offsets are kept in a file "
-        "of its own, not in Kafka.",
+        "It decodes each message in Python, and its operators get sums only. It keeps offsets in "
+        "a file, not in Kafka.",
     ),
     FLINK,
     Peer(
@@ -59,8 +59,8 @@ PEERS: Final[tuple[Peer, ...]] = (
         "Go: franz-go, batches of 25",
         10_000_000,
         with_go,
-        "Compiled: it decodes all that it reads, in the time in which Python would touch it, and "
-        "fetches on the other core meanwhile. It has the happy path only: no fence, no making of "
-        "items, no dead letters, and an error ends it.",
+        "It is compiled, decodes every message, and fetches on the second core at the same time. "
+        "It does less: it has no fence and no dead letters, it creates no items, and it exits at "
+        "the first error.",
     ),
 )

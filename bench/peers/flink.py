@@ -1,4 +1,4 @@
-"""Makes Flink SQL ready: PyFlink in an environment of its own, and its connectors by Maven."""
+"""Installs Flink SQL: PyFlink in a virtual environment, and its connectors by Maven."""
 
 import re
 import shutil
@@ -10,12 +10,12 @@ from bench.peers.peer import Peer, Skip
 from bench.peers.prepare import attempt, is_prepared, mark_prepared, own_folder, python_up_to
 
 JAVA_VERSIONS: Final = range(11, 22)
-"""What Flink 1.19 runs on."""
+"""The Java versions that Flink 1.19 supports."""
 
 _POM: Final = Path(__file__).with_name("flink-pom.xml")
 
-# All that it imports to submit SQL. Its other dependencies, Beam, Arrow, pandas and more, are there
-# for functions in Python, and some of their old versions have to be compiled.
+# These are enough to submit SQL. The other dependencies of PyFlink (Beam, Arrow, pandas) are for
+# functions in Python, and some of their old versions would have to be compiled.
 _REQUIREMENTS: Final = (
     "apache-flink==1.19.3",
     "apache-flink-libraries==1.19.3",
@@ -55,7 +55,7 @@ def prepare() -> list[str] | Skip:
 
 def _java_is_missing() -> Skip | None:
     if not Path("/proc/self/stat").exists():
-        return Skip("no /proc: what its Java process costs is read there")
+        return Skip("no /proc: the CPU time of the Java process is read there")
     java = shutil.which("java")
     wanted = f"install Java 17: Flink runs on {JAVA_VERSIONS[0]} to {JAVA_VERSIONS[-1]}"
     if java is None:
@@ -74,6 +74,7 @@ FLINK: Final = Peer(
     "Flink SQL, overwrites totals",
     10_000_000,
     prepare,
-    "Keeps the totals in its own state and overwrites the items with them: nobody else may add to "
-    "them. Java, on all cores at once; its start, some ten seconds, is not counted.",
+    "It keeps the totals in its own state and overwrites the items with them, so no other program "
+    "may add to them. It runs in Java and uses all cores. Its start takes about ten seconds, which "
+    "are not counted.",
 )

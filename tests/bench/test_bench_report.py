@@ -101,8 +101,8 @@ def test_the_tables_render() -> None:
         "batches            1,000,000            20.0           1/40",
         "boto3 UpdateItem       1,000           800.0              1",
         "",
-        "payloads       us/event  each by itself  times as fast",
-        "an id in each      1.00            3.00           3.00",
+        "payloads       us/event  one by one  times as fast",
+        "an id in each      1.00        3.00           3.00",
         "",
         (
             "events/s  window s      guarantee  p50 s  p99 s  max s  events/write  CPU us/event"
@@ -115,7 +115,7 @@ def test_the_tables_render() -> None:
         "",
         "idle for 20 s: 0.40% of a core, 64 MB",
         "",
-        ("cold start to the first commit, without the join: 0.25 s, of which 0.1 s are the window"),
+        ("cold start to the first commit, without the join: 0.25 s, including the window of 0.1 s"),
         ("  process to subscribe 0.25 s, join 0.25 s, first event 0.25 s, first commit 0.25 s"),
         "dynatomic --help: 0.25 s",
         "",

@@ -11,24 +11,24 @@ from bench.peers import PEERS
 from tests.support.bench_results import measured
 
 
-def test_goals_are_reached_and_missed_by_their_own_numbers() -> None:
+def test_goals_are_reached_or_missed_by_the_measured_values() -> None:
     found = {goal.what: (goal.here, goal.wanted, goal.reached) for goal in goals(measured())}
     assert found == {
-        "counters written with the CPU time of one boto3 UpdateItem": ("40", "at least 40", True),
-        "our events/s beside one UpdateItem an event": (
+        "counters written in the CPU time of one boto3 UpdateItem": ("40", "at least 40", True),
+        "events/s compared with: one UpdateItem an event": (
             "25.0 times",
             "at least 500.0 times",
             False,
         ),
-        "reading payloads, an id in each, beside each by itself": (
+        "reading payloads compared with decoding one by one: an id in each": (
             "3.00",
             "at least 0.95",
             True,
         ),
         "p99 s, 5,000 events/s, at-least-once": ("1.06", "at most 1.30", True),
         "p99 s, 5,000 events/s, exactly-once": ("1.06", "at most 1.30", True),
-        "CPU of a core when idle": ("0.40%", "at most 1.00%", True),
-        "s from start to first commit, without the join, window of 0.1 s included": (
+        "share of a core when idle": ("0.40%", "at most 1.00%", True),
+        "s from start to first commit, without the join, with a window of 0.1 s": (
             *("0.25", "at most 1.50"),
             True,
         ),
@@ -59,24 +59,24 @@ def test_goals_compare_the_rows_that_they_name() -> None:
     results = {**nothing, "rows": rows, "idle": None, "start": None}
     found = goals({**results, "parts": [{"machine": {"cores": 4}}]})
     assert [(goal.what, goal.here, goal.reached) for goal in found] == [
-        ("events/s of raw, 5 s windows", "0.50", True),
-        ("events/s of raw, 1 s windows", "0.34", False),
-        ("events/s of raw, 5 s windows, increments 1-1000", "0.44", False),
-        ("CPU us an event, 5 s windows (raw takes 1.25)", "1.50", True),
-        ("events/s of exactly-once beside at-least-once, 5 s windows", "0.89", False),
+        ("events/s divided by raw, windows of 5 s", "0.50", True),
+        ("events/s divided by raw, windows of 1 s", "0.34", False),
+        ("events/s divided by raw, windows of 5 s, increments 1-1000", "0.44", False),
+        ("CPU us for each event, windows of 5 s (raw: 1.25)", "1.50", True),
+        ("events/s of exactly-once divided by at-least-once, windows of 5 s", "0.89", False),
         ("peak MB, 1,000,000 distinct counters", "251", False),
         ("peak MB, backlog of 10", "250", True),
-        ("peak memory beside that with 1", "1.25", False),
-        ("events/s of two processes beside one", "1.70", True),
-        ("CPU an event of two processes beside one", "1.07", True),
+        ("peak memory divided by that of 1 events", "1.25", False),
+        ("events/s of two processes divided by one", "1.70", True),
+        ("CPU time for each event, two processes divided by one", "1.07", True),
     ]
     few = goals({**results, "parts": [{"machine": {"cores": 2}}]})
     assert [goal.what for goal in found if goal not in few] == [
-        "events/s of two processes beside one"
+        "events/s of two processes divided by one"
     ]
 
 
-def test_what_the_hypervisor_gave_to_others_is_a_share_of_what_was_asked_for(
+def test_the_cpu_time_that_the_hypervisor_took_is_a_share_of_what_was_asked_for(
     tmp_path: Path,
 ) -> None:
     stat = tmp_path / "stat"
@@ -88,20 +88,20 @@ def test_what_the_hypervisor_gave_to_others_is_a_share_of_what_was_asked_for(
     assert report.denied(report.cpu_time(tmp_path / "none"), stat) is None
 
 
-def test_the_page_says_what_is_missing_and_who_is_ahead(tmp_path: Path) -> None:
+def test_the_page_says_what_is_missing_and_which_peers_are_better(tmp_path: Path) -> None:
     results = measured()
     results["parts"][0] |= {"complete": False, "error": "it broke", "denied": 0.125}
     results["parts"][1]["denied"] = 0.25
     page, *drawn = write(results, tmp_path)
     text = page.read_text()
     assert {f"performance/{path.name}" for path in drawn} == {*re.findall(r"\((\S+\.svg)\)", text)}
-    assert "- Not whole: 10k-zipf, 1 rounds. it broke\n" in text
-    assert "- The hypervisor gave 12% to 25% of the CPU time" in text
+    assert "- Incomplete: 10k-zipf, 1 rounds. it broke\n" in text
+    assert "- During a part, the hypervisor took 12% to 25% of the CPU time" in text
     assert "Not measured here: no such wheel." in text
-    ahead = text.partition("ahead of ours")[2].partition("\n## ")[0]
-    go = "4.0 times our events/s; 0.90 us of CPU an event, ours 2.00"
+    ahead = text.partition("better than ours")[2].partition("\n## ")[0]
+    go = "4.0 times our events/s; 0.90 us of CPU time for each event, ours 2.00"
     assert f"- *{PEERS[-1].label}*: {go}. {PEERS[-1].about}" in ahead
     assert PEERS[0].label not in ahead
     missed = "one UpdateItem an event | 25.0 times | at least 500.0 times | missed |"
-    assert f"| our events/s beside {missed}\n" in text
+    assert f"| events/s compared with: {missed}\n" in text
     assert "$" not in text
