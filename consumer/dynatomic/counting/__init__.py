@@ -1,7 +1,7 @@
 """Counters that a file declares over other people's events: from a record to what it adds.
 
-Entry: `file.load` reads ``counters.toml`` and checks it; `counting.Counting` computes what one
-record adds, or the reason why it cannot be counted. Invariants: what a record adds depends on the
+Entry: `file.load` reads ``counters.toml`` and checks it; `counting.Counting` computes what
+records add, or the reason why one cannot be counted. Invariants: what a record adds depends on the
 record and the file only, never on a clock or on other records; every number is exact; the parts
 of a key cannot be confused with each other. Pure: no client of Kafka or AWS.
 """

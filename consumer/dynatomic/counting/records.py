@@ -5,13 +5,14 @@ which leaves the rest of the payload unread. A payload that does not fit these s
 as one with text where the file expects an object, is read again as a whole.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 import msgspec
 
-from dynatomic.counting.expression import KAFKA_ROOT, Path, dict_access
+from dynatomic.counting.compiler import Tree, dict_loads
 from dynatomic.counting.functions import number
 from dynatomic.counting.reasons import Rejected, RejectReason
 
@@ -46,42 +47,19 @@ def _utf8(value: bytes | None) -> str | None:
         return None
 
 
-@dataclass(slots=True)
-class _Node:
-    """A field of the tree that the file reads; ``whole`` if its value is needed as it is."""
-
-    whole: bool = False
-    children: dict[str, "_Node"] = field(default_factory=dict)
-
-
 class JsonReader:
-    """Reads the fields of JSON payloads that the given paths name."""
+    """Reads JSON payloads: the fields of a tree as structures, or the whole as dicts and lists."""
 
-    def __init__(self, paths: Iterable[Path]) -> None:
-        wanted = [path for path in paths if path[:1] != (KAFKA_ROOT,)]
-        self._root = _tree(wanted)
+    def __init__(self, tree: Tree) -> None:
         self._whole = msgspec.json.Decoder(float_hook=number).decode
-        self._fields: Callable[[bytes], Any] | None = None
-        if not self._root.whole:
-            structure = _structure(self._root)
-            self._fields = msgspec.json.Decoder(structure, float_hook=number).decode
-
-    @property
-    def reads_fields(self) -> bool:
-        """Whether `fields` can be used: no expression needs the whole event."""
-        return self._fields is not None
-
-    def fields(self, payload: bytes) -> Any | None:
-        """Return the structure of a payload for `access`, or None if it does not fit."""
-        if self._fields is None:
-            return None
-        try:
-            return self._fields(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
-            return None
+        self.fields: Callable[[bytes], Any] | None = None
+        """Returns the structure of a payload for `struct_loads`; raises one of `MISFITS` if the
+        payload does not fit. None if an expression needs the whole event."""
+        if tree.variable is None:
+            self.fields = msgspec.json.Decoder(_structure(tree), float_hook=number).decode
 
     def whole(self, payload: bytes) -> Any:
-        """Return all of a payload as dicts and lists; raises Rejected if it is not JSON."""
+        """Return all of a payload; raises Rejected if it is not JSON."""
         try:
             return self._whole(payload)
         except RecursionError:
@@ -93,35 +71,27 @@ class JsonReader:
         except (msgspec.DecodeError, ValueError):
             raise Rejected(RejectReason.UNDECODABLE, "not JSON") from None
 
-    def access(self, root: str, path: Path) -> str:
-        """Return source text that reads a path from the structure; see `expression.Access`."""
-        source, node = root, self._root
-        for position, name in enumerate(path):
-            if node.whole:
-                return dict_access(source, path[position:])
-            index = list(node.children).index(name)
-            source = f"(s.f{index} if (s := {source}) is not None else None)"
-            node = node.children[name]
-        return source
+
+MISFITS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, TypeError)
 
 
-def _tree(paths: list[Path]) -> _Node:
-    root = _Node(whole=() in paths)
-    for path in sorted(paths, key=len):
-        node = root
-        for name in path:
-            if node.whole:
-                break
-            node = node.children.setdefault(name, _Node())
+def struct_loads(tree: Tree, root: str) -> list[str]:
+    """Return statements that read the fields of a tree from its structure."""
+    lines: list[str] = []
+    for index, child in enumerate(tree.children.values()):
+        target = child.variable or f"{root}_{index}"
+        lines.append(f"{target} = None if {root} is None else {root}.f{index}")
+        if child.variable is None:
+            lines += struct_loads(child, target)
         else:
-            node.whole = True
-    return root
+            lines += dict_loads(Tree(None, child.children), target)
+    return lines
 
 
-def _structure(node: _Node) -> type[Any]:
+def _structure(tree: Tree) -> type[Any]:
     fields: list[tuple[str, Any, Any]] = []
-    names: Mapping[str, str] = {f"f{i}": name for i, name in enumerate(node.children)}
-    for index, child in enumerate(node.children.values()):
-        kind: Any = Any if child.whole else _structure(child) | None
+    names: Mapping[str, str] = {f"f{i}": name for i, name in enumerate(tree.children)}
+    for index, child in enumerate(tree.children.values()):
+        kind: Any = Any if child.variable is not None else _structure(child) | None
         fields.append((f"f{index}", kind, None))
     return msgspec.defstruct("Fields", fields, rename=names, frozen=True, gc=False)

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, Final
 
 from dynatomic.counting.numbers import json_type
@@ -21,9 +20,10 @@ UNITS_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MIN_MS: Final = int((datetime(1, 1, 3, tzinfo=UTC) - _EPOCH).total_seconds()) * 1000
 _MAX_MS: Final = int((datetime(9998, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) * 1000
-_RFC3339: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
-)
+_RFC3339: Final = re.compile(r"(.{17})([0-5]\d)(\D.*)", re.ASCII)
+_MINUTE: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):", re.ASCII)
+_END: Final = re.compile(r"(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
+_MEMO_ENTRIES: Final = 4096
 _DURATION: Final = re.compile(r"(\d{1,6})(s|m|h|d)", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _OFFSET: Final = re.compile(r"([+-])(\d\d):(\d\d)", re.ASCII)
@@ -61,26 +61,69 @@ def read_rfc3339_ms(value: Any) -> int:
         raise Rejected(RejectReason.FIELD_MISSING, "")
     if type(value) is not str:
         raise Rejected(RejectReason.TIME_UNREADABLE, f"{json_type(value)}, not RFC 3339 text")
-    return _rfc3339_ms(value)
-
-
-@lru_cache(maxsize=4096)
-def _rfc3339_ms(text: str) -> int:
-    if not _RFC3339.fullmatch(text):
+    match = _RFC3339.fullmatch(value)
+    if not match:
         raise Rejected(RejectReason.TIME_UNREADABLE, "not a time of RFC 3339 with its offset")
-    head, _, fraction = text.partition(".")
-    if fraction:
-        digits = re.match(r"\d+", fraction)
-        length = len(digits[0]) if digits else 0
-        milliseconds = int(fraction[:length][:3].ljust(3, "0"))
-        head += fraction[length:]
-    else:
-        milliseconds = 0
     try:
-        moment = datetime.fromisoformat(head.upper().replace(" ", "T"))
-        return _bounded((moment - _EPOCH) // timedelta(milliseconds=1) + milliseconds)
-    except (ValueError, OverflowError):
+        return _bounded(_minute_ms(match[1]) + int(match[2]) * 1000 + _end_ms(match[3]))
+    except (ValueError, LookupError):
         raise Rejected(RejectReason.TIME_UNREADABLE, "no such time in the calendar") from None
+
+
+def _minute_ms(text: str) -> int:
+    """Return the time of ``2026-11-29T00:50:``; raises ValueError if there is none."""
+    match = _MINUTE.fullmatch(text)
+    if not match:
+        raise ValueError(text)
+    moment = datetime(*map(int, match.groups()), tzinfo=UTC)  # type: ignore[misc,arg-type]
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _end_ms(text: str) -> int:
+    """Return what the fraction and the offset after the seconds add: ``.123Z``, ``+02:00``."""
+    match = _END.fullmatch(text)
+    if not match or int(match[3] or 0) > 23 or int(match[4] or 0) > 59:  # noqa: PLR2004 - the clock's
+        raise ValueError(text)
+    offset_ms = (int(match[3] or 0) * 60 + int(match[4] or 0)) * 60_000
+    fraction_ms = int((match[1] or "")[:3].ljust(3, "0"))
+    return fraction_ms + (offset_ms if match[2] == "-" else -offset_ms)
+
+
+class Memo(dict[str, int]):
+    """Remembers what a function gives for a text. Raises KeyError where it raises ValueError."""
+
+    def __init__(self, function: Callable[[str], int], max_length: int) -> None:
+        super().__init__()
+        self._function = function
+        self._max_length = max_length
+
+    def __missing__(self, text: str) -> int:
+        try:
+            value = self._function(text)
+        except ValueError:
+            raise KeyError(text) from None
+        if len(text) <= self._max_length:
+            if len(self) >= _MEMO_ENTRIES:
+                self.clear()
+            self[text] = value
+        return value
+
+
+def rfc3339_memos() -> tuple[Memo, dict[str, int], Memo]:
+    """Return what the three parts of a time add: up to character 17, to 19, and the rest.
+
+    Their sum is what `read_rfc3339_ms` returns. A part that is wrong, or whose year is the first
+    or the last of the calendar, raises KeyError or TypeError.
+    """
+
+    def minute_ms(text: str) -> int:
+        time_ms = _minute_ms(text)
+        if not _MIN_MS + 2 * _DAY_MS <= time_ms <= _MAX_MS - 2 * _DAY_MS:
+            raise ValueError(text)
+        return time_ms
+
+    seconds = {f"{second:02}": second * 1000 for second in range(60)}
+    return Memo(minute_ms, 17), seconds, Memo(_end_ms, 11)
 
 
 def read_epoch_ms(value: Any, unit: str) -> int:
@@ -101,19 +144,13 @@ def _bounded(time_ms: int) -> int:
     return time_ms
 
 
-def bucket_function(bucket: str, offset_ms: int) -> Callable[[int], str]:
-    """Return the function from a time to the name of its bucket.
+def bucket_name(bucket: str, offset_ms: int, time_ms: int) -> str:
+    """Return the name of the bucket of a time.
 
     Names sort as times do: ``2026-11-29T00:50``, ``2026-11-29T00``, ``2026-11-29``,
     ``2026-W48`` (ISO 8601), ``2026-11`` and ``2026``.
     """
-    period_ms = _PERIOD_MS.get(bucket, _DAY_MS)
-    name = lru_cache(maxsize=4096)(lambda index: _name(bucket, index * period_ms))
-    return lambda time_ms: name((time_ms + offset_ms) // period_ms)
-
-
-def _name(bucket: str, local_ms: int) -> str:
-    moment = _EPOCH + timedelta(milliseconds=local_ms)
+    moment = _EPOCH + timedelta(milliseconds=time_ms + offset_ms)
     if bucket == "week":
         year, week, _ = moment.isocalendar()
         return f"{year:04}-W{week:02}"

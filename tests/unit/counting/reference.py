@@ -6,9 +6,10 @@ from decimal import Decimal
 from typing import Any
 
 from dynatomic.counting.definition import Amount, CounterDefinition, CountersFile
-from dynatomic.counting.expression import EvaluationError, ExactInterpreter, Expression
+from dynatomic.counting.expression import EvaluationError, Expression
 from dynatomic.counting.records import Record
 from dynatomic.counting.template import Template, TimePart, ValuePart
+from dynatomic.counting.values import ExactInterpreter
 
 Result = list[tuple[str, str, str | None, dict[str, int]]] | str
 
@@ -20,11 +21,16 @@ def additions(definition: CountersFile, record: Record) -> Result:
         view = event
         if isinstance(event, dict):
             view = {**event, "_kafka": _kafka(record)}
-        return [
-            _addition(definition, counter, view, record)
+        taken = [
+            counter
             for counter in definition.counters
             if counter.when is None or _true(_search(counter.when, view))
         ]
+        timed = any(counter.bucket for counter in taken)
+        moment = _moment(definition, view, record) if timed else datetime.now(UTC)
+        return [_addition(counter, view, moment) for counter in taken]
+    except ValueError:
+        return "undecodable"
     except _BadError as error:
         return str(error)
 
@@ -55,9 +61,8 @@ def _true(value: Any) -> bool:
 
 
 def _addition(
-    definition: CountersFile, counter: CounterDefinition, event: Any, record: Record
+    counter: CounterDefinition, event: Any, moment: datetime
 ) -> tuple[str, str, str | None, dict[str, int]]:
-    moment = _moment(definition, event, record) if counter.bucket else datetime.now(UTC)
     return (
         counter.name,
         _render(counter.key, event, moment),

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from dynatomic.counting.counting import Counting
 from dynatomic.counting.file import loads
-from dynatomic.counting.reasons import Rejected
-from dynatomic.counting.records import Record
+from dynatomic.counting.records import Record, kafka_object
 from tests.unit.counting import reference
+
+Headers = tuple[tuple[str, bytes | None], ...]
 
 FILE = loads("""
 [event]
@@ -100,19 +101,52 @@ def _json(event: Any) -> bytes:
     return json.dumps(event, default=_Number).encode()
 
 
-@settings(max_examples=1000, deadline=None)
-@given(_events, st.sampled_from([(), (("source", b"test"),)]), st.integers(0, 3))
-def test_the_compiled_counters_agree_with_a_plain_implementation(
-    event: Any, headers: tuple[tuple[str, bytes], ...], partition: int
-) -> None:
-    record = Record(_json(event), b"k", headers, 1_764_000_000_000, partition)
-    try:
-        got: reference.Result = [
-            (a.counter, a.key, a.range, dict(a.amounts)) for a in COUNTING.additions(record)
-        ]
-    except Rejected as error:
-        got = str(error.reason)
-    assert got == reference.additions(FILE, record)
+_payloads = st.one_of(
+    _events.map(_json), _events.map(_json), st.sampled_from([b"", b"[1]", b'{"time":', b'"\xff"'])
+)
+_headers: st.SearchStrategy[Headers] = st.sampled_from([(), (("source", b"test"),)])
+_records = st.builds(
+    Record,
+    _payloads,
+    st.just(b"k"),
+    _headers,
+    st.just(1_764_000_000_000),
+    st.integers(0, 3),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_records, min_size=1, max_size=12))
+def test_the_compiled_counters_agree_with_a_plain_implementation(records: list[Record]) -> None:
+    counted = COUNTING.count(
+        [record.value for record in records],
+        [record.timestamp_ms for record in records],
+        lambda index: kafka_object(records[index]),
+    )
+    got: list[reference.Result] = [
+        str(counted.rejected[index].reason) if index in counted.rejected else []
+        for index in range(len(records))
+    ]
+    additions: dict[tuple[int, str], tuple[str, str, str | None, dict[str, int]]] = {}
+    multipliers = counted.multipliers
+    assert multipliers is not None
+    for unit, multiplier, index in zip(counted.units, multipliers, counted.indexes, strict=True):
+        ref, place = unit.ref, (index, unit.counter)
+        if place not in additions:
+            additions[place] = (unit.counter, ref.key, ref.range, {})
+            outcome = got[index]
+            assert isinstance(outcome, list)
+            outcome.append(additions[place])
+        additions[place][3][ref.name] = unit.incr * multiplier
+    assert got == [reference.additions(FILE, record) for record in records]
+    assert counted.indexes == sorted(counted.indexes)
+
+
+def test_one_record_adds_what_it_adds_in_a_batch() -> None:
+    event = b'{"kind":"a","time":"2026-11-29T00:50:59Z","tenant":{"id":"c"},"http":{"bytes":5}}'
+    (addition,) = COUNTING.additions(Record(event))
+    assert addition[:4] == ("daily", "usage", "c", "day#2026-11-28")
+    assert addition.amounts == (("requests", 1), ("bytes", 5))
 
 
 COUNTING = Counting(FILE)
