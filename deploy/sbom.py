@@ -1,12 +1,12 @@
-"""Print the parts of a Python environment as CycloneDX, with what the Kafka wheel brings along.
+"""Print the software bill of materials (SBOM) of a Python environment as CycloneDX.
 
     python deploy/sbom.py /opt/dynatomic/bin/python > dynatomic.cdx.json
 
-Needs cyclonedx-bom. It lists Python packages; librdkafka is a library inside the wheel of
-confluent-kafka, and OpenSSL one inside librdkafka, so both are added, with the versions that they
-tell themselves. So are curl, zlib, zstd and lz4, which are inside librdkafka too, without a version
-that could be told from others: its release decides. Packages of the image's Debian are not listed:
-scan the image for those.
+Needs cyclonedx-bom, which lists the Python packages. The wheel of confluent-kafka contains
+librdkafka, and librdkafka contains OpenSSL, curl, zlib, zstd and lz4: these are added here.
+librdkafka and OpenSSL report their versions. The other four are listed without a version, because
+the library does not report it. Debian packages of the image are not listed: scan the image for
+them.
 """
 
 import json
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ASK = """
+LIBRARY_QUERY = """
 import json, pathlib, confluent_kafka
 libraries = pathlib.Path(confluent_kafka.__file__).parent.with_suffix(".libs")
 print(json.dumps([confluent_kafka.libversion()[0], str(next(libraries.glob("librdkafka*")))]))
@@ -36,10 +36,9 @@ def run(*command: str) -> Any:
 
 
 def component(owner: str, name: str, licence: str, version: str = "") -> dict[str, Any]:
-    """Return a C library as a component; its release on GitHub is what advisories name."""
+    """Return a C library as a component, with the GitHub release that advisories refer to."""
     tag = f"v{version}" if name == "librdkafka" else f"{name}-{version}"
-    known = {"version": version} if version else {}
-    return known | {
+    return ({"version": version} if version else {}) | {
         "type": "library",
         "bom-ref": f"{name}=={version}" if version else name,
         "name": name,
@@ -49,29 +48,32 @@ def component(owner: str, name: str, licence: str, version: str = "") -> dict[st
 
 
 def parts(python: str) -> dict[str, Any]:
-    """Return the parts of an interpreter's environment."""
-    # Not validated before it is whole: the tests do that, and it takes minutes for many packages.
+    """Return the SBOM of the environment of a Python interpreter."""
+    # Without validation: it takes minutes for many packages, and components are added below. The
+    # tests validate the result.
     options = ("--output-reproducible", "--no-validate")
     command = [sys.executable, "-m", "cyclonedx_py", "environment", *options, python]
-    found: dict[str, Any] = run(*command)
-    version, library = run(python, "-c", ASK)
+    bill: dict[str, Any] = run(*command)
+    version, library = run(python, "-c", LIBRARY_QUERY)
     rdkafka = component("confluentinc", "librdkafka", "BSD-2-Clause", version)
     inside = OPENSSL.search(Path(library).read_bytes())
     if inside is None:
-        raise SystemExit(f"no version of OpenSSL in {library}: look what it uses now")
+        raise SystemExit(
+            f"no version of OpenSSL in {library}: check which TLS library it contains now"
+        )
     openssl = component("openssl", "openssl", "Apache-2.0", inside[1].decode())
     others = [component(*each) for each in WITHOUT_VERSION]
-    found["components"] += [rdkafka, openssl, *others]
-    (wheel,) = (each for each in found["components"] if each["name"] == "confluent-kafka")
+    bill["components"] += [rdkafka, openssl, *others]
+    (wheel,) = (each for each in bill["components"] if each["name"] == "confluent-kafka")
     for part, whole in ((rdkafka, wheel), *((each, rdkafka) for each in (openssl, *others))):
-        edges = {each["ref"]: each for each in found["dependencies"]}
+        edges = {each["ref"]: each for each in bill["dependencies"]}
         edge = edges.get(whole["bom-ref"])
         if edge is None:
             edge = {"ref": whole["bom-ref"]}
-            found["dependencies"].append(edge)
+            bill["dependencies"].append(edge)
         edge.setdefault("dependsOn", []).append(part["bom-ref"])
-    found["dependencies"] += [{"ref": each["bom-ref"]} for each in (openssl, *others)]
-    return found
+    bill["dependencies"] += [{"ref": each["bom-ref"]} for each in (openssl, *others)]
+    return bill
 
 
 if __name__ == "__main__":

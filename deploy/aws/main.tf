@@ -1,14 +1,14 @@
-# The tables, and the role that consumers count with.
+# Creates the DynamoDB tables, and the IAM role of the consumers.
 #
 #   terraform init
 #   terraform apply -var 'tables={"usage":{}}' -var oidc_provider_arn=ARN
 #
-# and, where the brokers are Amazon MSK with IAM,
+# If the brokers are Amazon MSK with IAM authentication, add:
 #
 #   -var 'msk={"cluster_arn":"ARN"}'
 #
-# The actions are those of run.json and run-msk.json beside this file, which `dynatomic init
-# --print-iam` prints.
+# The allowed actions are read from run.json and run-msk.json in this folder.
+# `dynatomic init --print-iam` prints the same policies.
 
 terraform {
   required_version = ">= 1.5"
@@ -21,41 +21,41 @@ terraform {
 }
 
 variable "tables" {
-  description = "Name of each table; range_key for those whose items have one."
+  description = "The tables by name. Set range_key for a table whose items have a range key."
   type        = map(object({ range_key = optional(string) }))
   default     = { usage = {} }
 }
 
 variable "oidc_provider_arn" {
-  description = "IAM OIDC provider of the EKS cluster."
+  description = "ARN of the IAM OIDC provider of the EKS cluster."
   type        = string
 }
 
 variable "service_account" {
-  description = "NAMESPACE:NAME of the Kubernetes ServiceAccount."
+  description = "The Kubernetes ServiceAccount as NAMESPACE:NAME."
   type        = string
   default     = "billing:dynatomic"
 }
 
 variable "msk" {
-  description = "The cluster of Amazon MSK that consumers log in to by IAM, and what they read there."
+  description = "The Amazon MSK cluster with IAM authentication, and the topics and group to allow."
   type = object({
     cluster_arn       = string
     topic             = optional(string, "row-events")
-    dead_letter_topic = optional(string) # the topic's name and .dlq
+    dead_letter_topic = optional(string) # default: the name of the topic followed by .dlq
     group             = optional(string, "dynatomic")
   })
   default = null
 
   validation {
     condition     = var.msk == null || can(regex("^arn:aws[a-z-]*:kafka:[a-z0-9-]+:[0-9]{12}:cluster/[^/:*]+/[^/:*]+$", var.msk.cluster_arn))
-    error_message = "cluster_arn is arn:aws:kafka:REGION:ACCOUNT:cluster/NAME/UUID."
+    error_message = "cluster_arn must be arn:aws:kafka:REGION:ACCOUNT:cluster/NAME/UUID."
   }
 
-  # In a policy, * and ? stand for more than themselves, and $ begins a variable.
+  # In a policy, * and ? are wildcards, and $ starts a policy variable.
   validation {
     condition     = var.msk == null || can(regex("^[A-Za-z0-9._-]+$", join("", compact([var.msk.topic, var.msk.dead_letter_topic, var.msk.group]))))
-    error_message = "Names of topics and groups have letters, digits, dots, underscores and dashes."
+    error_message = "The names of topics and groups may contain only letters, digits, dots, underscores and dashes."
   }
 }
 
@@ -63,7 +63,7 @@ locals {
   issuer  = element(split(":oidc-provider/", var.oidc_provider_arn), 1)
   actions = jsondecode(file("${path.module}/run.json")).Statement[0].Action
 
-  # Of each statement of run-msk.json its actions, and the resource that it is about here.
+  # The actions of each statement of run-msk.json, and the resources that it applies to.
   msk_actions = { for each in jsondecode(file("${path.module}/run-msk.json")).Statement : each.Sid => each.Action }
   msk_resources = var.msk == null ? {} : {
     Cluster     = var.msk.cluster_arn
@@ -95,7 +95,7 @@ resource "aws_dynamodb_table" "counters" {
     }
   }
 
-  # Restoring makes a new table: verify it against the topic before it takes the old one's place.
+  # A restore creates a new table. Run `dynatomic verify` on it before you use it in place of the old one.
   point_in_time_recovery {
     enabled = true
   }
@@ -153,6 +153,6 @@ resource "aws_iam_role_policy" "count" {
 }
 
 output "role_arn" {
-  description = "For the annotation eks.amazonaws.com/role-arn of the ServiceAccount."
+  description = "The value of the annotation eks.amazonaws.com/role-arn of the ServiceAccount."
   value       = aws_iam_role.consumer.arn
 }
