@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 from confluent_kafka import KafkaError, KafkaException
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.letter import DeadLetter
-from dynatomic.dead_letters.replay import ReplayOptions, ReplayPlan, ReplayRun, is_committed_by
-from dynatomic.dead_letters.sender import REPLAY, NonTransactionalProducer, Sender
+from dynatomic.dead_letters.letter import REPLAY, DeadLetter
+from dynatomic.dead_letters.replay import (
+    ReplayOptions,
+    ReplayPlan,
+    ReplayRun,
+    is_committed_by,
+    judge_by,
+)
+from dynatomic.dead_letters.sender import NonTransactionalProducer, Sender
 from dynatomic.dead_letters.show import LetterReport, ShowOptions
 from dynatomic.dead_letters.store import DeadLetters
 from dynatomic.dead_letters.topic import DeadLetterTopic, StoredLetter, reader_config
@@ -17,6 +23,7 @@ from dynatomic.events.decoder import Decoder
 from dynatomic.events.payload import PayloadReader
 from dynatomic.events.row import KeySchema, Row
 from dynatomic.events.schema import encode
+from dynatomic.kafka.event_reader import RowReader
 from dynatomic.kafka.groups import CommittedOffset
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.testing.kafka.broker import FakeBroker
@@ -178,12 +185,7 @@ class Lab:
         **options: Any,
     ) -> ReplayPlan:
         given = ReplayOptions(**{"execute": True} | options)
-        decoder = Decoder(self.keys)
-
-        def judge(payload: bytes | None) -> str:
-            rejected = decoder.decode([payload]).rejected
-            return rejected[0].reason if rejected else ""
-
+        judge = judge_by(RowReader(Decoder(self.keys)))
         sender = None
         if given.execute:
             partitions = len(self.broker.logs[TOPIC])

@@ -23,6 +23,7 @@ from dynatomic.dynamodb.tables import describe
 from dynatomic.dynamodb.writer import Writer
 from dynatomic.events.decoder import Decoder
 from dynatomic.kafka.client import consumer_config
+from dynatomic.kafka.event_reader import RowReader
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topic_identity import TopicIdCheck
 from dynatomic.service.end_offsets import EndOffsetPoller
@@ -94,11 +95,12 @@ class World(Ledger):
         decoder = Decoder(
             keys, default_counter=told.counter, min_incr=told.min_incr, max_incr=told.max_incr
         )
+        reader = RowReader(decoder)
         worker = Worker(
             told,
             make_consumer=self._consumer,
             config=config,
-            decoder=decoder,
+            reader=reader,
             writer=writer,
             letters=letters,
             read_again=reread or (lambda number, wanted: self.read_again(config, number, wanted)),
@@ -113,7 +115,7 @@ class World(Ledger):
         )
         snapshots = SnapshotSource(
             worker=worker,
-            decoder=decoder,
+            reader=reader,
             letters=letters,
             offsets=offsets,
             counters=counters,

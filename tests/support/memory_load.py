@@ -25,6 +25,7 @@ from dynatomic.dynamodb.writer import Writer
 from dynatomic.events.decoder import Decoder
 from dynatomic.events.row import KeySchema, Reason, Row
 from dynatomic.events.schema import encode
+from dynatomic.kafka.event_reader import RowReader
 from dynatomic.kafka.topic_identity import TopicIdCheck
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
@@ -180,7 +181,7 @@ def run(load: str, window_max_bytes: int) -> Iterator[tuple[str, float]]:
         settings,
         make_consumer=lambda _config: source,
         config={},
-        decoder=Decoder(KEYS),
+        reader=RowReader(Decoder(KEYS)),
         writer=writer,
         letters=cast("Any", letters),
         read_again=reread(source),

@@ -11,7 +11,8 @@ from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
 
 from dynatomic.config.settings import ProcessingGuarantee, Settings
 from dynatomic.dead_letters.letter import HEADERS, TOPIC_ID
-from dynatomic.dead_letters.topic import note_headers, reader_config
+from dynatomic.dead_letters.notes import note_headers
+from dynatomic.dead_letters.topic import reader_config
 from dynatomic.dynamodb.answers import Item
 from dynatomic.dynamodb.fence import fence_name
 from dynatomic.dynamodb.items import ItemKey, Sleep, item_identity, read_items
@@ -21,6 +22,7 @@ from dynatomic.events.payload import PayloadReader
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
 from dynatomic.kafka.client import consumer_config
+from dynatomic.kafka.event_reader import RowReader
 from dynatomic.testing.dynamodb.client import FakeDynamoDB
 from dynatomic.testing.kafka.broker import FakeBroker
 from dynatomic.verify.baseline import Baseline, Snapshot
@@ -195,7 +197,9 @@ class World:
         if opened:
             opened.check(TOPIC, self.identity)
         written = Snapshot(snapshot) if snapshot else None
-        recount = Recount(Decoder(keys, min_incr=config.min_incr, max_incr=config.max_incr), sample)
+        recount = Recount(
+            RowReader(Decoder(keys, min_incr=config.min_incr, max_incr=config.max_incr)), sample
+        )
         try:
             verdict = Comparison(
                 config,

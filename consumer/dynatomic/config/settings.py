@@ -154,6 +154,13 @@ class Settings:
     max_incr: Annotated[int, _SettingNotes("Largest increment of an event.", checks.int64)] = (
         checks.INT64 - 1
     )
+    max_payload_bytes: Annotated[
+        int,
+        _SettingNotes(
+            "Largest payload of an event in bytes; a larger one is a dead letter.",
+            checks.between(1_000, 100_000_000),
+        ),
+    ] = 1_048_576
     writer_schema: Annotated[
         Path | None,
         _SettingNotes(

@@ -24,13 +24,25 @@ HEADERS = (
 TOPIC_ID = "dynatomic.topic-id"
 """The header after these, if the brokers have topic ids: a new topic of the name has another id."""
 
+TIMESTAMP = "dynatomic.timestamp"
+"""The header with the Kafka timestamp of the event, in milliseconds of Unix time."""
+
+COUNTERS = "dynatomic.counters"
+"""The header with the counters that the table refused, if it took others: a JSON array of names.
+
+A replay carries it on, and only these counters take the replayed event.
+"""
+
+REPLAY = "dynatomic.replay"
+"""The header of a replayed event: the partition and offset of the original one."""
+
 CUT = "dynatomic.cut"
 """The last header of a letter that was cut: the content of the whole message, as JSON."""
 
 MAX_LETTER_BYTES = 900_000
 """A letter of this size fits a topic with Kafka's default limit of 1 MiB."""
 MAX_HEAD_BYTES = 64 * 1024
-"""Bytes that a cut letter keeps of a value; no event that is larger is ever counted."""
+"""Bytes that a cut letter keeps of a value."""
 MAX_CUT_KEY_BYTES = 4 * 1024
 HEADER_BYTES = 200
 """The memory of a header without its name and value. In a message it takes 3 bytes."""
@@ -82,7 +94,9 @@ class WholeMessage:
 class DeadLetter:
     """A message that cannot be counted: its position, its content and the reason.
 
-    ``whole`` is None unless the letter was cut.
+    ``timestamp_ms`` is its Kafka timestamp; of a replayed event, that of the original one.
+    ``counters`` are those that the table refused, None if none counts it. ``whole`` is None unless
+    the letter was cut.
     """
 
     topic: str
@@ -94,6 +108,8 @@ class DeadLetter:
     reason: str
     detail: str
     whole: WholeMessage | None = None
+    timestamp_ms: int | None = None
+    counters: tuple[str, ...] | None = None
 
     @property
     def size(self) -> int:
@@ -128,8 +144,13 @@ def _size_of(headers: Headers) -> int:
     return sum(HEADER_BYTES + len(name.encode()) + len(value or b"") for name, value in headers)
 
 
-def dead_letter_of(message: Any, reason: str, detail: str) -> DeadLetter:
-    """Return the letter of a consumed message, cut if it is larger than `MAX_LETTER_BYTES`."""
+def dead_letter_of(
+    message: Any, reason: str, detail: str, counters: tuple[str, ...] | None = None
+) -> DeadLetter:
+    """Return the letter of a consumed message, cut if it is larger than `MAX_LETTER_BYTES`.
+
+    ``counters`` are those that the table refused, None if none counts the message.
+    """
     try:
         headers: Headers = tuple(message.headers() or ())
     except (SystemError, UnicodeError):  # the client cannot decode names that are not UTF-8
@@ -144,5 +165,81 @@ def dead_letter_of(message: Any, reason: str, detail: str) -> DeadLetter:
         headers=headers,
         reason=reason,
         detail=detail,
+        timestamp_ms=original_timestamp_ms(headers, message.timestamp()[1]),
+        counters=counters or counters_of_replay(headers),
     )
     return letter.cut() if letter.size > MAX_LETTER_BYTES else letter
+
+
+def original_timestamp_ms(headers: Headers, timestamp_ms: int) -> int | None:
+    """Return the Kafka timestamp of an event: that of its letter, if it was replayed.
+
+    None if it has none.
+    """
+    fields = dict(headers)
+    if REPLAY in fields and (text := fields.get(TIMESTAMP)):
+        known = _milliseconds(text)
+        if known is not None:
+            return known
+    return timestamp_ms if timestamp_ms >= 0 else None
+
+
+def counters_of_replay(headers: Headers) -> tuple[str, ...] | None:
+    """Return the counters that may take a replayed event, None if all of them may."""
+    fields = dict(headers)
+    text = fields.get(COUNTERS) if REPLAY in fields else None
+    return None if text is None else read_counters(text)
+
+
+def read_counters(text: bytes) -> tuple[str, ...] | None:
+    """Return the names in a header `COUNTERS`, None if it is not of this form."""
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        return None
+    return tuple(names)
+
+
+def own_headers(letter: DeadLetter, group: str, topic_id: str | None) -> list[tuple[str, bytes]]:
+    """Return the headers that a letter has after those of its event."""
+    position = (letter.topic, str(letter.partition), str(letter.offset))
+    values = (*position, letter.reason, letter.detail, group)
+    own = [(name, text.encode()) for name, text in zip(HEADERS, values, strict=True)]
+    if topic_id is not None:
+        own.append((TOPIC_ID, topic_id.encode()))
+    if letter.timestamp_ms is not None:
+        own.append((TIMESTAMP, str(letter.timestamp_ms).encode()))
+    if letter.counters is not None:
+        own.append((COUNTERS, json.dumps(letter.counters).encode()))
+    if letter.whole is not None:
+        own.append((CUT, letter.whole.header()))
+    return own
+
+
+_OPTIONAL = (TOPIC_ID, TIMESTAMP, COUNTERS, CUT)
+
+
+def split_headers(headers: Headers) -> tuple[Headers, dict[str, bytes]] | None:
+    """Return the headers of the event and those of its letter; None if it is no letter.
+
+    The headers of the event can have any names, so those of the letter are taken from the end.
+    """
+    end = len(headers)
+    names = [name for name, _ in headers]
+    for name in reversed(_OPTIONAL):
+        end -= end > 0 and names[end - 1] == name
+    start = end - len(HEADERS)
+    if start < 0 or tuple(names[start:end]) != HEADERS:
+        return None
+    return headers[:start], {name: value or b"" for name, value in headers[start:]}
+
+
+def _milliseconds(text: bytes) -> int | None:
+    return int(text) if text.isdigit() and len(text) < 16 else None  # noqa: PLR2004 - year 9999
+
+
+def timestamp_in(own: dict[str, bytes]) -> int | None:
+    """Return the Kafka timestamp that the headers of a letter have."""
+    return _milliseconds(own.get(TIMESTAMP, b""))

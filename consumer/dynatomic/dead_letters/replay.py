@@ -22,16 +22,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
+
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.sender import make_sender
+from dynatomic.dead_letters.notes import LetteredEvents, replayed_events, replayed_in_note
+from dynatomic.dead_letters.sender import make_sender, replay_headers
 from dynatomic.dead_letters.show import header_text
 from dynatomic.dead_letters.topic import (
     DeadLetterTopic,
-    SourceOffsets,
     StoredLetter,
     reader_config,
-    replayed_in_note,
-    replayed_offsets,
     stored_letter,
 )
 from dynatomic.dynamodb.client import make_client
@@ -49,16 +49,20 @@ from dynatomic.kafka.client import (
     wait_for_kafka,
 )
 from dynatomic.kafka.commit_metadata import is_foreign
+from dynatomic.kafka.event_reader import EventReader, RowReader
 from dynatomic.kafka.groups import CommittedOffset, committed_offsets
 from dynatomic.kafka.topics import check_not_compacted, topic_id
 
 START_S = 10.0
 
+NO_COUNTER = "no-counter"
+"""The verdict on an event that no counter of the counters file takes."""
+
 UNKNOWN = "not known"
 """The verdict on a row if the keys of the tables are not known."""
 
-Judge = Callable[[bytes | None], str]
-"""Returns the reason why a payload would be rejected now, empty if it would be counted."""
+Judge = Callable[[StoredLetter], str]
+"""Returns the reason why an event would be rejected now, empty if it would be counted."""
 
 IsCommitted = Callable[[StoredLetter], bool]
 """Returns whether the group has committed the event of a letter, and so will not read it again."""
@@ -113,8 +117,8 @@ class ReplayRun:
 
     def run(self) -> ReplayPlan:
         """Return the numbers of letters. Raises what `DeadLetterTopic` and ``send`` raise."""
-        plan, seen = ReplayPlan(), SourceOffsets()
-        replayed = replayed_offsets(self._topic.messages())
+        plan, seen = ReplayPlan(), LetteredEvents()
+        replayed = replayed_events(self._topic.messages())
         for message in self._topic.messages():
             stored = stored_letter(message)
             if stored is None:
@@ -124,7 +128,7 @@ class ReplayRun:
         return plan
 
     def _take(
-        self, stored: StoredLetter, plan: ReplayPlan, replayed: SourceOffsets, seen: SourceOffsets
+        self, stored: StoredLetter, plan: ReplayPlan, replayed: LetteredEvents, seen: LetteredEvents
     ) -> None:
         if stored.letter.topic != self._settings.topic:
             plan.topics[stored.letter.topic] += 1
@@ -132,18 +136,18 @@ class ReplayRun:
             plan.replayed += 1
         elif stored.group != self._settings.group_id:
             plan.groups[stored.group] += 1
-        elif not seen.add(stored.source, stored.letter.offset):
+        elif (new := seen.add_letter(stored)) is None:
             plan.repeated += 1
         elif not self._committed(stored):
             plan.uncommitted += 1
         elif stored.letter.whole is not None or stored.letter.reason == Reason.BATCH_UNREADABLE:
             plan.cut += 1
         else:
-            verdict = self._judge(stored.letter.value)
+            verdict = self._judge(new)
             plan.verdicts[stored.letter.reason, verdict] += 1
             if not verdict or self._options.force:
                 plan.to_replay += 1
-                self._send(stored)
+                self._send(new)
 
 
 def replay(settings: Settings, endpoint_url: str | None, options: ReplayOptions) -> int:
@@ -185,14 +189,30 @@ def _judge(
     except DynatomicError as error:
         if options.execute and not options.force:
             raise
-        return lambda _payload: UNKNOWN, error
-    decoder = Decoder.of(settings, keys, schema)
+        return lambda _stored: UNKNOWN, error
+    return judge_by(RowReader(Decoder.of(settings, keys, schema))), None
 
-    def judge(payload: bytes | None) -> str:
-        rejected = decoder.decode([payload]).rejected
-        return rejected[0].reason if rejected else ""
 
-    return judge, None
+def judge_by(reader: EventReader) -> Judge:
+    """Return the function that lets a reader judge the event that a replay would send."""
+
+    def judge(stored: StoredLetter) -> str:
+        letter = stored.letter
+        message = Message(
+            topic=letter.topic,
+            partition=letter.partition,
+            offset=letter.offset,
+            key=letter.key,
+            value=letter.value,
+            headers=list(replay_headers(letter)),
+            timestamp=(TIMESTAMP_CREATE_TIME, stored.time_ms),
+        )
+        decoded = reader.read([message])
+        if decoded.rejected:
+            return decoded.rejected[0].reason
+        return "" if decoded.unit_increments else NO_COUNTER
+
+    return judge
 
 
 def is_committed_by(commits: Mapping[int, CommittedOffset], current_id: str | None) -> IsCommitted:
@@ -263,4 +283,6 @@ def _not_replayed(plan: ReplayPlan, settings: Settings) -> Iterator[str]:
 def _outcome(verdict: str) -> str:
     if verdict == UNKNOWN:
         return "not judged"
+    if verdict == NO_COUNTER:
+        return "would be taken by no counter"
     return f"would be {verdict} again" if verdict else "would be counted now"

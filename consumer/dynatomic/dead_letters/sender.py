@@ -15,6 +15,7 @@ without a transaction (`NonTransactionalProducer`), followed by the notes. If th
 between them, a later replay sends these rows again.
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,13 +24,11 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.letter import Headers
-from dynatomic.dead_letters.topic import MAX_OFFSETS_IN_NOTE, Source, StoredLetter, note_headers
+from dynatomic.dead_letters.letter import COUNTERS, REPLAY, TIMESTAMP, DeadLetter, Headers
+from dynatomic.dead_letters.notes import MAX_OFFSETS_IN_NOTE, note_of
+from dynatomic.dead_letters.topic import StoredLetter
 from dynatomic.errors import ConfigError, DeliveryError, DynatomicError, UnavailableError
 from dynatomic.kafka.client import DENIED, PURGED, new_producer, producer_config, reason
-
-REPLAY = "dynatomic.replay"
-"""The header of a replayed row: the partition and offset of the original event."""
 
 MAX_BYTES = 8 * 1024 * 1024
 TRANSACTION_S = 30.0
@@ -160,11 +159,8 @@ class Sender:
         self._check_delivered()
         # A note goes to the partition of its letters, so that retention removes the letters first.
         for partition in {stored.partition: None for stored in batch}:
-            sources: dict[Source, list[int]] = {}
-            for stored in batch:
-                if stored.partition == partition:
-                    sources.setdefault(stored.source, []).append(stored.letter.offset)
-            self._produce(self._settings.dead_letters, partition, None, None, note_headers(sources))
+            note = note_of(stored for stored in batch if stored.partition == partition)
+            self._produce(self._settings.dead_letters, partition, None, None, note)
         self._call_until_done(self._producer.commit_transaction)
         self._check_delivered()
 
@@ -173,9 +169,7 @@ class Sender:
         # The original partition has the other rows of the item. If the topic has fewer partitions
         # now, the producer chooses one by the key.
         partition = row.partition if row.partition < self._partitions else -1
-        headers = [(name, value) for name, value in row.headers if name != REPLAY]
-        source = (REPLAY, f"{row.partition}:{row.offset}".encode())
-        self._produce(row.topic, partition, row.key, row.value, [*headers, source])
+        self._produce(row.topic, partition, row.key, row.value, replay_headers(row))
 
     def _produce(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers
@@ -254,6 +248,17 @@ class Sender:
             )
         what = f"no more letters replayed ({reason(error)}); {self._progress()}"
         return UnavailableError(what) if error.retriable() else DeliveryError(what)
+
+
+def replay_headers(letter: DeadLetter) -> list[tuple[str, bytes | None]]:
+    """Return the headers of the event that is replayed: its own, and where it comes from."""
+    ours = {REPLAY: f"{letter.partition}:{letter.offset}".encode()}
+    if letter.timestamp_ms is not None:
+        ours[TIMESTAMP] = str(letter.timestamp_ms).encode()
+    if letter.counters is not None:
+        ours[COUNTERS] = json.dumps(letter.counters).encode()
+    names = {REPLAY, TIMESTAMP, COUNTERS} if REPLAY in dict(letter.headers) else {REPLAY}
+    return [*((name, value) for name, value in letter.headers if name not in names), *ours.items()]
 
 
 def _cause(error: BaseException) -> KafkaError:

@@ -16,12 +16,11 @@ from typing import Any, Literal
 
 from dynatomic.config.settings import Settings
 from dynatomic.console import printable
+from dynatomic.dead_letters.notes import LetteredEvents, replayed_in_note
 from dynatomic.dead_letters.topic import (
     DeadLetterTopic,
-    SourceOffsets,
     StoredLetter,
     reader_config,
-    replayed_in_note,
     stored_letter,
 )
 from dynatomic.errors import RowError
@@ -98,14 +97,13 @@ class LetterReport:
                     self._shown += 1
                     yield line(stored, replayed.contains(stored))
 
-    def _scan(self) -> tuple[SourceOffsets, set[tuple[int, int, int]] | None]:
+    def _scan(self) -> tuple[LetteredEvents, set[tuple[int, int, int]] | None]:
         """Return the replayed offsets and, if there is a limit, the newest letters."""
-        replayed, limit = SourceOffsets(), self._options.limit
+        replayed, limit = LetteredEvents(), self._options.limit
         newest: list[tuple[int, int, int]] = []
         for message in self._topic.messages():
-            for source, offsets in replayed_in_note(message):
-                for offset in offsets:
-                    replayed.add(source, offset)
+            for event in replayed_in_note(message):
+                replayed.add(event)
             stored = stored_letter(message) if limit else None
             if stored is not None and self._options.reason in (None, stored.letter.reason):
                 heapq.heappush(newest, _age(stored))

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException
 
-from dynatomic.dead_letters.letter import CUT, HEADERS, TOPIC_ID, DeadLetter
+from dynatomic.dead_letters.letter import DeadLetter, own_headers
 from dynatomic.errors import DynatomicError
 from dynatomic.kafka.client import PURGED
 from dynatomic.kafka.replaceable import ReplaceableClient
@@ -129,13 +129,7 @@ class DeadLetters:
         self.pending_bytes -= letter.size
 
     def _send(self, letter: DeadLetter, on_stored: OnStored, is_wanted: IsWanted) -> None:
-        position = (letter.topic, str(letter.partition), str(letter.offset))
-        values = (*position, letter.reason, letter.detail, self._group)
-        own = [(name, text.encode()) for name, text in zip(HEADERS, values, strict=True)]
-        if self._topic_id is not None:
-            own.append((TOPIC_ID, self._topic_id.encode()))
-        if letter.whole is not None:
-            own.append((CUT, letter.whole.header()))
+        own = own_headers(letter, self._group, self._topic_id)
 
         def delivered(error: KafkaError | None, _message: Any) -> None:
             if error is not None:

@@ -1,16 +1,13 @@
-"""The content of the dead-letter topic: letters, and notes about which letters were replayed.
+"""The content of the dead-letter topic: letters, and notes about which were replayed (`notes`).
 
 An event is identified by its source: topic, topic id, partition and offset. A consumer that ended
 after it stored a letter and before its commit stores the letter again, so an event can have
-several letters. Replays write notes into the dead-letter topic. A note is a message with headers
-`REPLAYED` only. Each header has up to `MAX_OFFSETS_IN_NOTE` offsets of one source partition:
-``row-events:<topic id>:<partition>:12-40,44``. So mirrors and retention treat notes as they treat
-letters, and a note always comes after its letters.
+several letters.
 """
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +15,16 @@ from confluent_kafka import TopicPartition
 
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.letter import (
+    COUNTERS,
     CUT,
     HEADERS,
     TOPIC_ID,
     DeadLetter,
     Headers,
     WholeMessage,
+    read_counters,
+    split_headers,
+    timestamp_in,
 )
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.kafka.client import (
@@ -36,14 +37,9 @@ from dynatomic.kafka.client import (
     watermarks,
 )
 
-REPLAYED = "dynatomic.replayed"
-MAX_OFFSETS_IN_NOTE = 1_000
 SILENCE_TIMEOUT_S = 60.0
 
 _NUMBER = re.compile(r"[0-9]{1,19}")
-_SPAN = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?")
-_NOTE = re.compile(r"([A-Za-z0-9._-]{1,249}):([0-9a-f]{32})?:([0-9]{1,10}):([0-9,-]+)")
-_WORD = 64
 
 Source = tuple[str, str, int]
 """Topic, its id (empty if not known) and partition."""
@@ -68,21 +64,22 @@ class StoredLetter:
 
 def stored_letter(message: Any) -> StoredLetter | None:
     """Return the letter in a message of the dead-letter topic, None for any other message."""
-    headers = headers_of(message)
-    whole = None
-    if headers and headers[-1][0] == CUT:
-        whole = WholeMessage.from_header(headers[-1][1] or b"")
-        headers = headers[:-1]
-        if whole is None:
-            return None
-    size = len(HEADERS) + (headers[-1:] != () and headers[-1][0] == TOPIC_ID)
-    own = headers[-size:]  # after the headers of the event, which can have any names
-    if tuple(name for name, _ in own[: len(HEADERS)]) != HEADERS:
+    parts = split_headers(headers_of(message))
+    if parts is None:
         return None
-    topic, partition, offset, reason_word, detail, group, *topic_id = (
-        (value or b"").decode(errors="replace") for _, value in own
+    headers, own = parts
+    whole = WholeMessage.from_header(own[CUT]) if CUT in own else None
+    counters = read_counters(own[COUNTERS]) if COUNTERS in own else None
+    topic, partition, offset, reason_word, detail, group, topic_id = (
+        own.get(name, b"").decode(errors="replace") for name in (*HEADERS, TOPIC_ID)
     )
-    if not (_NUMBER.fullmatch(partition) and _NUMBER.fullmatch(offset)):
+    is_valid = (
+        _NUMBER.fullmatch(partition)
+        and _NUMBER.fullmatch(offset)
+        and (whole is None) == (CUT not in own)
+        and (counters is None) == (COUNTERS not in own)
+    )
+    if not is_valid:
         return None
     return StoredLetter(
         letter=DeadLetter(
@@ -91,13 +88,15 @@ def stored_letter(message: Any) -> StoredLetter | None:
             offset=int(offset),
             key=message.key(),
             value=message.value(),
-            headers=headers[:-size],
+            headers=headers,
             reason=reason_word,
             detail=detail,
             whole=whole,
+            timestamp_ms=timestamp_in(own),
+            counters=counters,
         ),
         group=group,
-        topic_id=topic_id[0] if topic_id else "",
+        topic_id=topic_id,
         time_ms=message.timestamp()[1],
         partition=message.partition(),
         offset=message.offset(),
@@ -110,77 +109,6 @@ def headers_of(message: Any) -> Headers:
         return tuple(message.headers() or ())
     except (SystemError, UnicodeError):
         return ()
-
-
-def note_headers(sources: Mapping[Source, Collection[int]]) -> list[tuple[str, bytes]]:
-    """Return the headers of a note: one for each source partition, with the replayed offsets."""
-    headers = []
-    for (topic, topic_id, partition), offsets in sources.items():
-        text = f"{topic}:{topic_id}:{partition}:{','.join(_spans(sorted(offsets)))}"
-        headers.append((REPLAYED, text.encode()))
-    return headers
-
-
-def _spans(offsets: list[int]) -> Iterator[str]:
-    first = 0
-    for index in range(1, len(offsets) + 1):
-        if index == len(offsets) or offsets[index] != offsets[index - 1] + 1:
-            low, high = offsets[first], offsets[index - 1]
-            yield f"{low}-{high}" if low < high else str(low)
-            first = index
-
-
-def replayed_in_note(message: Any) -> list[tuple[Source, list[int]]]:
-    """Return the replayed offsets in a note by source, an empty list for any other message."""
-    headers = headers_of(message)
-    if not headers or any(name != REPLAYED for name, _ in headers):
-        return []
-    return [entry for _, value in headers if (entry := _read_note(value or b"")) is not None]
-
-
-def _read_note(value: bytes) -> tuple[Source, list[int]] | None:
-    matched = _NOTE.fullmatch(value.decode(errors="replace"))
-    if matched is None:
-        return None
-    topic, topic_id, partition, text = matched.groups()
-    offsets: list[int] = []
-    for span in text.split(","):
-        ends = _SPAN.fullmatch(span)
-        if ends is None or int(ends[2] or ends[1]) - int(ends[1]) >= MAX_OFFSETS_IN_NOTE:
-            return None
-        offsets.extend(range(int(ends[1]), int(ends[2] or ends[1]) + 1))
-    return (topic, topic_id or "", int(partition)), offsets
-
-
-class SourceOffsets:
-    """A set of offsets by source partition.
-
-    It takes 2 bytes for each consecutive offset, as when a consumer rejects every event, and up to
-    about 150 bytes for each single one.
-    """
-
-    def __init__(self) -> None:
-        self._words: dict[Source, dict[int, int]] = {}
-
-    def add(self, source: Source, offset: int) -> bool:
-        """Add an offset; return whether it is new."""
-        words = self._words.setdefault(source, {})
-        word, bit = words.get(offset // _WORD, 0), 1 << offset % _WORD
-        words[offset // _WORD] = word | bit
-        return not word & bit
-
-    def contains(self, item: StoredLetter) -> bool:
-        """Return whether the set has the event of this letter."""
-        return _holds(self._words.get(item.source, {}), item.letter.offset)
-
-    def absent_from(self, source: Source, messages: list[Any]) -> list[Any]:
-        """Return those messages of one source partition whose offsets are not in the set."""
-        words = self._words.get(source)
-        return [m for m in messages if not _holds(words, m.offset())] if words else messages
-
-
-def _holds(words: Mapping[int, int], offset: int) -> bool:
-    return bool(words.get(offset // _WORD, 0) >> offset % _WORD & 1)
 
 
 def reader_config(settings: Settings) -> dict[str, Any]:
@@ -262,13 +190,3 @@ class DeadLetterTopic:
         if error.code() == FATAL or error.fatal():
             raise DynatomicError(f"the Kafka client failed for good: {reason(error)}; try again")
         return reason(error)
-
-
-def replayed_offsets(messages: Iterable[Any]) -> SourceOffsets:
-    """Return the sources of all events that the notes report as replayed."""
-    replayed = SourceOffsets()
-    for message in messages:
-        for source, offsets in replayed_in_note(message):
-            for offset in offsets:
-                replayed.add(source, offset)
-    return replayed

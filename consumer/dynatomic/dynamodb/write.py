@@ -33,9 +33,10 @@ class WindowWrite:
     the changes of items that refused some of their counters. `Writer.write_held_back` may write
     them once the rejected events are stored as dead letters, because the fence of the item then
     hides those events. ``waits_by_table`` is the reason why each table makes the window wait.
-    ``fenced_items`` counts the items whose fence refused a sum or a part of it,
-    ``suppressed_events`` the events that the items had already. ``finished_counters`` counts the
-    counters that are applied, rejected, or were in the item already.
+    ``fenced_items`` counts the items whose fence refused a sum or a part of it. ``suppressed`` has,
+    by offset, how many increments of each event the items had already.
+    ``finished_counters`` counts the counters that are applied, rejected, or were in the item
+    already.
 
     An item with more counters than fit into one statement is written in parts, one after the
     other. ``later_parts`` has those that follow the part that is being written, each with the
@@ -50,7 +51,8 @@ class WindowWrite:
     later_parts: dict[Item, deque[tuple[Change, int]]] = field(default_factory=dict)
     requests: int = 0
     fenced_items: int = 0
-    suppressed_events: int = 0
+    suppressed: Counter[int] = field(default_factory=Counter)
+    suppressed_increments: int = 0
     finished_counters: int = 0
     cancelled: bool = False
     open_tasks: int = 0
@@ -61,6 +63,13 @@ class WindowWrite:
     def is_complete(self) -> bool:
         """Whether every task of the window has ended."""
         return self.open_tasks == 0
+
+    @property
+    def suppressed_events(self) -> int:
+        """How many events were in all of their items already."""
+        if not self.window.has_shared_events:
+            return self.suppressed_increments
+        return self.window.count_whole_events(self.suppressed)
 
     @property
     def refused_tables(self) -> dict[str, str]:
@@ -101,7 +110,10 @@ class WindowWrite:
             _, before = self.window.sums_above(whole.refs(), first - 1)
             sums, below = self.window.sums_above(whole.refs(), offset)
             self.fenced_items += 1
-            self.suppressed_events += below - before
+            self.suppressed_increments += below - before
+            if self.window.has_shared_events:
+                events = self.window.events_of(whole.refs(), first)
+                self.suppressed.update(event for event, _, _ in events if event <= offset)
             self.finished_counters += len(whole.sums) - len(sums)
         if not sums:
             return Remainder(None)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 from dynatomic.config.settings import Settings
 from dynatomic.errors import RowError
 from dynatomic.events.payload import Names, PayloadReader
-from dynatomic.events.row import INT64_MAX, INT64_MIN, CounterRef, KeySchema
+from dynatomic.events.row import INT64_MAX, INT64_MIN, MAX_PAYLOAD_BYTES, CounterRef, KeySchema
 from dynatomic.events.varints import MAX_VARINT_BYTES, Varints, tail_length
 
 Increment = tuple[CounterRef, int]
@@ -46,14 +46,18 @@ class UnitIncrement:
 
 
 class Decoded(NamedTuple):
-    """What payloads add: ``unit_increments[i]``, ``multipliers[i]`` times or once if that is None.
+    """What events add: ``unit_increments[i]``, ``multipliers[i]`` times or once if that is None.
 
-    ``rejected`` has the reason for each payload that adds nothing, by its index.
+    There is one unit increment for each event, or ``counts`` has their number for each event.
+    ``rejected`` has the reason for each event that cannot be counted, by its index, and
+    ``tombstones`` the indexes of events without a payload that are passed over.
     """
 
     unit_increments: list[UnitIncrement]
     multipliers: list[int] | None
     rejected: dict[int, RowError]
+    counts: list[int] | None = None
+    tombstones: frozenset[int] = frozenset()
 
     @property
     def increments(self) -> list[Increment]:
@@ -89,6 +93,7 @@ class Decoder(dict[bytes, UnitIncrement]):
         min_incr: int = INT64_MIN,
         max_incr: int = INT64_MAX,
         writer_schema: Any = None,
+        max_bytes: int = MAX_PAYLOAD_BYTES,
     ) -> None:
         super().__init__()
         self._reader = PayloadReader(
@@ -98,6 +103,7 @@ class Decoder(dict[bytes, UnitIncrement]):
             min_incr=min_incr,
             max_incr=max_incr,
             writer_schema=writer_schema,
+            max_bytes=max_bytes,
         )
         self._prefixes: dict[bytes, UnitIncrement] = {}
         self._named: dict[Names, UnitIncrement] = {}
@@ -120,6 +126,7 @@ class Decoder(dict[bytes, UnitIncrement]):
             min_incr=settings.min_incr,
             max_incr=settings.max_incr,
             writer_schema=writer_schema,
+            max_bytes=settings.max_payload_bytes,
         )
 
     def decode(self, payloads: Sequence[bytes | None]) -> Decoded:

@@ -51,8 +51,10 @@ class PayloadReader:
         min_incr: int = INT64_MIN,
         max_incr: int = INT64_MAX,
         writer_schema: Any = None,
+        max_bytes: int = MAX_PAYLOAD_BYTES,
     ) -> None:
         self._tables = tables
+        self._max_bytes = max_bytes
         self._default = default_counter
         self._allowed = frozenset({*allowed_counters, default_counter} if allowed_counters else ())
         self.min_incr, self.max_incr = max(min_incr, INT64_MIN), min(max_incr, INT64_MAX)
@@ -66,9 +68,10 @@ class PayloadReader:
         """
         if not payload:
             raise RowError(Reason.EMPTY, "the message has no payload")
-        if len(payload) > MAX_PAYLOAD_BYTES:
+        if len(payload) > self._max_bytes:
             raise RowError(
-                Reason.TOO_LARGE, f"{len(payload)} bytes, the limit is {MAX_PAYLOAD_BYTES}"
+                Reason.TOO_LARGE,
+                f"{len(payload)} bytes, the limit is {self._max_bytes}: see --max-payload-bytes",
             )
         # An empty table name is never valid, so a leading zero is the frame of a schema registry.
         if payload[0] == 0:

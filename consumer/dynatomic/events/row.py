@@ -15,7 +15,8 @@ from dynatomic.config.checks import COUNTER_NAME, TABLE_NAME
 from dynatomic.errors import ConfigError, RowError
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
-MAX_PAYLOAD_BYTES = 64 * 1024
+MAX_PAYLOAD_BYTES = 1024 * 1024
+"""The default of the setting `max_payload_bytes`."""
 MAX_KEY_BYTES = 2048
 MAX_RANGE_BYTES = 1024
 

@@ -25,21 +25,26 @@ class Window:
 
     What each event adds stays here until the window is settled: what a fence refuses is summed
     again from it, and what the table refuses becomes dead letters by offset. That is 8 bytes an
-    event where payloads repeat and 16 where numbers vary; offsets cost nothing where they follow
-    each other, else 8 more. Unit increments and multipliers are the decoder's.
+    increment where payloads repeat and 16 where numbers vary; offsets cost nothing where they
+    follow each other, else 8 more. Unit increments and multipliers are the decoder's.
     Where names never repeat, each event has a unit increment of its own, about 300 bytes.
+
+    An event may add to several counters, each of them once: then its offset occurs once for each.
+    Of the events that add to none, ``rejected`` are dead letters, ``unmatched`` are those that no
+    counter takes, and ``tombstones`` have no payload.
     """
 
     __slots__ = (
         *("_index", "_multipliers", "_offsets", "_pending_multipliers", "_sums"),
         *("_unit_counts", "_unit_increments", "_unsummed", "first", "last", "rejected"),
-        *("_counter_bytes", "_stored_offsets"),
+        *("_counter_bytes", "_stored_offsets", "_counted_events", "tombstones", "unmatched"),
     )
 
     def __init__(self) -> None:
         self.first = -1
         self.last = -1
-        self.rejected = 0
+        self.rejected = self.unmatched = self.tombstones = 0
+        self._counted_events = 0
         self._offsets: list[range | array[int]] = []
         self._unit_increments: list[UnitIncrement] = []
         self._multipliers: list[int] | None = None
@@ -51,8 +56,13 @@ class Window:
         self._index: dict[CounterRef, tuple[array[int], list[int]]] | None = None
 
     def __len__(self) -> int:
-        """Return how many events it holds, rejected ones among them."""
-        return len(self._unit_increments) + self.rejected
+        """Return how many events it holds, also those that add to no counter."""
+        return self._counted_events + self.rejected + self.unmatched + self.tombstones
+
+    @property
+    def has_shared_events(self) -> bool:
+        """Whether an event adds to more than one counter."""
+        return len(self._unit_increments) > self._counted_events
 
     @property
     def size_bytes(self) -> int:
@@ -87,11 +97,13 @@ class Window:
         offsets: Sequence[int],
         unit_increments: Sequence[UnitIncrement],
         multipliers: Sequence[int] | None = None,
+        events: int | None = None,
     ) -> None:
         """Add events. Offsets ascend within a window; gaps are usual.
 
-        Each adds its unit increment once, or as many times as its multiplier says. Raises
-        ValueError if the sequences have different lengths.
+        Each adds its unit increment once, or as many times as its multiplier says. An event that
+        adds to several counters has its offset once for each; then ``events`` is the number of
+        events. Raises ValueError if the sequences have different lengths.
         """
         if (
             not len(offsets)
@@ -105,6 +117,7 @@ class Window:
             return
         self._cover(offsets[0], offsets[-1])
         self._append(offsets, unit_increments, multipliers)
+        self._counted_events += len(offsets) if events is None else events
         counted: dict[UnitIncrement, Any] = (
             self._unit_counts if multipliers is None else self._pending_multipliers
         )
@@ -155,13 +168,19 @@ class Window:
         self._cover(offset, offset)
         self.rejected += 1
 
+    def pass_over(self, first: int, last: int, *, unmatched: int, tombstones: int) -> None:
+        """Take in events between two offsets that add to no counter and are no dead letters."""
+        self._cover(first, last)
+        self.unmatched += unmatched
+        self.tombstones += tombstones
+
     def _cover(self, first: int, last: int) -> None:
         if self.first < 0 or first < self.first:
             self.first = first
         self.last = max(self.last, last)
 
     def events(self) -> Iterator[tuple[int, CounterRef, int]]:
-        """Yield the offset, the counter and the increment of each event, in order."""
+        """Yield offset, counter and increment of all that events add, in the order of offsets."""
         offsets = chain.from_iterable(self._offsets)
         multipliers = (
             repeat(1, len(self._unit_increments))
@@ -185,7 +204,7 @@ class Window:
     def sums_above(
         self, refs: Iterable[CounterRef], offset: int
     ) -> tuple[dict[CounterRef, int], int]:
-        """Return what the events of some counters above an offset add, and how many are not above.
+        """Return the sums of some counters above an offset, and how many increments are not above.
 
         A counter without such an event is left out. For a full window: it must not grow any more.
         """
@@ -204,7 +223,7 @@ class Window:
     def events_of(
         self, refs: Iterable[CounterRef], first: int
     ) -> list[tuple[int, CounterRef, int]]:
-        """Return offset, counter and increment of the events of some counters, from ``first`` on.
+        """Return offset, counter and increment of what adds to some counters, from ``first`` on.
 
         In the order of the offsets. For a closed window.
         """
@@ -217,6 +236,13 @@ class Window:
             if offset >= first
         ]
         return sorted(events, key=itemgetter(0))
+
+    def count_whole_events(self, increments: Mapping[int, int]) -> int:
+        """Return of how many events all increments are in ``increments``, numbers by offset."""
+        if not self.has_shared_events:
+            return len(increments)
+        wanted = (offset for offset in chain.from_iterable(self._offsets) if offset in increments)
+        return sum(increments[offset] == count for offset, count in Counter(wanted).items())
 
     def _build_index(self) -> "dict[CounterRef, tuple[array[int], list[int]]]":
         # Most windows meet no fence, so this is made for the first that does. Request threads may

@@ -98,6 +98,8 @@ def _event_counts(snapshot: ConsumerSnapshot) -> Iterator[Family]:
             ("counted", partition.counted),
             ("suppressed", partition.suppressed),
             ("dead-letter", partition.dead_letters),
+            ("unmatched", partition.unmatched),
+            ("tombstone", partition.tombstones),
             ("abandoned", partition.abandoned),
         )
     }

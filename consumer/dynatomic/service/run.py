@@ -36,6 +36,7 @@ from dynatomic.kafka.client import (
     wait_for_kafka,
     watermarks,
 )
+from dynatomic.kafka.event_reader import RowReader
 from dynatomic.kafka.groups import check_guarantee
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topic_identity import TopicIdCheck, topic_id_source
@@ -135,7 +136,7 @@ def _build(
     if check_start:
         check_first_start(settings)
     identity = _identity(settings, ReplaceableClient(lambda: new_admin(admin_config(settings))))
-    decoder = Decoder.of(settings, counters.keys, schema)
+    reader = RowReader(Decoder.of(settings, counters.keys, schema))
     meter = Meter(counters.execute)
     letters = DiscardedLetters() if dry_run else _dead_letters(settings, identity.topic_id)
     offsets = Offsets(
@@ -154,7 +155,7 @@ def _build(
         replace(settings, dead_letter_max_ratio=1.0) if dry_run else settings,
         make_consumer=new_consumer,
         config=config,
-        decoder=decoder,
+        reader=reader,
         writer=writer or SumPrinter(),
         letters=letters,
         read_again=_reader(settings, config),
@@ -170,7 +171,7 @@ def _build(
     )
     snapshots = SnapshotSource(
         worker=worker,
-        decoder=decoder,
+        reader=reader,
         letters=letters,
         offsets=offsets,
         counters=counters,

@@ -104,8 +104,9 @@ PARTITION_EVENTS = _counter(
     "partition_events",
     "events",
     "Events of each partition by outcome: counted (in their counter), suppressed (in it before, "
-    "kept out by a fence), dead-letter (stored in the dead-letter topic), abandoned (dropped with "
-    "a lost partition, its next owner reads them again).",
+    "kept out by a fence), dead-letter (stored in the dead-letter topic), unmatched (no counter of "
+    "the counters file takes it), tombstone (no payload), abandoned (dropped with a lost "
+    "partition, its next owner reads them again).",
     "partition",
     "outcome",
 )

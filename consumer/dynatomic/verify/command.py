@@ -26,6 +26,7 @@ from dynatomic.kafka.client import (
     new_consumer,
     wait_for_kafka,
 )
+from dynatomic.kafka.event_reader import RowReader
 from dynatomic.kafka.topics import check_not_compacted, required_topic_id, topic_id
 from dynatomic.verify.baseline import Baseline, Snapshot
 from dynatomic.verify.comparison import Comparison
@@ -96,7 +97,7 @@ def _compare(
     identity = required_topic_id(admin, settings)
     if baseline:
         baseline.check(settings.topic, identity)
-    decoder = Decoder.of(settings, keys, schema)
+    reader = RowReader(Decoder.of(settings, keys, schema))
     letters = GroupLetters(
         lambda: new_consumer(reader_config(settings)),
         settings,
@@ -111,7 +112,7 @@ def _compare(
         GroupState(consumer, admin, settings, identity),
         lambda table, wanted, sleep: read_items(client, table, keys[table], wanted, sleep=sleep),
         lambda table: scan_items(client, table, keys[table]),
-        Recount(decoder, sample),
+        Recount(reader, sample),
         identity,
         baseline,
         snapshot,

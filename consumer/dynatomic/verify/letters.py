@@ -5,13 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.topic import (
-    DeadLetterTopic,
-    SourceOffsets,
-    StoredLetter,
-    replayed_in_note,
-    stored_letter,
-)
+from dynatomic.dead_letters.notes import LetteredEvents, ReplayedEvent, replayed_in_note
+from dynatomic.dead_letters.topic import DeadLetterTopic, StoredLetter, stored_letter
 from dynatomic.errors import ConfigError, RowError
 from dynatomic.events.payload import PayloadReader
 
@@ -61,7 +56,7 @@ class GroupLetters:
         self._settings = settings
         self._topic_ids = ("", topic_id or "")
         self._reader = reader
-        self._stored, self._replayed = SourceOffsets(), SourceOffsets()
+        self._stored, self._replayed = LetteredEvents(), LetteredEvents()
         self._is_empty = True
         self._ends: dict[int, int] = {}
 
@@ -85,12 +80,11 @@ class GroupLetters:
     def _take(self, message: Any) -> None:
         item = stored_letter(message)
         if item is None:
-            for source, offsets in replayed_in_note(message):
-                for offset in offsets:
-                    self._replayed.add(source, offset)
+            for event in replayed_in_note(message):
+                self._replayed.add(event)
         elif self._is_ours(item):
             self._is_empty = False
-            self._stored.add(self._partition(item.letter.partition), item.letter.offset)
+            self._stored.add(self._event(item))
 
     def _is_ours(self, item: StoredLetter) -> bool:
         # The letters of other groups say nothing of what this one has counted.
@@ -100,6 +94,10 @@ class GroupLetters:
 
     def _partition(self, partition: int) -> tuple[str, str, int]:
         return self._settings.topic, "", partition
+
+    def _event(self, item: StoredLetter) -> ReplayedEvent:
+        letter = item.letter
+        return ReplayedEvent(self._partition(letter.partition), [letter.offset], letter.counters)
 
     def without(self, partition: int, run: list[Any]) -> list[Any]:
         """Return the messages of a run of one partition that have no letter."""
@@ -123,13 +121,13 @@ class GroupLetters:
 
     def _count(self, topic: DeadLetterTopic) -> WaitingLetters:
         events = total = unreadable = replayed = 0
-        seen = SourceOffsets()
+        seen = LetteredEvents()
         for message in topic.messages():
             item = stored_letter(message)
             if item is None or not self._is_ours(item):
                 continue
             letter = item.letter
-            if not seen.add(self._partition(letter.partition), letter.offset):
+            if seen.add(self._event(item)) is None:
                 continue  # stored again after a crash
             if self._replayed.contains(item):
                 replayed += 1

@@ -1,19 +1,21 @@
 """Recounting a topic: what its events add to every counter, partition by partition.
 
-It reads beside the group, as no member of it, and by the rules of the consumer: the same decoder
-tells rows from dead letters. Equal payloads are counted before they are decoded, so that most
-events never reach Python's own code.
+It reads beside the group, as no member of it, and by the rules of the consumer: the same reader
+tells events from dead letters. Where a payload alone says what an event adds, equal payloads are
+counted before they are decoded, so that most events never reach Python's own code.
 """
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 from dynatomic.dynamodb.items import ItemKey, item_key, key_of
-from dynatomic.events.decoder import Decoder
+from dynatomic.events.decoder import Decoded
 from dynatomic.events.row import CounterRef
+from dynatomic.kafka.event_reader import EventReader
 from dynatomic.kafka.messages import offset_of, value_of
 from dynatomic.verify.baseline import BaselineItem
 from dynatomic.verify.sample import CounterSample
@@ -58,19 +60,21 @@ class Recount:
     Of the baseline come the numbers under `BASE`, ``others``, which become such a number once the
     topic names them as counters, and ``fences``, which hide the events that are in those numbers.
 
-    ``events`` were read, ``rejected`` of them cannot be counted, ``uncommitted`` stand at or after
-    the cut: their counters are known, with nothing added yet, under `ahead` of their partition.
+    ``events`` were read, ``rejected`` of them cannot be counted, ``unmatched`` add to no counter.
+    ``uncommitted`` stand at or after the cut: their counters are known, with nothing added yet,
+    under `ahead` of their partition.
     """
 
-    decoder: Decoder
+    reader: EventReader
     sample: CounterSample | None = None
     sums: dict[int, Counts] = field(default_factory=dict)
     others: Counts = field(default_factory=dict)
     fences: dict[tuple[str, ItemKey], Mapping[int, int]] = field(default_factory=dict)
     events: int = 0
     rejected: int = 0
+    unmatched: int = 0
     uncommitted: int = 0
-    _buffered: dict[tuple[int, bool], list[bytes | None]] = field(default_factory=dict)
+    _buffered: dict[tuple[int, bool], list[Any]] = field(default_factory=dict)
     _buffered_count: int = 0
     _buffered_bytes: int = 0
 
@@ -115,61 +119,62 @@ class Recount:
     ) -> None:
         """Add the events that ``counts`` takes, given partition, offset and counter."""
         groups = self.sums.setdefault(partition, {})
-        for offset, ref, incr in self._decoded(run):
+        for offset, ref, incr in _increments(self.reader.read(run), run):
             if counts(partition, offset, ref):
                 self._add(groups, ref, incr)
 
     def _scan_carefully(self, partition: int, run: list[Any]) -> None:
-        groups, counted = self.sums.setdefault(partition, {}), 0
-        for offset, ref, incr in self._decoded(run):
+        groups, decoded = self.sums.setdefault(partition, {}), self.reader.read(run)
+        for offset, ref, incr in _increments(decoded, run):
             fences = self.fences.get((ref.table, item_key(ref.key, ref.range)), {})
             self._add(groups, ref, incr if offset > fences.get(partition, -1) else 0)
-            counted += 1
-        self.rejected += len(run) - counted
-
-    def _decoded(self, run: list[Any]) -> Iterator[tuple[int, CounterRef, int]]:
-        decoded = self.decoder.decode(list(map(value_of, run)))
-        events = zip(map(offset_of, run), decoded.increments, strict=True)
-        for index, (offset, (ref, incr)) in enumerate(events):
-            if index not in decoded.rejected:
-                yield offset, ref, incr
+        self._count_outcomes(decoded)
 
     def _buffer(self, partition: int, run: list[Any], *, counted: bool) -> None:
-        """Keep payloads until there are enough of them that many are equal."""
+        """Keep messages until there are enough of them that many are equal."""
         if not run:
             return
-        payloads = list(map(value_of, run))
-        self._buffered.setdefault((partition, counted), []).extend(payloads)
-        self._buffered_count += len(payloads)
-        self._buffered_bytes += sum(map(len, filter(None, payloads)))
+        self._buffered.setdefault((partition, counted), []).extend(run)
+        self._buffered_count += len(run)
+        self._buffered_bytes += sum(map(len, filter(None, map(value_of, run))))
         if self._buffered_count >= CHUNK or self._buffered_bytes >= CHUNK_BYTES:
             self._decode_buffered()
 
     def _decode_buffered(self) -> None:
-        for (partition, counted), payloads in self._buffered.items():
-            self._decode_chunk(partition, payloads, counted=counted)
+        for (partition, counted), messages in self._buffered.items():
+            self._decode_chunk(partition, messages, counted=counted)
         self._buffered.clear()
         self._buffered_count = self._buffered_bytes = 0
 
-    def _decode_chunk(self, partition: int, payloads: list[bytes | None], *, counted: bool) -> None:
-        multipliers = Counter(payloads)
-        decoded = self.decoder.decode(list(multipliers))
+    def _decode_chunk(self, partition: int, messages: list[Any], *, counted: bool) -> None:
         groups = self.sums.setdefault(partition if counted else ahead(partition), {})
-        rejected = 0
-        events = zip(decoded.increments, multipliers.values(), strict=True)
-        for index, ((ref, incr), count) in enumerate(events):
-            if index in decoded.rejected:
-                rejected += count
-                continue
+        if self.reader.reads_only_payloads:
+            equal = {value_of(message): message for message in messages}
+            times = Counter(map(value_of, messages))
+            distinct, counts = list(equal.values()), list(map(times.__getitem__, equal))
+        else:
+            distinct, counts = messages, None
+        decoded = self.reader.read(distinct)
+        for ref, total in _sums(decoded, counts):
             items = groups.get((ref.table, ref.name))
             item = ref.key if ref.range is None else (ref.key, ref.range)
             if items is None or item not in items:
-                self._add(groups, ref, incr * count if counted else 0)
+                self._add(groups, ref, total if counted else 0)
             elif counted:
-                items[item] += incr * count
-        self.rejected += rejected
+                items[item] += total
+        accepted = self._count_outcomes(decoded, counts)
         if not counted:
-            self.uncommitted += len(payloads) - rejected
+            self.uncommitted += accepted
+
+    def _count_outcomes(self, decoded: Decoded, times: list[int] | None = None) -> int:
+        """Count the events by what becomes of them, and return how many add to a counter."""
+        rejected = sum(1 if times is None else times[index] for index in decoded.rejected)
+        self.rejected += rejected
+        if decoded.counts is not None:
+            accepted = len(decoded.counts) - decoded.counts.count(0)
+            self.unmatched += len(decoded.counts) - accepted - rejected
+            return accepted
+        return (len(decoded.unit_increments) if times is None else sum(times)) - rejected
 
     def _add(self, groups: Counts, ref: CounterRef, value: int) -> None:
         item = item_key(ref.key, ref.range)
@@ -218,6 +223,35 @@ class Recount:
             if not any(item in items for items in named):
                 values = {name: items[item] for name, items in others.items() if item in items}
                 yield BaselineItem(table, item, {}, values, {})  # no event that a fence could hide
+
+
+def _increments(decoded: Decoded, run: list[Any]) -> Iterator[tuple[int, CounterRef, int]]:
+    """Yield offset, counter and increment of all that the messages of a run add."""
+    offsets = list(map(offset_of, run))
+    if decoded.counts is None:
+        for index, (offset, increment) in enumerate(zip(offsets, decoded.increments, strict=True)):
+            if index not in decoded.rejected:
+                yield offset, *increment
+        return
+    repeated = chain.from_iterable(map(repeat, offsets, decoded.counts))
+    for offset, (ref, incr) in zip(repeated, decoded.increments, strict=True):
+        yield offset, ref, incr
+
+
+def _sums(decoded: Decoded, times: list[int] | None) -> Iterable[tuple[CounterRef, int]]:
+    """Return what events add to each counter, where each comes so many times."""
+    if decoded.counts is None:
+        counts = repeat(1) if times is None else times
+        events = zip(decoded.increments, counts, strict=False)
+        return [
+            (ref, incr * count)
+            for index, ((ref, incr), count) in enumerate(events)
+            if index not in decoded.rejected
+        ]
+    sums: defaultdict[CounterRef, int] = defaultdict(int)
+    for ref, incr in decoded.increments:
+        sums[ref] += incr
+    return sums.items()
 
 
 def _distinct(groups: Iterable[Mapping[ItemKey, int]]) -> Iterator[ItemKey]:

@@ -13,7 +13,8 @@ class EventCounts:
     """Events of one partition since the start of this process. The loop writes it.
 
     ``counted`` are in their counter. ``suppressed`` were there already and a fence kept them out.
-    ``dead_letters`` are stored in the dead-letter topic. ``abandoned`` were dropped from memory
+    ``dead_letters`` are stored in the dead-letter topic. ``unmatched`` are taken by no counter of
+    the counters file, and ``tombstones`` have no payload. ``abandoned`` were dropped from memory
     before their offsets could be committed, because the partition was lost or the process ended:
     its next owner reads them again.
     """
@@ -22,9 +23,11 @@ class EventCounts:
     counted: int = 0
     suppressed: int = 0
     dead_letters: int = 0
+    unmatched: int = 0
+    tombstones: int = 0
     abandoned: int = 0
 
     def unaccounted(self, held: int) -> int:
         """Return how many events have no outcome, ``held`` in windows not among them: 0."""
         outcomes = self.counted + self.suppressed + self.dead_letters + self.abandoned
-        return self.read - outcomes - held
+        return self.read - outcomes - self.unmatched - self.tombstones - held

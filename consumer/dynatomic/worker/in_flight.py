@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 
-RejectedEvent = tuple[int, CounterRef, int]
-"""Offset, counter and increment of an event that the table rejected."""
+RejectedEvent = tuple[int, list[tuple[CounterRef, int]]]
+"""The offset of an event, and the counters to which the table did not let it add, and how much."""
 
 LETTER_BYTES = 3_000
 """An estimate of the memory of one dead letter, without key and value."""
@@ -31,7 +31,8 @@ class InFlightWindow:
     the clock of the loop). ``first_timestamp_ms`` is the timestamp of its first event in Unix time,
     0 if it has none. ``topic_check_number`` is the topic id check that must succeed before the
     window may be written, and ``is_topic_confirmed`` tells that it did. ``letters_pending`` counts
-    its dead letters that are not known to be stored, ``letters_stored`` those that are.
+    its dead letters that are not known to be stored, ``letters_stored`` the events with one that
+    is. An event can have two, if the table refuses its counters one after the other.
     ``letters_bytes`` is an estimate of the memory of all of them. ``unread_rejected`` has the
     events that the table rejected and that must be read again. ``reread`` reads a slice of them,
     ``reread_events``. ``rejected_reasons`` has a reason for each that was read.
@@ -51,6 +52,7 @@ class InFlightWindow:
     reread: "Future[Mapping[int, Any]] | None" = None
     reread_events: Sequence[RejectedEvent] = ()
     rejected_reasons: list[str] = field(default_factory=list)
+    _lettered: set[int] = field(default_factory=set)
     is_abandoned: bool = False
 
     @property
@@ -114,9 +116,18 @@ class InFlightWindow:
         self.letters_pending -= 1
         self.letters_stored += 1
 
-    def letter_of_rejected(self, reason: str) -> None:
-        """Record why the table rejected one event."""
+    def further_letter_stored(self) -> None:
+        """Record that a second dead letter of an event is in its topic."""
+        self.letters_pending -= 1
+
+    def letter_of_rejected(self, offset: int, reason: str) -> bool:
+        """Record why the table rejected one event; return whether it is the first time."""
+        if self.window.has_shared_events:
+            if offset in self._lettered:
+                return False
+            self._lettered.add(offset)
         self.rejected_reasons.append(reason)
+        return True
 
     def start_rejected(self, events: Iterator[RejectedEvent]) -> None:
         """Take the events that the table rejected, which are read again in slices."""

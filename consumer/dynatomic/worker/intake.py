@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from itertools import compress, groupby
+from itertools import accumulate, chain, compress, groupby, repeat
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,15 +10,16 @@ if TYPE_CHECKING:
 
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.letter import DeadLetter, dead_letter_of
-from dynatomic.events.decoder import Decoder
+from dynatomic.events.decoder import Decoded
+from dynatomic.events.window import Window
 from dynatomic.kafka.client import AUTO_OFFSET_RESET, PARTITION_EOF
+from dynatomic.kafka.event_reader import EventReader
 from dynatomic.kafka.messages import (
     UNREADABLE_BATCH,
     check_error,
     offset_of,
     partition_of,
     unreadable_batch_message,
-    value_of,
 )
 from dynatomic.worker.in_flight import InFlightWindow
 from dynatomic.worker.partition import Partition
@@ -29,17 +30,18 @@ log = logging.getLogger(__name__)
 def take_in(
     messages: Sequence[Any],
     partitions: Mapping[int, Partition],
-    decoder: Decoder,
+    reader: EventReader,
     store: Callable[[tuple[InFlightWindow, DeadLetter]], None],
     now: float,
 ) -> int:
     """Add messages to the filling windows, and return how many were added.
 
-    ``store`` gets the dead letter of each message that cannot be decoded. Messages of stopped
+    ``store`` gets the dead letter of each message that cannot be counted. Messages of stopped
     partitions are dropped, and so are those of partitions that this member does not own: they may
     still arrive after a rebalance.
     """
-    increments, multipliers, rejected = decoder.decode(list(map(value_of, messages)))
+    decoded = reader.read(messages)
+    increments_before = None if decoded.counts is None else [0, *accumulate(decoded.counts)]
     taken = end = 0
     for partition_id, run in groupby(map(partition_of, messages)):
         start, end = end, end + len(list(run))
@@ -50,22 +52,65 @@ def take_in(
         filling.open(now, messages[start].timestamp()[1])
         offsets = _offsets(messages[start:end])
         partition.record_read(offsets[0], offsets[-1] + 1)
-        run_increments = increments[start:end]
-        run_multipliers = None if multipliers is None else multipliers[start:end]
-        if rejected:
-            is_accepted = [index not in rejected for index in range(start, end)]
-            for index in sorted(rejected.keys() & set(range(start, end))):
-                filling.window.reject(offsets[index - start])
-                error = rejected[index]
-                store((filling, dead_letter_of(messages[index], error.reason, error.detail)))
-            offsets = list(compress(offsets, is_accepted))
-            run_increments = list(compress(run_increments, is_accepted))
-            if run_multipliers is not None:
-                run_multipliers = list(compress(run_multipliers, is_accepted))
-        filling.window.add(offsets, run_increments, run_multipliers)
+        rejected: list[int] = []
+        if decoded.rejected:
+            rejected = sorted(decoded.rejected.keys() & set(range(start, end)))
+        for index in rejected:
+            filling.window.reject(offsets[index - start])
+            error = decoded.rejected[index]
+            store((filling, dead_letter_of(messages[index], error.reason, error.detail)))
+        if increments_before is None:
+            _add_one_each(filling.window, offsets, decoded, start, {i - start for i in rejected})
+        else:
+            places = increments_before[start], increments_before[end]
+            _add_several(filling.window, offsets, decoded, start, places)
         partition.counts.read += end - start
         taken += end - start
     return taken
+
+
+def _add_one_each(
+    window: Window, offsets: Sequence[int], decoded: Decoded, start: int, rejected: set[int]
+) -> None:
+    """Add the events of one run, each of which adds to one counter if it is not rejected."""
+    end = start + len(offsets)
+    increments = decoded.unit_increments[start:end]
+    multipliers = None if decoded.multipliers is None else decoded.multipliers[start:end]
+    if rejected:
+        is_accepted = [index not in rejected for index in range(end - start)]
+        offsets = list(compress(offsets, is_accepted))
+        increments = list(compress(increments, is_accepted))
+        if multipliers is not None:
+            multipliers = list(compress(multipliers, is_accepted))
+    window.add(offsets, increments, multipliers)
+
+
+def _add_several(
+    window: Window, offsets: Sequence[int], decoded: Decoded, start: int, places: tuple[int, int]
+) -> None:
+    """Add the events of one run, which may add to any number of counters.
+
+    ``places`` are the first of their increments and the one after the last.
+    """
+    first, end = places
+    counts = (decoded.counts or [])[start : start + len(offsets)]
+    without = counts.count(0)
+    passed_over = without - sum(start <= index < start + len(offsets) for index in decoded.rejected)
+    if passed_over:
+        tombstones = sum(start <= i < start + len(offsets) for i in decoded.tombstones)
+        window.pass_over(
+            offsets[0], offsets[-1], unmatched=passed_over - tombstones, tombstones=tombstones
+        )
+    # All in C: one offset for each increment, as many times as its event adds.
+    repeated = offsets if max(counts) == 1 and not without else _repeat_each(offsets, counts)
+    multipliers = None if decoded.multipliers is None else decoded.multipliers[first:end]
+    window.add(
+        repeated, decoded.unit_increments[first:end], multipliers, events=len(counts) - without
+    )
+
+
+def _repeat_each(offsets: Sequence[int], counts: Sequence[int]) -> list[int]:
+    return list(chain.from_iterable(map(repeat, offsets, counts)))
 
 
 def _offsets(run: Sequence[Any]) -> Sequence[int]:

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.store import LetterStore
 from dynatomic.dynamodb.write import WindowWriter
-from dynatomic.events.decoder import Decoder
+from dynatomic.kafka.event_reader import EventReader
 from dynatomic.kafka.messages import error_of
 from dynatomic.kafka.topic_identity import TopicIdCheck
 from dynatomic.telemetry.durations import Durations
@@ -58,7 +58,7 @@ class Worker:
         *,
         make_consumer: Callable[[dict[str, Any]], Any],
         config: Mapping[str, Any],
-        decoder: Decoder,
+        reader: EventReader,
         writer: WindowWriter,
         letters: LetterStore,
         read_again: ReadAgain,
@@ -74,7 +74,7 @@ class Worker:
         self.rebalances = {"assigned": 0, "revoked": 0, "lost": 0}
         self.poll_durations, self.decode_durations = Durations(), Durations()
         self.progress = ProgressMonitor(group_answers_spares=settings.group_protocol == "classic")
-        self._decoder = decoder
+        self._reader = reader
         self._writer = writer
         self._letters = letters
         self._offsets = offsets
@@ -87,7 +87,7 @@ class Worker:
         self.settlement = Settlement(
             writer=writer,
             letters=letters,
-            rejected=RejectedEvents(settings.topic, read_again, self._wake_up, clock),
+            rejected=RejectedEvents(settings.topic, reader, read_again, self._wake_up, clock),
             topic_id_check=topic_id_check,
             ratio=self._ratio,
             on_done=self._wake_up,
@@ -181,7 +181,7 @@ class Worker:
             log.warning("events without a key", extra={"fields": {"do": UNKEYED_ACTION}})
         letters: list[tuple[InFlightWindow, DeadLetter]] = []
         before = filling_bytes(self.partitions.values())
-        taken = take_in(messages, self.partitions, self._decoder, letters.append, self._clock())
+        taken = take_in(messages, self.partitions, self._reader, letters.append, self._clock())
         self.events += taken
         self.settlement.store_rejected(taken, letters)
         self._flow.record_poll(filling_bytes(self.partitions.values()) - before, len(messages))

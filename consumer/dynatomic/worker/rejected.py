@@ -8,7 +8,8 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from threading import Thread
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from dynatomic.errors import DynatomicError, UnavailableError
 from dynatomic.events.row import CounterRef, Row
 from dynatomic.events.schema import encode
 from dynatomic.kafka.client import PARTITION_EOF
+from dynatomic.kafka.event_reader import EventReader
 from dynatomic.worker.in_flight import InFlightWindow, RejectedEvent
 
 log = logging.getLogger(__name__)
@@ -38,11 +40,13 @@ class RejectedEvents:
     def __init__(
         self,
         topic: str,
+        reader: EventReader,
         read: ReadAgain,
         on_done: Callable[[object], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topic = topic
+        self._reader = reader
         self._read = read
         self._on_done = on_done
         self._clock = clock
@@ -73,7 +77,11 @@ class RejectedEvents:
             raise error
         events, messages = closing.reread_events, closing.reread.result()
         closing.end_reread(succeeded=True)
-        return list(rejected_letters(self._topic, partition, events, write.rejected, messages))
+        return list(
+            rejected_letters(
+                self._topic, partition, events, write.rejected, messages, reader=self._reader
+            )
+        )
 
     def _read_next(
         self, partition: int, closing: InFlightWindow, rejected: Mapping[CounterRef, Rejected]
@@ -86,12 +94,12 @@ class RejectedEvents:
             return
         if closing.unread_rejected is None:
             events = closing.window.increments_from(_first_offsets(rejected))
-            closing.start_rejected(events)
+            closing.start_rejected(_by_event(events))
         chunk = closing.reread_events
         if not chunk and closing.unread_rejected is not None:
             chunk = list(islice(closing.unread_rejected, MAX_SLICE_EVENTS))
         if chunk:
-            self._reading = self._start(partition, [offset for offset, _, _ in chunk])
+            self._reading = self._start(partition, [offset for offset, _ in chunk])
             closing.start_reread(chunk, self._reading)
         else:
             closing.end_rejected()
@@ -111,23 +119,35 @@ class RejectedEvents:
         return future
 
 
-def rejected_letters(
+def _by_event(increments: Iterable[tuple[int, CounterRef, int]]) -> Iterator[RejectedEvent]:
+    """Group increments by their event; those of one event stand together."""
+    for offset, group in groupby(increments, key=itemgetter(0)):
+        yield offset, [(ref, incr) for _, ref, incr in group]
+
+
+def rejected_letters(  # noqa: PLR0913 - what a letter needs
     topic: str,
     partition: int,
     events: Sequence[RejectedEvent],
     rejected: Mapping[CounterRef, Rejected],
     messages: Mapping[int, Any],
+    *,
+    reader: EventReader,
 ) -> Iterator[DeadLetter]:
     """Yield the dead letters of events whose counters the table rejected.
 
-    ``messages`` are those that were read again, by offset. Where the topic no longer has one, the
-    letter holds the row encoded again, without the key and the headers that the message had.
+    If the table rejected only some counters of an event, the letter names them, because the others
+    are counted. ``messages`` are those that were read again, by offset. Where the topic no longer
+    has one, the letter holds the row encoded again, without the key and the headers that the
+    message had.
     """
-    for offset, ref, incr in events:
-        cause = rejected[ref]
+    for offset, increments in events:
+        cause = rejected[increments[0][0]]
         if (message := messages.get(offset)) is not None:
-            yield dead_letter_of(message, cause.reason, cause.detail)
-        else:
+            refused = reader.refused_counters(message, [ref for ref, _ in increments])
+            yield dead_letter_of(message, cause.reason, cause.detail, refused)
+            continue
+        for ref, incr in increments:
             value = encode(Row(ref.table, ref.key, ref.range, ref.name, incr))
             detail = f"{cause.detail}; the topic no longer has the message, this is the row anew"
             yield DeadLetter(topic, partition, offset, None, value, (), cause.reason, detail)

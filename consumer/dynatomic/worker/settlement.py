@@ -77,11 +77,17 @@ class Settlement:
         self._should_log_fence = RateLimiter(1.0, clock)
         self._unlogged_letters = 0
 
-    def store_letter(self, window: InFlightWindow, letter: DeadLetter) -> None:
-        """Store a dead letter of a window, which is not done before that."""
+    def store_letter(
+        self, window: InFlightWindow, letter: DeadLetter, *, is_first: bool = True
+    ) -> None:
+        """Store a dead letter of a window, which is not done before that.
+
+        ``is_first`` is False for a second letter of one event.
+        """
         window.letter_sent(letter.size)
-        self.tally.letters[str(letter.reason)] += 1
-        self._letters.store(letter, window.letter_stored, window.is_current)
+        self.tally.letters[str(letter.reason)] += is_first
+        on_stored = window.letter_stored if is_first else window.further_letter_stored
+        self._letters.store(letter, on_stored, window.is_current)
         self._unlogged_letters += 1
         if self._should_log_letter():
             fields = {**letter.fields(), "letters": self._unlogged_letters}
@@ -111,8 +117,8 @@ class Settlement:
             fence = fence_name(self._topic_id, partition.id) if self._topic_id else None
             closing.start_write(self._writer.submit(closing.window, self._on_done, fence))
         for letter in self._rejected.letters(partition.id, closing):
-            self.store_letter(closing, letter)
-            closing.letter_of_rejected(letter.reason)
+            is_first = closing.letter_of_rejected(letter.offset, letter.reason)
+            self.store_letter(closing, letter, is_first=is_first)
         if closing.write is not None and closing.write.held_back and not closing.has_work_pending:
             self._writer.write_held_back(closing.write)
         if closing.is_done:
@@ -171,9 +177,12 @@ def _count_outcomes(counts: EventCounts, done: InFlightWindow) -> None:
     Counters are finished by the answers of the tables. If one is missing, it is not known which of
     the events are missing, so none is taken for counted.
     """
-    write = done.write
+    write, window = done.write, done.window
     suppressed = 0 if write is None else write.suppressed_events
+    passed_over = window.unmatched + window.tombstones
     counts.suppressed += suppressed
     counts.dead_letters += done.letters_stored
-    if (0 if write is None else write.finished_counters) == done.window.counters:
-        counts.counted += len(done.window) - suppressed - done.letters_stored
+    counts.unmatched += window.unmatched
+    counts.tombstones += window.tombstones
+    if (0 if write is None else write.finished_counters) == window.counters:
+        counts.counted += len(window) - passed_over - suppressed - done.letters_stored

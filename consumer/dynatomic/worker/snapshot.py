@@ -12,7 +12,7 @@ from typing import Literal
 from dynatomic.dead_letters.store import LetterStore
 from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.meter import OUTCOMES, Meter, Outcome
-from dynatomic.events.decoder import Decoder
+from dynatomic.kafka.event_reader import EventReader
 from dynatomic.telemetry.durations import Durations
 from dynatomic.worker.causes import Stall
 from dynatomic.worker.event_counts import EventCounts
@@ -155,7 +155,7 @@ class SnapshotSource:
     """
 
     worker: Worker
-    decoder: Decoder
+    reader: EventReader
     letters: LetterStore
     offsets: Offsets
     counters: Counters
@@ -188,7 +188,7 @@ class SnapshotSource:
             brokers_silent_seconds=progress.brokers.silent_s(now),
             partitions=partitions,
             events=worker.events,
-            payloads_decoded=self.decoder.decodes,
+            payloads_decoded=self.reader.decodes,
             windows=tally.windows,
             window_events=tally.events,
             window_counters=tally.counters,

@@ -151,6 +151,9 @@ def test_header_names_that_are_not_utf8_are_left_out_and_the_row_is_a_letter_all
         def headers(self) -> None:
             raise SystemError("returned a result with an exception set")
 
+        def timestamp(self) -> tuple[int, int]:
+            return 1, 5
+
         def __getattr__(self, _name: str) -> Callable[[], bytes]:
             return lambda: b"v"
 

@@ -36,7 +36,7 @@ class Consumed:
         self._parts = {"value": value, "key": key, "headers": list(headers)}
 
     def __getattr__(self, name: str) -> Any:
-        place = {"topic": TOPIC, "partition": 3, "offset": 14}
+        place = {"topic": TOPIC, "partition": 3, "offset": 14, "timestamp": (1, 15)}
         return lambda: (self._parts | place)[name]
 
 

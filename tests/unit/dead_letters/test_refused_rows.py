@@ -39,7 +39,9 @@ def test_a_refused_row_is_stored_as_it_was_with_the_reason(mode: str) -> None:
         assert found.value() == payload
         assert found.key() == b"its key"
         assert cast("list[Any]", found.headers())[: len(TRACE)] == TRACE
-        assert headers_of(found) | {"trace": "", "none": ""} == dict(
+        assert headers_of(found) | {"trace": "", "none": ""} == {
+            "dynatomic.timestamp": str(w.broker.messages(TOPIC)[1].timestamp()[1])
+        } | dict(
             zip(
                 HEADERS,
                 (

@@ -5,7 +5,14 @@ from collections import Counter
 import pytest
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.letter import DeadLetter, WholeMessage
+from dynatomic.dead_letters.letter import (
+    COUNTERS,
+    REPLAY,
+    TIMESTAMP,
+    DeadLetter,
+    WholeMessage,
+    dead_letter_of,
+)
 from dynatomic.dead_letters.replay import (
     UNKNOWN,
     ReplayOptions,
@@ -14,7 +21,7 @@ from dynatomic.dead_letters.replay import (
     is_committed_by,
     plan_lines,
 )
-from dynatomic.dead_letters.sender import REPLAY
+from dynatomic.dead_letters.sender import replay_headers
 from dynatomic.dead_letters.topic import StoredLetter
 from dynatomic.events.row import Reason, Row
 from dynatomic.events.schema import encode
@@ -30,6 +37,45 @@ def test_a_replayed_row_is_as_it_was(lab: Lab) -> None:
     (found,) = lab.broker.messages(TOPIC)
     assert (found.key(), found.value(), found.partition()) == (put.key, put.value, 1)
     assert found.headers() == [*its[:-1], (REPLAY, b"1:5")]
+
+
+def test_a_replay_carries_timestamp_and_refused_counters_on(lab: Lab) -> None:
+    first = ((TIMESTAMP, b"of the event's own"), (COUNTERS, b"too"))
+    lab.row(5, headers=first, timestamp_ms=7, counters=("a/x", "b/y"))
+    lab.replay()
+    (found,) = lab.broker.messages(TOPIC)
+    letter = dead_letter_of(found, "reason", "detail")
+    assert (letter.timestamp_ms, letter.counters) == (7, ("a/x", "b/y"))
+    names = [name for name, _ in letter.headers]
+    assert names == [TIMESTAMP, COUNTERS, REPLAY, TIMESTAMP, COUNTERS]
+    again = dead_letter_of(found, "reason", "detail", ("b/y",))
+    assert dict(replay_headers(again)) == {
+        REPLAY: f"0:{found.offset()}".encode(),
+        TIMESTAMP: b"7",
+        COUNTERS: b'["b/y"]',
+    }
+
+
+def test_headers_of_these_names_mean_nothing_without_a_replay(lab: Lab) -> None:
+    lab.broker.append(TOPIC, 0, None, b"x", [(TIMESTAMP, b"7"), (COUNTERS, b'["a/x"]')])
+    (found,) = lab.broker.messages(TOPIC)
+    letter = dead_letter_of(found, "reason", "detail")
+    assert (letter.timestamp_ms, letter.counters) == (found.timestamp()[1], None)
+
+
+def test_counters_that_were_refused_one_after_the_other_are_replayed_once_each(lab: Lab) -> None:
+    lab.row(5, counters=("a/x",))
+    lab.row(5, counters=("a/x", "b/y"))
+    lab.row(5, counters=("b/y",))
+    plan = lab.replay()
+    assert (plan.to_replay, plan.repeated) == (2, 1)
+    assert [dead_letter_of(m, "", "").counters for m in lab.broker.messages(TOPIC)] == [
+        ("a/x",),
+        ("b/y",),
+    ]
+    assert lab.replay().replayed == 3
+    lab.row(5, counters=("c/z",))
+    assert lab.replay().to_replay == 1
 
 
 def test_a_row_whose_partition_is_gone_goes_by_its_key() -> None:

@@ -8,8 +8,9 @@ from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynatomic.dead_letters.notes import replayed_in_note
 from dynatomic.dead_letters.sender import NonTransactionalProducer, Sender
-from dynatomic.dead_letters.topic import replayed_in_note, stored_letter
+from dynatomic.dead_letters.topic import stored_letter
 from dynatomic.errors import DeliveryError, DynatomicError, UnavailableError
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
@@ -113,7 +114,7 @@ def test_a_note_stands_in_the_partition_of_its_letters() -> None:
     found = {
         (offset, message.partition())
         for message in lab.broker.messages(LETTERS)
-        for _, offsets in replayed_in_note(message)
+        for _, offsets, _ in replayed_in_note(message)
         for offset in offsets
     }
     assert found == places

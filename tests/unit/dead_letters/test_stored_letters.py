@@ -1,5 +1,6 @@
 """Dead letters and the notes of replays, as they are read from the dead-letter topic."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,14 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynatomic.dead_letters.letter import HEADERS, TOPIC_ID
-from dynatomic.dead_letters.topic import (
+from dynatomic.dead_letters.notes import (
     MAX_OFFSETS_IN_NOTE,
     REPLAYED,
-    DeadLetterTopic,
+    LetteredEvents,
+    ReplayedEvent,
     SourceOffsets,
     note_headers,
-    reader_config,
+    note_of,
+    replayed_events,
     replayed_in_note,
+)
+from dynatomic.dead_letters.topic import (
+    DeadLetterTopic,
+    StoredLetter,
+    reader_config,
     stored_letter,
 )
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
@@ -64,7 +72,7 @@ def test_a_note_says_what_was_put_into_it(sources: dict[Any, set[int]]) -> None:
     broker.create_topic(LETTERS)
     broker.append(LETTERS, 0, None, None, note_headers(sources))
     (message,) = broker.messages(LETTERS)
-    assert {source: set(offsets) for source, offsets in replayed_in_note(message)} == sources
+    assert {source: set(offsets) for source, offsets, _ in replayed_in_note(message)} == sources
     assert stored_letter(message) is None
 
 
@@ -160,5 +168,45 @@ def test_a_note_of_a_full_transaction_can_be_read() -> None:
     broker = FakeBroker()
     broker.create_topic(LETTERS)
     broker.append(LETTERS, 0, None, None, note_headers({(TOPIC, ID, 0): offsets}))
-    ((_, found),) = replayed_in_note(broker.messages(LETTERS)[0])
+    ((_, found, _),) = replayed_in_note(broker.messages(LETTERS)[0])
     assert sorted(found) == sorted(offsets)
+
+
+@pytest.mark.parametrize("counters", [None, ("daily/bytes", 'a"b/count')])
+@pytest.mark.parametrize("timestamp_ms", [None, 0, 1_764_000_000_123])
+def test_a_letter_keeps_timestamp_and_refused_counters(
+    lab: Lab, counters: tuple[str, ...] | None, timestamp_ms: int | None
+) -> None:
+    put = lab.store(17, headers=(("a", b"1"),), timestamp_ms=timestamp_ms, counters=counters)
+    found = stored_letter(lab.broker.messages(LETTERS)[0])
+    assert found is not None
+    assert found.letter == put
+
+
+def test_what_replays_took_of_an_event_is_a_set() -> None:
+    source = (TOPIC, ID, 0)
+    events = LetteredEvents()
+    assert events.add(ReplayedEvent(source, [5], ("a", "b"))) == (source, [5], ("a", "b"))
+    assert events.add(ReplayedEvent(source, [5], ("b", "c"))) == (source, [5], ("c",))
+    assert events.add(ReplayedEvent(source, [5], ("c",))) is None
+    assert events.add(ReplayedEvent(source, [5, 6])) == (source, [5, 6], None)
+    assert events.add(ReplayedEvent(source, [6], ("d",))) is None
+
+
+def test_notes_name_the_counters_of_events_that_were_replayed_in_part(lab: Lab) -> None:
+    items = [
+        StoredLetter(lab.store(offset, counters=counters), GROUP, ID, 0, 0, offset)
+        for offset, counters in ((1, None), (2, ("x/é",)), (3, None))
+    ]
+    broker = FakeBroker()
+    broker.create_topic(LETTERS)
+    broker.append(LETTERS, 0, None, None, note_of(items))
+    source = (TOPIC, ID, 0)
+    assert replayed_in_note(broker.messages(LETTERS)[0]) == [
+        (source, [1, 3], None),
+        (source, [2], ("x/é",)),
+    ]
+    replayed = replayed_events(broker.messages(LETTERS))
+    assert all(map(replayed.contains, items))
+    other = replace(items[1], letter=replace(items[1].letter, counters=("y/z",)))
+    assert not replayed.contains(other)

@@ -25,6 +25,7 @@ from dynatomic.events.decoder import Decoder
 from dynatomic.events.row import CounterRef, KeySchema
 from dynatomic.events.samples import samples
 from dynatomic.events.schema import encode
+from dynatomic.kafka.event_reader import RowReader
 from dynatomic.testing.embedded import REGION
 from dynatomic.worker.intake import take_in
 from dynatomic.worker.partition import Partition
@@ -79,7 +80,9 @@ def messages(max_incr: int) -> list[Any]:
 
 def read(found: list[Any], decoder: Decoder, partition: Partition) -> None:
     for start in range(0, len(found), BATCH):
-        take_in(found[start : start + BATCH], {0: partition}, decoder, lambda *_: None, 0.0)
+        take_in(
+            found[start : start + BATCH], {0: partition}, RowReader(decoder), lambda *_: None, 0.0
+        )
 
 
 @pytest.mark.parametrize(("max_incr", "most"), [(1, 0.7), (1000, 3.3)])

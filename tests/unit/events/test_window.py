@@ -204,3 +204,23 @@ def test_offsets_that_follow_each_other_take_no_memory() -> None:
 def test_multipliers_too_many_or_too_few_are_a_defect(times: list[int]) -> None:
     with pytest.raises(ValueError, match="a multiplier or no"):
         Window().add([1, 2], [UNITS[A], UNITS[B]], times)
+
+
+@given(st.lists(st.sets(st.sampled_from(REFS)), max_size=12), st.integers(-1, 12))
+def test_an_event_may_add_to_several_counters(events: list[set[CounterRef]], fence: int) -> None:
+    window = Window()
+    added = [(offset, ref) for offset, refs in enumerate(events) for ref in sorted(refs, key=str)]
+    counted = sum(map(bool, events))
+    window.add([o for o, _ in added], [UNITS[ref] for _, ref in added], None, counted)
+    if events:
+        window.pass_over(0, len(events) - 1, unmatched=len(events) - counted, tombstones=0)
+    assert len(window) == len(events)
+    assert window.has_shared_events is (len(added) > counted)
+    assert [(offset, ref) for offset, ref, _ in window.events()] == added
+    above = Counter(ref for offset, ref in added if offset > fence)
+    assert window.sums_above(REFS, fence) == (above, sum(offset <= fence for offset, _ in added))
+    known = Counter(offset for offset, ref in added if offset <= fence and ref in (A, A_HITS))
+    whole = {offset for offset in known if known[offset] == len(events[offset])}
+    assert window.count_whole_events(known) == (
+        len(whole) if window.has_shared_events else len(known)
+    )

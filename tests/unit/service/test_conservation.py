@@ -112,5 +112,7 @@ def test_requests_of_unknown_outcome_are_counted_and_throttled_ones_are_not(
             "counted": 2,
             "suppressed": 0,
             "dead_letters": 0,
+            "unmatched": 0,
+            "tombstones": 0,
             "abandoned": 0,
         }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dynatomic.dynamodb.tables import describe
 from dynatomic.events.decoder import Decoder
+from dynatomic.kafka.event_reader import RowReader
 from dynatomic.verify.recount import Recount, Span
 from tests.support.verify_world import TOPIC, World
 
@@ -48,7 +49,7 @@ def test_a_recount_is_the_sum_up_to_the_cut_and_knows_all_names(
         late += offset >= cuts[number]
         expected[key, counter or "count"] += incr if offset < cuts[number] else 0
     client = cast("Any", w.dynamodb)
-    recount = Recount(Decoder({"hits": describe(client, "hits")}))
+    recount = Recount(RowReader(Decoder({"hits": describe(client, "hits")})))
     runs = []
     for number, log in enumerate(w.broker.logs[TOPIC]):
         runs += [(number, log.messages[i : i + split]) for i in range(0, log.high, split)]
@@ -70,7 +71,7 @@ def test_reading_is_folded_before_it_fills_the_memory(monkeypatch: pytest.Monkey
     w = World()
     w.emit(*["a" * 50] * 30)
     client = cast("Any", w.dynamodb)
-    recount = Recount(Decoder({"hits": describe(client, "hits")}))
+    recount = Recount(RowReader(Decoder({"hits": describe(client, "hits")})))
 
     def runs() -> Iterator[tuple[int, list[Any]]]:
         for message in w.broker.messages(TOPIC):

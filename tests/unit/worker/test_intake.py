@@ -1,14 +1,17 @@
 """Messages come into the windows of their partitions with the offsets that they have."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, Message
 
 from dynatomic.config.settings import Settings
-from dynatomic.events.decoder import Decoder
-from dynatomic.events.row import CounterRef, KeySchema, Row
+from dynatomic.errors import RowError
+from dynatomic.events.decoder import Decoded, Decoder, UnitIncrement
+from dynatomic.events.row import CounterRef, KeySchema, Reason, Row
 from dynatomic.events.schema import encode
+from dynatomic.kafka.event_reader import RowReader
 from dynatomic.kafka.messages import UNREADABLE_BATCH
 from dynatomic.worker.intake import take_error, take_in
 from dynatomic.worker.partition import Partition
@@ -47,7 +50,7 @@ def test_each_event_keeps_its_offset(offsets: list[int], bad: tuple[int, ...]) -
     taken = take_in(
         batch,
         {1: mine, 2: other},
-        Decoder({"tab": KeySchema("pk")}),
+        RowReader(Decoder({"tab": KeySchema("pk")})),
         lambda stored: letters.append(stored[1].offset),
         0.0,
     )
@@ -59,6 +62,50 @@ def test_each_event_keeps_its_offset(offsets: list[int], bad: tuple[int, ...]) -
     assert (mine.first_read_offset, mine.position) == (offsets[0], offsets[-1] + 1)
     assert [offset for offset, *_ in other.filling.window.events()] == [1, 2, 3]
     assert taken == len(offsets) + 3
+
+
+class SeveralEach:
+    """Reads events that add to as many counters as their payload says; ``x`` is a bad one."""
+
+    decodes = 0
+    reads_only_payloads = False
+
+    def read(self, messages: Sequence[Any]) -> Decoded:
+        values = [message.value() for message in messages]
+        counts = [int(value) if value and value != b"x" else 0 for value in values]
+        units = [UnitIncrement(REF._replace(name=f"c{i}"), 1) for n in counts for i in range(n)]
+        return Decoded(
+            units,
+            [7] * len(units),
+            {i: RowError(Reason.UNDECODABLE, "x") for i, v in enumerate(values) if v == b"x"},
+            counts,
+            frozenset(i for i, value in enumerate(values) if value is None),
+        )
+
+    def refused_counters(self, *_: object) -> None:
+        """Return that no letter names them."""
+
+
+@pytest.mark.parametrize("payloads", [[b"1", b"1"], [b"2", b"0", None, b"x", b"3"], [b"0", None]])
+def test_an_event_adds_to_any_number_of_counters(payloads: list[bytes | None]) -> None:
+    partition, letters = Partition(1), []
+    batch = [
+        Message(topic="t", partition=number, offset=offset, value=value)
+        for number in (2, 1)
+        for offset, value in enumerate(payloads, 10)
+    ]
+    store = lambda stored: letters.append(stored[1].offset)  # noqa: E731
+    assert take_in(batch, {1: partition}, SeveralEach(), store, 0.0) == len(payloads)
+    window = partition.filling.window
+    assert [(offset, ref.name, incr) for offset, ref, incr in window.events()] == [
+        (offset, f"c{i}", 7)
+        for offset, value in enumerate(payloads, 10)
+        if value and value.isdigit()
+        for i in range(int(value))
+    ]
+    assert (window.first, window.last, len(window)) == (10, 9 + len(payloads), len(payloads))
+    assert (window.unmatched, window.tombstones) == (payloads.count(b"0"), payloads.count(None))
+    assert letters == [10 + i for i, value in enumerate(payloads) if value == b"x"]
 
 
 class UnreadableBatch:
