@@ -16,12 +16,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dynatomic.dynamodb.increment import increment
+    from dynatomic.dynamodb.increment import aincrement, increment
     from dynatomic.errors import (
         ConfigError,
         DeliveryError,
         DynatomicError,
         IncrementError,
+        LimitExceededError,
         RowError,
         UnavailableError,
     )
@@ -38,9 +39,11 @@ __all__ = [
     "FakeBroker",
     "FakeDynamoDB",
     "IncrementError",
+    "LimitExceededError",
     "Row",
     "RowError",
     "UnavailableError",
+    "aincrement",
     "increment",
 ]
 
@@ -50,6 +53,7 @@ _MODULES = {
     "FakeBroker": "testing.kafka.broker",
     "FakeDynamoDB": "testing.dynamodb.client",
     "Row": "events.row",
+    "aincrement": "dynamodb.increment",
     "increment": "dynamodb.increment",
 }
 

@@ -8,6 +8,8 @@
     |-- RowError              a row is invalid: it becomes a dead letter, or is not emitted
     |-- DeliveryError         a producer could not confirm that its rows are stored
     `-- IncrementError        a direct increment was refused, or its outcome is unknown
+        |-- LimitExceededError    it would have exceeded its limit; nothing was counted
+        `-- IncrementManyError    some rows of a list were not added, or perhaps not
 
 Every message is one line: what happened, where, and what to do. It never contains a key, a payload
 or a credential.
@@ -55,3 +57,19 @@ class IncrementError(DynatomicError):
     def __init__(self, message: str, *, applied: bool | None) -> None:
         super().__init__(message)
         self.applied = applied
+
+
+class LimitExceededError(IncrementError):
+    """An increment would have raised the counter above its limit; nothing was counted.
+
+    ``value`` is the value that the counter has, ``limit`` the limit of the call. In a time bucket,
+    ``retry_after_s`` is the number of seconds until the next bucket starts; otherwise it is None.
+    """
+
+    def __init__(
+        self, message: str, *, value: int, limit: int, retry_after_s: float | None
+    ) -> None:
+        super().__init__(message, applied=False)
+        self.value = value
+        self.limit = limit
+        self.retry_after_s = retry_after_s

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 from tests.support.counters import FAULTS, numbers, put, refs, stored
 
+DESCRIBED = {"DescribeTable": 1, "DescribeTimeToLive": 1}
+
 
 def test_increment_returns_the_new_value(dynamodb: "DynamoDBClient", make_table: MakeTable) -> None:
     table = make_table(dynamodb)
@@ -55,6 +57,7 @@ def test_increment_with_range_and_number_keys(
         ("N", {"range": "seven"}, Reason.KEY_NOT_A_NUMBER),
         (None, {"key": ""}, Reason.KEY_EMPTY),
         (None, {"counter": "a b"}, Reason.COUNTER_NAME),
+        (None, {"counter": "pk"}, Reason.COUNTER_NAME),
         (None, {"by": 2**63}, Reason.INCR_OUT_OF_BOUNDS),
         (None, {"by": 1.5}, Reason.UNDECODABLE),
     ],
@@ -72,14 +75,13 @@ def test_increment_refuses_a_bad_row(
     assert caught.value.reason == reason
 
 
-@pytest.mark.parametrize("counter", ["text", "pk"])
 def test_increment_of_what_is_no_number_was_surely_not_applied(
-    dynamodb: "DynamoDBClient", make_table: MakeTable, counter: str
+    dynamodb: "DynamoDBClient", make_table: MakeTable
 ) -> None:
     table = make_table(dynamodb)
     put(dynamodb, table, "k", text={"S": "text"})
-    with pytest.raises(IncrementError, match=counter) as caught:
-        increment(table, "k", counter=counter, client=dynamodb)
+    with pytest.raises(IncrementError, match=r"'text' .* is not a number") as caught:
+        increment(table, "k", counter="text", client=dynamodb)
     assert caught.value.applied is False
     (ref,) = refs(table, ["k"], "text")
     assert stored(dynamodb, [ref]) == {ref: {"S": "text"}}
@@ -95,7 +97,7 @@ def test_increment_in_a_missing_table_is_a_configuration_error(dynamodb: "Dynamo
     ("fault", "applied", "says"),
     [
         (throttle(), False, "nothing was counted"),
-        (access_denied(), False, "allow dynamodb:PartiQLUpdate on arn:aws:dynamodb"),
+        (access_denied(), False, "allow dynamodb:.* on arn:aws:dynamodb"),
         *[
             (fault, None, "may or may not")
             for name, fault in FAULTS.items()
@@ -107,12 +109,12 @@ def test_increment_says_whether_it_was_surely_not_applied(
     endpoint_url: str, make_table: MakeTable, fault: Fault, applied: Any, says: str
 ) -> None:
     table = make_table(plain_client(endpoint_url))
-    with FaultyProxy(endpoint_url, [None, fault]) as proxy:
+    with FaultyProxy(endpoint_url, [None, None, fault]) as proxy:
         with pytest.raises(IncrementError, match=says) as caught:
             increment(table, "k", client=make_client(proxy.endpoint_url))
         assert caught.value.applied is applied
         assert "\n" not in str(caught.value)
-        assert proxy.counts == {"DescribeTable": 1, "UpdateItem": 1}
+        assert proxy.counts == {**DESCRIBED, "UpdateItem": 1}
 
 
 def test_increment_that_could_not_connect_was_surely_not_applied(

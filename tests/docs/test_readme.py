@@ -22,7 +22,8 @@ from tests.support.tables import HasEndpointUrl, make_client
 ROOT = Path(__file__).parents[2]
 
 HOW_TO = ROOT / "docs" / "how-to"
-PAGES = [ROOT / "README.md", HOW_TO / "emit.md", HOW_TO / "verify.md", HOW_TO / "dead-letters.md"]
+NAMES = ("emit", "count-at-once", "verify", "dead-letters")
+PAGES = [ROOT / "README.md", *(HOW_TO / f"{name}.md" for name in NAMES)]
 
 # Not run here: the demo has a test of its own, and test_compose starts the containers.
 ELSEWHERE = ("make demo", "docker compose")
@@ -129,7 +130,7 @@ def test_the_commands_do_what_the_page_shows(
 def with_topic(code: str) -> str:
     topic = 'topic=__import__("os").environ["DYNATOMIC_TOPIC"]'
     found = code.replace('Emitter("localhost:9092")', f'Emitter("localhost:9092", {topic})')
-    assert found != code
+    assert found != code or "Emitter" not in code
     return found
 
 

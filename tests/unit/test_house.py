@@ -108,9 +108,11 @@ def test_the_front_door_has_exactly_these_names() -> None:
         "FakeBroker",
         "FakeDynamoDB",
         "IncrementError",
+        "LimitExceededError",
         "Row",
         "RowError",
         "UnavailableError",
+        "aincrement",
         "increment",
     ]
 

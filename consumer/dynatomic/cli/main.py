@@ -14,7 +14,14 @@ from typing import Annotated, Literal, TextIO
 
 from cyclopts import CoercionError, CycloptsError, Parameter
 
-from dynatomic.cli import configuration, explain, flags, operate, shell  # noqa: F401 - four are imported for their commands
+from dynatomic.cli import (  # noqa: F401 - all but flags are imported for their commands
+    configuration,
+    counters,
+    explain,
+    flags,
+    operate,
+    shell,
+)
 from dynatomic.cli.app import ALL, KAFKA, RULES, EndpointUrl, app, command, flag, say
 from dynatomic.cli.converters import file_name, seconds, whole_number_from
 from dynatomic.config.settings import Settings
@@ -152,32 +159,6 @@ def produce(  # noqa: PLR0913 -- one a flag
         raise CycloptsError(msg="--count takes exactly one --table, and no file")
     _logger.info("events stored", extra={"fields": {"events": sent, "topic": settings.topic}})
     return 0
-
-
-@command(app, "counter")
-def incr(  # noqa: PLR0913 -- one a flag
-    settings: Settings,
-    table: Annotated[str, Parameter(help="Name of the table.")],
-    key: Annotated[str, Parameter(help="Hash key of the item.")],
-    /,
-    *,
-    range_: Annotated[
-        str | None,
-        Parameter(name="--range", help="Range key of the item.", allow_leading_hyphen=True),
-    ] = None,
-    by: Annotated[int, Parameter(help="Value to add.", converter=whole_number_from(-(2**63)))] = 1,
-    endpoint_url: EndpointUrl = None,
-) -> int:
-    """Add to one counter now, and print its new value.
-
-    The addition is atomic. It has no fence, and it is not in the topic that
-    `verify` recounts.
-    """
-    from dynatomic.dynamodb.client import make_client  # noqa: PLC0415 -- see `command`
-    from dynatomic.dynamodb.increment import increment  # noqa: PLC0415 -- see `command`
-
-    client = make_client(endpoint_url)
-    return say([str(increment(table, key, range_, settings.counter, by, client=client))])
 
 
 @command(app, *KAFKA, *RULES, "dead_letter_topic", "max_requests")

@@ -18,7 +18,7 @@ from dynatomic.events.row import (
     Reason,
     Row,
     check_limits,
-    key_value,
+    counter_ref,
 )
 from dynatomic.events.schema import schema
 
@@ -120,21 +120,7 @@ class PayloadReader:
         name = row.counter or self._default
         if self._allowed and name not in self._allowed:
             raise RowError(Reason.COUNTER_NAME, "the counter is not in --allow-counter")
-        if name in (keys.hash_name, keys.range_name):
-            raise RowError(Reason.COUNTER_NAME, "the counter is a key attribute of the table")
-        if name in keys.index_names:
-            raise RowError(Reason.COUNTER_NAME, "the counter is a key attribute of an index")
-        if name == keys.ttl_name:
-            raise RowError(Reason.COUNTER_NAME, "the counter is the TTL attribute of the table")
-        if (row.range is None) != (keys.range_name is None):
-            if row.range is None:
-                raise RowError(Reason.RANGE_MISSING, f"table {row.table} has a range key")
-            raise RowError(Reason.RANGE_UNEXPECTED, f"table {row.table} has no range key")
-        hash_key = key_value(row.key, keys.hash_type)
-        range_key = None
-        if row.range is not None:
-            range_key = key_value(row.range, keys.range_type or "S")
-        return CounterRef(row.table, hash_key, range_key, name)
+        return counter_ref(row, name, keys)
 
     def in_bounds(self, incr: int) -> bool:
         """Tell whether a row may add this much."""

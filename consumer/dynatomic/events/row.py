@@ -175,3 +175,23 @@ def key_value(text: str, kind: KeyType) -> str:
         if number == exact and (not exact or -130 <= exact.adjusted() <= 125):  # noqa: PLR2004
             return format(exact, "f") if exact else "0"
     raise RowError(Reason.KEY_NOT_A_NUMBER, "the key is no number of at most 38 digits")
+
+
+def counter_ref(row: Row, name: str, keys: KeySchema) -> CounterRef:
+    """Return the counter ``name`` of the row's item, with its keys as the table compares them.
+
+    Raises RowError if no counter of the table may have this name, or if the table has other keys.
+    """
+    if name in (keys.hash_name, keys.range_name):
+        raise RowError(Reason.COUNTER_NAME, "the counter is a key attribute of the table")
+    if name in keys.index_names:
+        raise RowError(Reason.COUNTER_NAME, "the counter is a key attribute of an index")
+    if name == keys.ttl_name:
+        raise RowError(Reason.COUNTER_NAME, "the counter is the TTL attribute of the table")
+    if (row.range is None) != (keys.range_name is None):
+        if row.range is None:
+            raise RowError(Reason.RANGE_MISSING, f"table {row.table} has a range key")
+        raise RowError(Reason.RANGE_UNEXPECTED, f"table {row.table} has no range key")
+    hash_key = key_value(row.key, keys.hash_type)
+    range_key = None if row.range is None else key_value(row.range, keys.range_type or "S")
+    return CounterRef(row.table, hash_key, range_key, name)

@@ -84,7 +84,7 @@ NEEDS: Mapping[Command, Needs] = {
         topic=("CreateTopic", *_SEE),
         dead_letters=("CreateTopic", "DescribeTopic"),
     ),
-    "incr": Needs(tables=("DescribeTable", "UpdateItem")),
+    "incr": Needs(tables=("DescribeTable", "DescribeTimeToLive", "UpdateItem")),
     "probe": Needs(
         tables=("DeleteItem", "DescribeTable", "PartiQLInsert", "PartiQLUpdate", "UpdateItem")
     ),

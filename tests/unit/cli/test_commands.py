@@ -75,7 +75,22 @@ def test_incr_prints_the_new_value(
         == 0
     )
     assert capsys.readouterr().out == "42\n"
-    assert calls == [("increment", expected, {"client": ("client", "http://x")})]
+    options = {"limit": None, "per": None, "client": ("client", "http://x")}
+    assert calls == [("increment", expected, options)]
+
+
+def test_incr_passes_its_options(
+    stub: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub("dynatomic.dynamodb.client", make_client=lambda _: None)
+    calls = stub("dynatomic.dynamodb.increment", 7, increment=None)
+    argv = ["incr", "hits", "k", "--limit", "9", "--per", "minute"]
+    assert cli.main(argv) == 0
+    assert capsys.readouterr().out == "7\n"
+    assert cli.main([*argv, "--token", "abc"]) == 0
+    assert capsys.readouterr().out == "added, or had been added with this token\n"
+    options = {"limit": 9, "per": "minute", "client": None}
+    assert [given for _, _, given in calls] == [options, options | {"token": "abc"}]
 
 
 def test_incr_takes_its_counter_from_the_environment(

@@ -17,7 +17,13 @@ from botocore.exceptions import ClientError
 from dynatomic.testing.dynamodb.batch import StatementFault, execute
 from dynatomic.testing.dynamodb.partiql import ConditionError
 from dynatomic.testing.dynamodb.responses import EXCEPTIONS, client_error, metadata
-from dynatomic.testing.dynamodb.tables import MissingTableError, Response, TableExistsError, Tables
+from dynatomic.testing.dynamodb.tables import (
+    MissingTableError,
+    Response,
+    TableExistsError,
+    Tables,
+    TokenReusedError,
+)
 from dynatomic.testing.dynamodb.values import InvalidError, Item, copied
 
 
@@ -116,6 +122,10 @@ class FakeDynamoDB:
         """Add to numbers and set attributes of one item, made where missing."""
         return self._send("UpdateItem", params)
 
+    def transact_write_items(self, **params: Any) -> Response:
+        """Run one update, once for all requests with the same token."""
+        return self._send("TransactWriteItems", params)
+
     def batch_execute_statement(self, **params: Any) -> Response:
         """Run up to 25 statements on different items, each with an outcome of its own."""
         return self._send("BatchExecuteStatement", params)
@@ -162,7 +172,11 @@ class FakeDynamoDB:
             raise client_error("ResourceNotFoundException", str(error), operation) from None
         except TableExistsError as error:
             raise client_error("ResourceInUseException", str(error), operation) from None
+        except TokenReusedError:
+            raise client_error("IdempotentParameterMismatchException", "", operation) from None
         except ConditionError as error:
+            if operation == "TransactWriteItems":
+                raise _cancelled(error) from None
             refused = client_error("ConditionalCheckFailedException", str(error), operation)
             if error.item is not None:
                 refused.response["Item"] = copied(error.item)  # type: ignore[typeddict-unknown-key]
@@ -171,6 +185,20 @@ class FakeDynamoDB:
         if params.get("ReturnConsumedCapacity", "NONE") != "NONE":
             body = body | {"ConsumedCapacity": _consumed(params)}
         return body | {"ResponseMetadata": metadata(f"fake-{self._answered:08d}")}
+
+
+def _cancelled(error: ConditionError) -> ClientError:
+    reason: Any = {"Code": "ConditionalCheckFailed", "Message": str(error)}
+    if error.item is not None:
+        reason["Item"] = copied(error.item)
+    cancelled = client_error(
+        "TransactionCanceledException",
+        "Transaction cancelled, please refer cancellation reasons for specific reasons "
+        "[ConditionalCheckFailed]",
+        "TransactWriteItems",
+    )
+    cancelled.response["CancellationReasons"] = [reason]
+    return cancelled
 
 
 def _consumed(params: Mapping[str, Any]) -> Any:

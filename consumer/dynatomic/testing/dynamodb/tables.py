@@ -3,6 +3,7 @@
 Not thread-safe: the client locks.
 """
 
+import copy
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -35,6 +36,10 @@ class TableExistsError(Exception):
     """A table of that name is there already."""
 
 
+class TokenReusedError(Exception):
+    """The token of a transaction was used for another one."""
+
+
 class Tables:
     """All tables of one account and region."""
 
@@ -42,6 +47,7 @@ class Tables:
         self._region_name = region_name
         self._tables: dict[str, Table] = {}
         self._ttl_names: dict[str, str] = {}
+        self._transactions: dict[str, Mapping[str, Any]] = {}
 
     def table(self, name: str) -> Table:
         """Return a table, or raise `MissingTableError`."""
@@ -52,7 +58,8 @@ class Tables:
     def run(self, operation: str, params: Mapping[str, Any]) -> Response:
         """Run one request and return its body.
 
-        Raises `InvalidError`, `MissingTableError`, `TableExistsError` or `ConditionError`.
+        Raises `InvalidError`, `MissingTableError`, `TableExistsError`, `ConditionError` or
+        `TokenReusedError`.
         """
         operations: Mapping[str, Callable[[Mapping[str, Any]], Response]] = {
             "DescribeTable": self._describe_table,
@@ -66,6 +73,7 @@ class Tables:
             "DeleteItem": self._delete_item,
             "BatchGetItem": self._batch_get_item,
             "UpdateItem": self._update_item,
+            "TransactWriteItems": self._transact_write_items,
         }
         return operations[operation](params)
 
@@ -199,6 +207,23 @@ class Tables:
             "UPDATED_NEW": changes,
         }[params.get("ReturnValues", "NONE")]
         return {"Attributes": copied(returned)} if returned else {}
+
+    def _transact_write_items(self, params: Mapping[str, Any]) -> Response:
+        """Run a transaction of one update. Its token is kept: in AWS for 10 minutes only."""
+        _only(params, "TransactItems", "ClientRequestToken")
+        token = params.get("ClientRequestToken")
+        if token in self._transactions:
+            if self._transactions[token] != params:
+                raise TokenReusedError
+            return {}
+        match params["TransactItems"]:
+            case [{"Update": update}]:
+                self._update_item(update)
+            case _:
+                raise NotImplementedError("the fake has only transactions of one update")
+        if token is not None:
+            self._transactions[token] = copy.deepcopy(params)
+        return {}
 
 
 def _only(params: Mapping[str, Any], *names: str) -> None:

@@ -1,0 +1,58 @@
+"""The commands for single counters: incr."""
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from dynatomic.cli.app import EndpointUrl, app, command, say
+from dynatomic.cli.converters import whole_number_from
+from dynatomic.config.settings import Settings
+
+
+@command(app, "counter")
+def incr(  # noqa: PLR0913 -- one a flag
+    settings: Settings,
+    table: Annotated[str, Parameter(help="Name of the table.")],
+    key: Annotated[str, Parameter(help="Hash key of the item.")],
+    /,
+    *,
+    range_: Annotated[
+        str | None,
+        Parameter(name="--range", help="Range key of the item.", allow_leading_hyphen=True),
+    ] = None,
+    by: Annotated[int, Parameter(help="Value to add.", converter=whole_number_from(-(2**63)))] = 1,
+    limit: Annotated[
+        int | None,
+        Parameter(
+            help="Add only if the new value is at most this; otherwise exit 1.",
+            converter=whole_number_from(-(2**63)),
+        ),
+    ] = None,
+    per: Annotated[
+        Literal["minute", "hour", "day"] | None,
+        Parameter(help="Count in a bucket of this length (UTC), whose item expires."),
+    ] = None,
+    token: Annotated[
+        str | None,
+        Parameter(
+            help="Calls with the same token within 10 minutes count once. "
+            "Costs two write units, and prints no value.",
+            metavar="TEXT",
+        ),
+    ] = None,
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Add to one counter now, and print its new value.
+
+    The addition is atomic. It has no fence, and it is not in the topic that
+    `verify` recounts.
+    """
+    from dynatomic.dynamodb.client import make_client  # noqa: PLC0415 -- see `command`
+    from dynatomic.dynamodb.increment import increment  # noqa: PLC0415 -- see `command`
+
+    name = settings.counter
+    client = make_client(endpoint_url)
+    if token is not None:
+        increment(table, key, range_, name, by, limit=limit, per=per, token=token, client=client)
+        return say(["added, or had been added with this token"])
+    return say([str(increment(table, key, range_, name, by, limit=limit, per=per, client=client))])
