@@ -29,18 +29,18 @@ class Addition(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """What records add: ``units[i]``, ``multipliers[i]`` times, by the record ``indexes[i]``.
+    """What records add: ``units[i]``, ``multipliers[i]`` times, in the order of the records.
 
-    Indexes ascend, and a record has as many of them as the attributes that it adds to. One that no
-    counter takes has none, and neither has a tombstone (a null payload). ``rejected`` has the
-    reason for each record that adds nothing because a counter that takes it cannot be computed.
-    ``multipliers`` is None if all are 1.
+    ``counts`` has the number of units of each record. It is 0 for one that no counter takes, for a
+    tombstone (a null payload), and for one in ``rejected``, which has the reason for each record
+    that adds nothing because a counter that takes it cannot be computed. ``multipliers`` is None
+    if all are 1.
     """
 
     units: list[CounterUnit]
     multipliers: list[int] | None
-    indexes: list[int]
     rejected: dict[int, Rejected]
+    counts: list[int]
 
 
 def _no_kafka_object(_: int) -> Any:
@@ -72,7 +72,7 @@ class Counting:
         ``kafka_of`` returns the ``_kafka`` object of a record by its index; see `kafka_object`. It
         is called only if ``uses_kafka``.
         """
-        output = Output()
+        output = Output(len(values))
         fields = self._reader.fields
         try:
             if fields is None:
@@ -83,7 +83,7 @@ class Counting:
         else:
             self._count_fields(events, 0, timestamps_ms, kafka_of, output)
         multipliers = output.multipliers if self._varies else None
-        return Counted(output.units, multipliers, output.indexes, output.rejected)
+        return Counted(output.units, multipliers, output.rejected, output.counts)
 
     def _count_one_by_one(
         self,

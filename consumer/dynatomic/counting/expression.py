@@ -5,6 +5,7 @@ longer than the rest of an event. What the compiler does not know runs in the in
 Numbers are ``int`` and ``Decimal``: JMESPath's own numbers would be floats.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,7 +21,7 @@ from dynatomic.errors import ConfigError
 
 EvaluationError: Final = exceptions.JMESPathError
 MAX_EXPRESSION_LENGTH: Final = 4096
-MAX_DEPTH: Final = 30
+MAX_DEPTH: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,9 @@ def parse(text: str) -> Expression:
         raise ConfigError(f"an expression has at most {MAX_EXPRESSION_LENGTH} characters")
     scope = Scope()
     try:
-        tree = _checked(Parser().parse(text).parsed, 0)
+        with warnings.catch_warnings():  # the old form of a literal, `text`, is a literal too
+            warnings.simplefilter("ignore", PendingDeprecationWarning)
+            tree = _checked(Parser().parse(text).parsed, 0)
         _compiled(tree, scope)
     except RecursionError:
         raise ConfigError("the expression is nested too deeply") from None
@@ -103,9 +106,12 @@ def _checked(node: Node, depth: int) -> Node:
         return {**node, "value": _exact(node["value"])}
     if node["type"] == "function_expression":
         check_call(node["value"], len(node["children"]))
-    # A chain such as a.b.c is not deep for the reader, and the compiler makes it flat.
-    below = depth if node["type"] in {"subexpression", "index_expression", "pipe"} else depth + 1
-    children = [_checked(c, below) if isinstance(c, dict) else c for c in node["children"]]
+    if node["type"] == "slice" and node["children"][2] == 0:
+        raise ValueError("the step of a slice cannot be 0")
+    is_chain = node["type"] in {"subexpression", "index_expression"}
+    if is_chain and node["children"][0]["type"] == "not_expression":
+        raise ValueError("! takes only the name after it, as in (!a).b: write !(a.b)")
+    children = [_checked(c, depth + 1) if isinstance(c, dict) else c for c in node["children"]]
     return {**node, "children": children}
 
 

@@ -4,13 +4,13 @@ The library's own take ``int`` and ``float``. An event's numbers are ``int`` and
 no result may depend on the precision of a float.
 """
 
-import json
 import re
 from collections.abc import Callable
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from difflib import get_close_matches
 from typing import Any, Final, TypeVar
 
+import msgspec
 from jmespath.exceptions import JMESPathTypeError
 from jmespath.functions import Functions, signature
 
@@ -21,6 +21,7 @@ MAX_DIGITS: Final = 60
 
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d{1,9})?", re.ASCII)
 _INTEGER: Final = re.compile(r"-?\d+", re.ASCII)
+_TO_JSON: Final = msgspec.json.Encoder(decimal_format="number").encode
 _REFUSED: Final = frozenset(("avg",))
 _EXACT: Final = Context(prec=1000, traps=[Inexact, InvalidOperation])
 
@@ -71,7 +72,7 @@ class ExactFunctions(Functions):  # type: ignore[misc] # jmespath has no types
 
     @_signature({"types": []})
     def _func_to_string(self, arg: Any) -> str:
-        return arg if isinstance(arg, str) else json.dumps(arg, separators=(",", ":"), default=str)
+        return arg if isinstance(arg, str) else _TO_JSON(arg).decode()
 
     @_signature({"types": []})
     def _func_to_number(self, arg: Any) -> int | Decimal | None:

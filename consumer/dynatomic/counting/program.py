@@ -28,14 +28,14 @@ _MAX_EPOCH: Final = 2**40
 
 
 class Output:
-    """What events add: ``units[i]``, ``multipliers[i]`` times, by the event ``indexes[i]``."""
+    """What events add: ``units[i]``, ``multipliers[i]`` times; ``counts`` of them for an event."""
 
-    __slots__ = ("indexes", "multipliers", "rejected", "units")
+    __slots__ = ("counts", "multipliers", "rejected", "units")
 
-    def __init__(self) -> None:
+    def __init__(self, events: int) -> None:
+        self.counts = [0] * events
         self.units: list[CounterUnit] = []
         self.multipliers: list[int] = []
-        self.indexes: list[int] = []
         self.rejected: dict[int, Rejected] = {}
 
 
@@ -67,14 +67,16 @@ class Program:
         lines = [
             "def count(events, start, timestamps, kafka_of, output):",
             "    units, multipliers = output.units, output.multipliers",
-            "    indexes = output.indexes",
+            "    counts = output.counts",
             "    for i, event in enumerate(events, start):",
             "        n = len(units)",
             "        try:",
             *(f"            {line}" for line in [*loads, *self._lines]),
             "        except Rejected as error:",
-            "            del units[n:], multipliers[n:], indexes[n:]",
+            "            del units[n:], multipliers[n:]",
             "            output.rejected[i] = error.with_traceback(None)",
+            "        else:",
+            "            counts[i] = len(units) - n",
         ]
         self._scope.names["Rejected"] = Rejected
         return self._scope.function("count", lines)
@@ -191,7 +193,6 @@ class Program:
             amounts.append(source)
         yield f"units += {self._items(counter)}[{name}]"
         yield f"multipliers += ({', '.join(amounts)},)"
-        yield f"indexes += ({', '.join('i' for _ in amounts)},)"
 
     def _items(self, counter: CounterDefinition) -> str:
         if counter.bucket:

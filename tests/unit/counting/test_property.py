@@ -22,7 +22,7 @@ utc_offset = "-03:30"
 
 [[counter]]
 name = "daily"
-when = "kind == 'a' || http.status < `500` && !http.internal"
+when = "kind == 'a' || http.status < `500` && !(http.internal)"
 table = "usage"
 key = "{tenant.id}"
 range = "day#{time|day}"
@@ -130,7 +130,8 @@ def test_the_compiled_counters_agree_with_a_plain_implementation(records: list[R
     additions: dict[tuple[int, str], tuple[str, str, str | None, dict[str, int]]] = {}
     multipliers = counted.multipliers
     assert multipliers is not None
-    for unit, multiplier, index in zip(counted.units, multipliers, counted.indexes, strict=True):
+    indexes = [index for index, count in enumerate(counted.counts) for _ in range(count)]
+    for unit, multiplier, index in zip(counted.units, multipliers, indexes, strict=True):
         ref, place = unit.ref, (index, unit.counter)
         if place not in additions:
             additions[place] = (unit.counter, ref.key, ref.range, {})
@@ -139,7 +140,6 @@ def test_the_compiled_counters_agree_with_a_plain_implementation(records: list[R
             outcome.append(additions[place])
         additions[place][3][ref.name] = unit.incr * multiplier
     assert got == [reference.additions(FILE, record) for record in records]
-    assert counted.indexes == sorted(counted.indexes)
 
 
 def test_one_record_adds_what_it_adds_in_a_batch() -> None:
