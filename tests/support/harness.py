@@ -160,16 +160,17 @@ class World(Ledger):
             elif self.broker.faults.down or log is None:
                 answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
             else:
-                answer.set_result(log.high)
+                answer.set_result(log.stable)
         return found
 
     def ask_high_watermarks(self, numbers: Collection[int]) -> "dict[int, Future[int]]":
         """Answer at once with the high watermarks, above the ends by what transactions hold."""
         found = self.ask_ends(numbers)
         for number, answer in found.items():
-            if answer.exception() is None and self.held_by_transactions:
+            log = self.broker.log(TOPIC, number)
+            if answer.exception() is None and log is not None:
                 found[number] = Future()
-                found[number].set_result(answer.result() + self.held_by_transactions)
+                found[number].set_result(log.high + self.held_by_transactions)
         return found
 
     def read_again(

@@ -32,11 +32,21 @@ class Ledger:
     def table(self, name: str) -> None:
         """Make a table with the hash key ``pk``."""
         self.tables.append(name)
+        self.make_table(name)
+
+    def make_table(self, name: str, **keys: str) -> None:
+        """Make a table with these keys and types, the hash key first; it is ``pk`` without any."""
+        keys = keys or {"pk": "S"}
         self.dynamodb.create_table(
             TableName=name,
             BillingMode="PAY_PER_REQUEST",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            KeySchema=[
+                {"AttributeName": key, "KeyType": kind}
+                for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": key, "AttributeType": kind} for key, kind in keys.items()
+            ],
         )
 
     def spoil(self, key: str, table: str = "hits") -> None:

@@ -3,8 +3,9 @@
 `Model` runs the real worker, window, fence, writer, settlement and offsets of several members on
 the fakes. Each of its steps (`STEPS`) is one event of the world: an emit, a tick of one member, a
 request that is held, lost, refused or lands twice, a member that is killed, stopped, expelled or
-wakes up again, a commit that fails, offsets that are rewound, a topic that is made again. Nothing
-is random here and nothing waits: the same steps do the same again, so a failure can be shrunk.
+wakes up again, a commit that fails, offsets that are rewound or expire, a transaction that stays
+open, a topic that is made again, a table that is made again with other keys. Nothing is random here
+and nothing waits: the same steps do the same again, so a failure can be shrunk.
 
 The checks are exact, for each event by itself:
 
@@ -129,6 +130,10 @@ STEPS: dict[str, tuple[int, tuple[int, ...]]] = {
     "add_partition": (1, ()),
     "recreate": (1, (2,)),
     "recreate_while_stopped": (1, (2, 10**9)),
+    "open_transaction": (2, (3, 2)),
+    "end_transaction": (2, (3,)),
+    "change_keys": (2, (2, 3)),
+    "expire_offsets": (1, ()),
 }
 """Each step: how often it is taken, and below what its numbers stay."""
 ALWAYS = {"emit", "emit_some", "start", "tick", "progress", "mend", "operate"}

@@ -44,6 +44,8 @@ class ModelBase:
             self._patches.enter_context(patch.object(statement_parts, "MAX_COUNTERS", 2))
         self.done: list[str] = []
         self.wiped: set[Place] = set()
+        self.aborted: dict[int, int] = {}
+        """The offset of the event of each open transaction that will be aborted, by partition."""
         self.is_strict = False
 
     @property

@@ -69,6 +69,15 @@ class BrokerSteps(ClientSteps):
                 group.metadata[place] = ""
                 self.wiped.add(place)
 
+    def expire_offsets(self) -> None:
+        """No member runs for longer than the brokers keep the offsets of an empty group."""
+        for member in self.living:
+            member.kill()
+        group = self.broker.group(GROUP)
+        group.offsets.clear()
+        group.metadata.clear()
+        self.wiped.clear()
+
     def add_partition(self) -> None:
         """The topic gets another partition."""
         if self.partitions < MOST_PARTITIONS:
@@ -77,6 +86,7 @@ class BrokerSteps(ClientSteps):
     def recreate(self, kept: int) -> None:
         """The topic is deleted and made again, its committed offsets forgotten with it, or not."""
         self.broker.recreate_topic(TOPIC, self.partitions)
+        self.aborted.clear()
         self.world.emitted.clear()
         group = self.broker.group(GROUP)
         for place, about in list(group.metadata.items()):

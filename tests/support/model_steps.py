@@ -6,6 +6,7 @@ from confluent_kafka import KafkaError
 
 from dynatomic.errors import DynatomicError
 from dynatomic.events.row import Row
+from dynatomic.events.schema import encode
 from tests.support.clients import TOPIC
 from tests.support.model_base import ModelBase
 from tests.support.model_checks import LARGE_KEY, MAX_STRICT_INCR, TABLES
@@ -17,6 +18,8 @@ MAX_INCR = 2**63 - 1
 UNITS = (1, 0, -1, 7, -5, 2**40)
 ADVANCES = (0.05, 0.3, 1.0, 3.0, 11.0, 61.0)
 MOST_MEMBERS, MOST_PARTITIONS, MOST_EVENTS = 4, 3, 400
+OTHER_KEYS = ({"id": "S"}, {"pk": "N"}, {"pk": "S", "rk": "S"})
+"""Keys that refuse every request for an item with the hash key ``pk`` alone."""
 UNKNOWN = (KafkaError.NOT_COORDINATOR, KafkaError.REBALANCE_IN_PROGRESS, KafkaError._TIMED_OUT)
 
 
@@ -58,11 +61,34 @@ class ClientSteps(ModelBase):
         """Offsets without an event, as transactions leave them."""
         self.broker.append_gap(TOPIC, partition % self.partitions, 1 + count % 4)
 
+    def open_transaction(self, partition: int, aborted: int) -> None:
+        """A transaction begins with an event; later events of others cannot be read meanwhile.
+
+        The event of one that is aborted counts nowhere: the model does not know of it.
+        """
+        partition %= self.partitions
+        log = self.broker.logs[TOPIC][partition]
+        if log.transaction_start is not None or self.world.events >= MOST_EVENTS:
+            return
+        self.broker.open_transaction(TOPIC, partition)
+        if aborted % 2:
+            self.broker.append(TOPIC, partition, b"key", encode(Row("hits", "a")), [])
+            self.aborted[partition] = log.high - 1
+        else:
+            self.world.send(partition, Row("hits", "a"))
+
+    def end_transaction(self, partition: int) -> None:
+        """The open transaction is committed or aborted."""
+        partition %= self.partitions
+        aborted = self.aborted.pop(partition, None)
+        if self.broker.logs[TOPIC][partition].transaction_start is not None:
+            self.broker.end_transaction(TOPIC, partition, [] if aborted is None else [aborted])
+
     # The members.
 
     def start(self, mode: int, small: int, requests: int) -> None:
-        """A member joins at its first tick."""
-        if len(self.living) < MOST_MEMBERS:
+        """A member joins at its first tick; not while a table has keys that it would accept."""
+        if len(self.living) < MOST_MEMBERS and not self.world.kept_items:
             self.world.worker(
                 processing_guarantee=self.guarantee,
                 write_mode=("batch", "batch", "single")[mode % 3],
@@ -179,9 +205,18 @@ class ClientSteps(ModelBase):
         """A table is denied."""
         self.world.denied.add(self._of(TABLES, table))
 
+    def change_keys(self, table: int, kind: int) -> None:
+        """A table is made again with other keys while members run, until it is mended."""
+        name = self._of(TABLES, table)
+        if name not in self.world.kept_items:
+            self.world.change_keys(name, self._of(OTHER_KEYS, kind))
+
     def mend(self) -> None:
-        """All that was denied, held or down is mended."""
+        """All that was denied, held or down is mended, and transactions end."""
         self.world.denied.clear()
+        self.world.restore_keys()
+        for partition in range(self.partitions):
+            self.end_transaction(partition)
         world = self.world
         world.deliveries_held = world.letters_held = False
         world.topic_id_held = world.lookups_held = False

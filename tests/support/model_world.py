@@ -1,6 +1,7 @@
 """The model's broker and tables: what goes wrong in them."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import local
 from typing import Any
@@ -50,6 +51,26 @@ class ModelWorld(ModelChecks):
             for name, value in item.items():
                 if "N" in value:
                     self.base["hits", item["pk"]["S"], name] = int(value["N"])
+
+    # Tables that are made again.
+
+    def change_keys(self, table: str, keys: Mapping[str, str]) -> None:
+        """Make a table again with other keys; its items come back with `restore_keys`."""
+        with self.dynamodb._lock:
+            self.kept_items[table] = self.dynamodb.items(table)
+            self.dynamodb.delete_table(TableName=table)
+            self.make_table(table, **keys)
+
+    def restore_keys(self) -> None:
+        """Make the tables again with the keys and the items that they had."""
+        with self.dynamodb._lock:
+            for table, items in self.kept_items.items():
+                assert self.dynamodb.items(table) == []
+                self.dynamodb.delete_table(TableName=table)
+                self.make_table(table)
+                for item in items:
+                    self.dynamodb.put_item(TableName=table, Item=item)
+            self.kept_items.clear()
 
     # What goes wrong with a request.
 

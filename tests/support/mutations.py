@@ -8,6 +8,7 @@ from tests.support import (
     mutations_order,
     mutations_outcomes,
     mutations_parts,
+    mutations_reading,
     mutations_topics,
 )
 from tests.support.mutation_registry import HARMLESS, MUTATIONS, NAMED, Mutation
@@ -21,5 +22,6 @@ __all__ = [
     "mutations_order",
     "mutations_outcomes",
     "mutations_parts",
+    "mutations_reading",
     "mutations_topics",
 ]

@@ -54,6 +54,11 @@ def refuses_an_item_as_a_whole(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(answers, "_classify_validation", whole)
 
 
+@found_by_model(AT_LEAST_ONCE, EXACTLY_ONCE)
+def takes_other_keys_of_a_table_for_a_defect_of_the_event(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(answers, "keys_changed", lambda _message: False)
+
+
 @found_by_model(EXACTLY_ONCE)
 def leaves_out_sums_of_zero(patch: pytest.MonkeyPatch) -> None:
     group = statements.group_changes

@@ -4,7 +4,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -28,22 +28,36 @@ def failure(code: int, reason: str | None = None) -> KafkaException:
 
 @dataclass(slots=True)
 class Log:
-    """One partition: its messages from offset ``low`` on; None is an offset without a message."""
+    """One partition: its messages from offset ``low`` on; None is an offset without a message.
+
+    ``transaction_start`` is the first offset of an open transaction, None if there is none.
+    """
 
     low: int = 0
     messages: list[Message | None] = field(default_factory=list)
+    transaction_start: int | None = None
 
     @property
     def high(self) -> int:
         """The offset that the next message gets."""
         return self.low + len(self.messages)
 
-    def read(self, offset: int, limit: int) -> tuple[list[Message], int]:
-        """Return up to ``limit`` messages from an offset on, and the offset after the last."""
-        rest = itertools.islice(self.messages, offset - self.low, None)
+    @property
+    def stable(self) -> int:
+        """The last stable offset: ``read_committed`` gives the messages below it."""
+        return self.high if self.transaction_start is None else self.transaction_start
+
+    def end(self, isolation_level: str) -> int:
+        """Return the offset after the last one that a consumer with this setting can read."""
+        return self.high if isolation_level == "read_uncommitted" else self.stable
+
+    def read(self, offset: int, limit: int, end: int) -> tuple[list[Message], int]:
+        """Return up to ``limit`` messages from ``offset`` to ``end``, and the offset after them."""
+        end = max(offset, end)
+        rest = itertools.islice(self.messages, offset - self.low, end - self.low)
         messages = list(itertools.islice((m for m in rest if m is not None), limit))
         if len(messages) < limit:
-            return messages, self.high
+            return messages, end
         return messages, (messages[-1].offset() or 0) + 1
 
     def delete_before(self, offset: int) -> None:
@@ -145,6 +159,26 @@ class Cluster:
         """Use up offsets without a message, as transactions and compaction do."""
         with self.lock:
             self.logs[topic][partition].messages.extend([None] * count)
+
+    def open_transaction(self, topic: str, partition: int) -> None:
+        """Begin a transaction: what is appended from now on cannot be read before its end.
+
+        Raises `ValueError` if one is open.
+        """
+        with self.lock:
+            log = self.logs[topic][partition]
+            if log.transaction_start is not None:
+                raise ValueError(f"{topic}:{partition} has an open transaction")
+            log.transaction_start = log.high
+
+    def end_transaction(self, topic: str, partition: int, aborted: Collection[int] = ()) -> None:
+        """End the open transaction, with a marker; ``aborted`` offsets never give a message."""
+        with self.lock:
+            log = self.logs[topic][partition]
+            for offset in aborted:
+                log.messages[offset - log.low] = None
+            log.messages.append(None)
+            log.transaction_start = None
 
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
         """Drop what is below an offset, as retention does."""

@@ -180,7 +180,7 @@ class FakeConsumer(Membership):
             fetch = self._fetches.get(topic_partition(partition))
             if cached and (fetch is None or fetch.next is None):
                 return OFFSET_INVALID, OFFSET_INVALID
-            return log.low, log.high
+            return log.low, log.end(str(self._conf.get("isolation.level")))
 
     def list_topics(
         self,

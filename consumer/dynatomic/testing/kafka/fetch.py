@@ -43,18 +43,19 @@ class Fetch:
         """Return up to ``limit`` messages and events."""
         if self.paused or self.stopped:
             return []
+        end = log.end(str(conf.get("isolation.level")))
         if self.next is None:
-            self.next = self._resolve_start(log, committed)
+            self.next = self._resolve_start(log.low, end, committed)
         if self.next is None or not log.low <= self.next <= log.high:
             policy = str(conf.get("auto.offset.reset", "latest"))
             if policy not in _BEGINNING | _END:
                 self.stopped = True
                 return [self._reset_event()]
-            self.next = log.low if policy in _BEGINNING else log.high
-        messages, self.next = log.read(self.next, limit)
+            self.next = log.low if policy in _BEGINNING else end
+        messages, self.next = log.read(self.next, limit, end)
         if messages:
             self.position = (messages[-1].offset() or 0) + 1
-        at_end = self.next == log.high and self._ended_at != self.next and len(messages) < limit
+        at_end = self.next == end and self._ended_at != self.next and len(messages) < limit
         if at_end and str(conf.get("enable.partition.eof", False)).lower() == "true":
             self._ended_at = self.next
             reason = "Fetch reached end of partition"
@@ -62,11 +63,11 @@ class Fetch:
             messages.append(event(code, reason, self.topic, self.partition, self.next))
         return messages
 
-    def _resolve_start(self, log: "Log", committed: int | None) -> int | None:
+    def _resolve_start(self, low: int, end: int, committed: int | None) -> int | None:
         if self.start == OFFSET_BEGINNING:
-            return log.low
+            return low
         if self.start == OFFSET_END:
-            return log.high
+            return end
         return self.start if self.start >= 0 else committed
 
     def _reset_event(self) -> Message:
