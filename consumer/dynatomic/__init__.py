@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dynatomic.dynamodb.increment import aincrement, increment
+    from dynatomic.dynamodb.increment_many import IncrementManyError, increment_many
     from dynatomic.errors import (
         ConfigError,
         DeliveryError,
@@ -39,12 +40,14 @@ __all__ = [
     "FakeBroker",
     "FakeDynamoDB",
     "IncrementError",
+    "IncrementManyError",
     "LimitExceededError",
     "Row",
     "RowError",
     "UnavailableError",
     "aincrement",
     "increment",
+    "increment_many",
 ]
 
 # Imported on demand: `dynatomic --help` must not wait for boto3 and librdkafka.
@@ -52,9 +55,11 @@ _MODULES = {
     "Emitter": "kafka.emitter",
     "FakeBroker": "testing.kafka.broker",
     "FakeDynamoDB": "testing.dynamodb.client",
+    "IncrementManyError": "dynamodb.increment_many",
     "Row": "events.row",
     "aincrement": "dynamodb.increment",
     "increment": "dynamodb.increment",
+    "increment_many": "dynamodb.increment_many",
 }
 
 

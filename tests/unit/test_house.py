@@ -108,12 +108,14 @@ def test_the_front_door_has_exactly_these_names() -> None:
         "FakeBroker",
         "FakeDynamoDB",
         "IncrementError",
+        "IncrementManyError",
         "LimitExceededError",
         "Row",
         "RowError",
         "UnavailableError",
         "aincrement",
         "increment",
+        "increment_many",
     ]
 
 

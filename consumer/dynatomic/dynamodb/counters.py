@@ -4,7 +4,7 @@ The client never retries: a plain ADD that is sent twice counts twice, so `write
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import (
@@ -51,15 +51,19 @@ _FOR_CREDENTIALS = {
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Writes changes of the given tables, one blocking request per call. Thread-safe."""
+    """Writes changes of the given tables, one blocking request per call. Thread-safe.
+
+    ``shared`` is the transport of the client, if it has one already.
+    """
 
     client: "DynamoDBClient"
     keys: Mapping[str, KeySchema]
+    shared: InitVar[Transport | None] = None
     transport: Transport = field(init=False)
     units: WriteUnits = field(init=False, default_factory=WriteUnits)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "transport", Transport(self.client))
+    def __post_init__(self, shared: Transport | None) -> None:
+        object.__setattr__(self, "transport", shared or Transport(self.client))
 
     def check_access(self, table: str, write_mode: str) -> None:
         """Raise ConfigError if the table refuses writes, UnavailableError if it did not answer.

@@ -45,6 +45,7 @@ class Connection:
     client: "DynamoDBClient"
     update: Transport
     transact: Transport
+    batch: Transport
     process: int
 
     def keys(self, table: str) -> KeySchema:
@@ -67,9 +68,10 @@ def _connection(client: "DynamoDBClient") -> Connection:
     _check_retries(client)
     return Connection(
         client,
-        Transport(client, "UpdateItem"),
-        Transport(client, "TransactWriteItems"),
-        os.getpid(),
+        update=Transport(client, "UpdateItem"),
+        transact=Transport(client, "TransactWriteItems"),
+        batch=Transport(client),
+        process=os.getpid(),
     )
 
 
