@@ -4,6 +4,7 @@
 
     DynatomicError            exit code 1: the operation failed; the message says what to do
     |-- ConfigError           78: the configuration must be corrected; a retry cannot help
+    |   `-- GroupRefusedError     the consumer group does not take this member
     |-- UnavailableError      75: a server did not answer in time; try again later
     |-- RowError              a row is invalid: it becomes a dead letter, or is not emitted
     |-- DeliveryError         a producer could not confirm that its rows are stored
@@ -26,6 +27,10 @@ class ConfigError(DynatomicError):
     """The configuration cannot work: an invalid setting, a missing table, a denied permission."""
 
     exit_code = 78
+
+
+class GroupRefusedError(ConfigError):
+    """The consumer group does not take this member: another assignor or group protocol."""
 
 
 class UnavailableError(DynatomicError):

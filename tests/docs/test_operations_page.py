@@ -24,19 +24,13 @@ MODULES = (
     *("config/settings", "dead_letters/replay", "dead_letters/sender", "dead_letters/show"),
     "dead_letters/skip_batch",
     *("dead_letters/store", "dead_letters/topic", "dynamodb/client", "dynamodb/counters"),
-    *(
-        "dynamodb/bucket",
-        "dynamodb/increment",
-        "dynamodb/tables",
-        "kafka/client",
-        "kafka/groups",
-        "kafka/messages",
-    ),
+    *("dynamodb/bucket", "dynamodb/increment", "dynamodb/tables", "kafka/admission"),
+    *("kafka/client", "kafka/groups", "kafka/messages", "service/membership"),
     *("kafka/msk_iam", "kafka/topic_identity", "kafka/topics", "operations/iam"),
     *("operations/probe", "operations/reset_offsets", "service/exit_conditions", "service/run"),
     *("service/server", "worker/offsets", "worker/ratio"),
 )
-ERRORS = {"ConfigError", "UnavailableError", "DynatomicError", "error_type"}
+ERRORS = {"ConfigError", "GroupRefusedError", "UnavailableError", "DynatomicError", "error_type"}
 # They return a message that others raise or log.
 RETURN = {
     *("_missing_offset_message", "_foreign_offset_message", "_fix_command"),

@@ -27,7 +27,8 @@ class KafkaServer:
 
     ``listeners`` are further ones beside the plain one: a name, and the settings of each without
     their prefix ``listener.name.NAME.``. ``ports`` says where they are. ``advertised`` is the port
-    that clients of the plain one are sent to, where it is another.
+    that clients of the plain one are sent to, where it is another. ``settings`` are the broker's
+    own, beside those of the tests.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class KafkaServer:
         listeners: Mapping[str, Mapping[str, str]] | None = None,
         advertised: int | None = None,
         jvm: Sequence[str] = SHORT_LIVED,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         """Start it. Raises `MissingError` without Java or jars, else `UnavailableError`."""
         self._java = [java(), f"-Xmx{heap}", *jvm, "-cp", f"{jars('kafka')}/*"]
@@ -45,13 +47,13 @@ class KafkaServer:
         self.ports = {name: free_port() for name in listeners or {}}
         self._config = self._process.folder / "server.properties"
         more = _further_listeners(self.ports, listeners or {})
-        settings = _kafka_settings(self._process.folder, port, controller)
+        every = {**_kafka_settings(self._process.folder, port, controller), **(settings or {})}
         if advertised is not None:
-            settings["advertised.listeners"] = f"PLAINTEXT://127.0.0.1:{advertised}"
+            every["advertised.listeners"] = f"PLAINTEXT://127.0.0.1:{advertised}"
         for name, value in more.items():
-            settings[name] = f"{settings[name]},{value}" if name in settings else value
+            every[name] = f"{every[name]},{value}" if name in every else value
         # Line ends within a value, as in a certificate, are escaped.
-        lines = (f"{name}={value}".replace("\n", r"\n") for name, value in settings.items())
+        lines = (f"{name}={value}".replace("\n", r"\n") for name, value in every.items())
         self._config.write_text("\n".join(lines))
         try:
             self._format()

@@ -5,9 +5,16 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
-from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupState,
+    ConsumerGroupType,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from dynatomic.config.settings import Settings
+from dynatomic.kafka.admission import PROTOCOLS_NAME
 from dynatomic.kafka.client import consumer_config
 from dynatomic.operations.lag import LagReader, PartitionLag
 from dynatomic.operations.positions import SMALL_FETCHES
@@ -31,10 +38,24 @@ class Admin:
     def __init__(self, broker: FakeBroker) -> None:
         self.broker = broker
         self.group: int | tuple[ConsumerGroupState, list[Any]] = (ConsumerGroupState.STABLE, [])
+        self.assignor = ""
+        self.type = ConsumerGroupType.CLASSIC
+        self.protocols: str | None = None
 
-    def list_topics(self, topic: str, timeout: float) -> Any:
+    def list_topics(self, topic: str | None = None, *, timeout: float) -> Any:
         assert timeout > 0
         return self.broker.metadata(topic)
+
+    def describe_configs(self, resources: list[Any], request_timeout: float) -> dict[Any, Any]:
+        """Give the brokers' setting of group protocols, or deny it."""
+        assert request_timeout > 0
+        told: Future[Any] = Future()
+        if self.protocols is None:
+            denied = KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+            told.set_exception(KafkaException(denied))
+        else:
+            told.set_result({PROTOCOLS_NAME: SimpleNamespace(value=self.protocols)})
+        return dict.fromkeys(resources, told)
 
     def describe_topics(self, _topics: Any, *, request_timeout: float) -> dict[str, Any]:
         assert request_timeout > 0
@@ -55,7 +76,14 @@ class Admin:
             told.set_exception(KafkaException(KafkaError(self.group)))
         else:
             state, members = self.group
-            told.set_result(SimpleNamespace(state=state, members=members))
+            told.set_result(
+                SimpleNamespace(
+                    state=state,
+                    members=members,
+                    type=self.type,
+                    partition_assignor=self.assignor,
+                )
+            )
         return dict.fromkeys(names, told)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
+from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaError, KafkaException
 
 from dynatomic.config.settings import ProcessingGuarantee, Settings
 from dynatomic.dead_letters.letter import HEADERS, TOPIC_ID
@@ -58,7 +58,14 @@ class Admin:
             nothing = SimpleNamespace(topic_partitions=[])
             member = SimpleNamespace(member_id="m", host="h", client_id="c", assignment=nothing)
             state = ConsumerGroupState.STABLE if self.members else ConsumerGroupState.EMPTY
-            told.set_result(SimpleNamespace(state=state, members=[member] * self.members))
+            told.set_result(
+                SimpleNamespace(
+                    state=state,
+                    members=[member] * self.members,
+                    type=ConsumerGroupType.CLASSIC,
+                    partition_assignor="",
+                )
+            )
         return dict.fromkeys(names, told)
 
 

@@ -36,6 +36,9 @@ _LOGIN = (
 )
 ResetPolicy = Literal["earliest", "latest", "error"]
 
+ASSIGNOR = "cooperative-sticky"
+"""The only assignor of the group protocol ``classic``; all members of a group need the same."""
+
 CLIENT_IDS: dict[ProcessingGuarantee, str] = {
     "at-least-once": "dynatomic",
     "exactly-once": "dynatomic-exactly-once",
@@ -75,7 +78,7 @@ def consumer_config(settings: Settings, *, eof: bool = False) -> dict[str, Any]:
     if "message.max.bytes" not in settings.librdkafka:
         config["fetch.max.bytes"] = str(1024 * 1024)
     if settings.group_protocol == "classic":
-        config["partition.assignment.strategy"] = "cooperative-sticky"
+        config["partition.assignment.strategy"] = ASSIGNOR
     config |= _common(settings, "consumer", CLIENT_IDS[settings.processing_guarantee])
     return config | {
         "group.id": settings.group_id,

@@ -8,11 +8,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupState,
+    ConsumerGroupType,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
-from dynatomic.config.settings import Settings
+from dynatomic.config.settings import GroupProtocol, Settings
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
-from dynatomic.kafka.client import CLIENT_IDS, DENIED, reason
+from dynatomic.kafka.client import DENIED, reason
 from dynatomic.retry import until
 
 TIMEOUT_S = 10.0
@@ -41,10 +47,16 @@ class GroupMember(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GroupDescription:
-    """The state of a group, by Kafka's name, and its members."""
+    """The state of a group, by Kafka's name, its members, its protocol and its assignor.
+
+    ``assignor`` is empty while the group has not agreed on one. With the group protocol 'consumer'
+    (KIP-848) it is an assignor of the brokers.
+    """
 
     state: str
     members: tuple[GroupMember, ...]
+    protocol: GroupProtocol = "classic"
+    assignor: str = ""
 
     @property
     def exists(self) -> bool:
@@ -74,7 +86,13 @@ def describe_group(admin: Any, settings: Settings) -> GroupDescription | None:
             return GroupDescription(ConsumerGroupState.DEAD.name, ())
         raise denied_or_unavailable(error, settings) from None
     members = (_member(member, settings.topic) for member in group.members)
-    return GroupDescription(group.state.name, tuple(sorted(members)))
+    is_classic = group.type != ConsumerGroupType.CONSUMER
+    return GroupDescription(
+        state=group.state.name,
+        members=tuple(sorted(members)),
+        protocol="classic" if is_classic else "consumer",
+        assignor=group.partition_assignor or "",
+    )
 
 
 def _member(member: Any, topic: str) -> GroupMember:
@@ -83,28 +101,6 @@ def _member(member: Any, topic: str) -> GroupMember:
     return GroupMember(
         member.member_id, member.host, member.client_id, partitions, idle=not assigned
     )
-
-
-def check_guarantee(admin: Any, settings: Settings) -> None:
-    """Raise ConfigError if the group has members with the other processing guarantee.
-
-    The client id shows a member's guarantee. So nothing is checked where the user set the client
-    id, or where the brokers cannot describe groups.
-    """
-    try:
-        group = describe_group(admin, settings)
-    except UnavailableError:  # joining the group reports this
-        return
-    own = settings.processing_guarantee
-    for member in group.members if group else ():
-        for guarantee, client_id in CLIENT_IDS.items():
-            if member.client_id == client_id and guarantee != own:
-                raise ConfigError(
-                    f"group {settings.group_id} is running with {guarantee} (member "
-                    f"{member.consumer_id} at {member.host}), and a group is as strong as its "
-                    f"weakest member: stop all of its consumers before one starts with {own}, or "
-                    f"use --processing-guarantee {guarantee}"
-                )
 
 
 def committed_offsets(

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, Message
 
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError, DynatomicError
+from dynatomic.kafka.admission import refusal_of
 from dynatomic.kafka.client import FATAL
 
 log = logging.getLogger(__name__)
@@ -40,11 +41,14 @@ def check_error(
 ) -> None:
     """Raise or log the error that a message carries.
 
-    Raises DynatomicError if the client cannot continue, and ConfigError if the topic or the group
-    is denied. Any other error is logged as a warning if ``should_log`` allows it.
+    Raises DynatomicError if the client cannot continue, GroupRefusedError if the group does not
+    take this member, and ConfigError if the topic or the group is denied. Any other error is logged
+    as a warning if ``should_log`` allows it.
     """
     error: KafkaError = message.error()
     code = error.code()
+    if refusal := refusal_of(error, settings):
+        raise refusal
     if code == FATAL or error.fatal():
         raise DynatomicError(f"the Kafka client failed for good: {error.str()}; start it again")
     if code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):

@@ -177,3 +177,15 @@ def compression_type(admin: AdminClient, topic: str, timeout_s: float = 10.0) ->
     except KafkaException:
         return None
     return config["compression.type"].value if "compression.type" in config else None
+
+
+def broker_config(admin: Any, name: str, timeout_s: float = 10.0) -> str | None:
+    """Return a setting of the first broker, None if it cannot be read or is not there."""
+    try:
+        brokers = admin.list_topics(timeout=timeout_s).brokers
+        resource = ConfigResource(ResourceType.BROKER, str(next(iter(brokers))))
+        futures = admin.describe_configs([resource], request_timeout=timeout_s)
+        value: str | None = futures[resource].result()[name].value
+    except (KafkaException, KeyError, StopIteration):
+        return None
+    return value

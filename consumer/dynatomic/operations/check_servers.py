@@ -17,6 +17,7 @@ from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.tables import describe
 from dynatomic.errors import ConfigError
+from dynatomic.kafka.admission import check_group
 from dynatomic.kafka.client import (
     admin_config,
     consumer_config,
@@ -25,7 +26,7 @@ from dynatomic.kafka.client import (
     topic_partitions,
     wait_for_kafka,
 )
-from dynatomic.kafka.groups import check_guarantee, committed_offsets, describe_group
+from dynatomic.kafka.groups import committed_offsets, describe_group
 from dynatomic.kafka.topics import (
     UNPACKED_SIZE_CONFIG,
     check_not_compacted,
@@ -102,13 +103,13 @@ def _partitions(count: int) -> str:
 def _group(settings: Settings, admin: Any, consumer: Any) -> str:
     partitions = topic_partitions(consumer, settings.topic)
     committed = committed_offsets(consumer, settings, partitions)
-    check_guarantee(admin, settings)
+    unknown = check_group(admin, settings)
     allowed = _of_group(admin, settings.group_id)
     unchecked = _require(allowed, AclOperation.READ, f"group {settings.group_id!r}")
     description = describe_group(admin, settings)
     members = "" if description is None else f", {len(description.members)} members"
     offsets = f"offsets of {len(committed)} of {_partitions(len(partitions))} committed"
-    return f"{offsets}{members}{unchecked}"
+    return f"{offsets}{members}{unknown}{unchecked}"
 
 
 def _table(settings: Settings, endpoint_url: str | None, table: str) -> str:

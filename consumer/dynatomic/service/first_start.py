@@ -13,9 +13,6 @@ from dataclasses import replace
 from shlex import quote
 from typing import Any, Literal
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import ConfigResource, ResourceType  # type: ignore[attr-defined]
-
 from dynatomic.config.settings import Settings
 from dynatomic.console import duration
 from dynatomic.errors import ConfigError
@@ -28,6 +25,7 @@ from dynatomic.kafka.client import (
     watermarks,
 )
 from dynatomic.kafka.groups import committed_offsets
+from dynatomic.kafka.topics import broker_config
 from dynatomic.operations.positions import SMALL_FETCHES, Timestamps
 
 log = logging.getLogger(__name__)
@@ -37,7 +35,6 @@ Start = Literal["earliest", "latest"]
 RETENTION_NAME = "offsets.retention.minutes"
 DEFAULT_RETENTION_MINUTES = 10_080  # Kafka's default, where the brokers' setting cannot be read
 MIN_RETENTION_S = 60  # the least that Kafka accepts; a younger topic needs no request
-TIMEOUT_S = 10.0
 
 
 def with_start(settings: Settings, start: Start | None) -> Settings:
@@ -105,11 +102,5 @@ def _oldest_age_s(
 
 def retention_minutes(admin: Any) -> int:
     """Return ``offsets.retention.minutes`` of a broker, Kafka's default if it cannot be read."""
-    try:
-        brokers = admin.list_topics(timeout=TIMEOUT_S).brokers
-        broker_id = str(next(iter(brokers)))
-        resource = ConfigResource(ResourceType.BROKER, broker_id)
-        futures = admin.describe_configs([resource], request_timeout=TIMEOUT_S)
-        return int(futures[resource].result()[RETENTION_NAME].value)
-    except (KafkaException, KeyError, StopIteration):
-        return DEFAULT_RETENTION_MINUTES
+    minutes = broker_config(admin, RETENTION_NAME)
+    return DEFAULT_RETENTION_MINUTES if minutes is None else int(minutes)

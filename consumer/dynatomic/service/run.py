@@ -18,9 +18,10 @@ from dynatomic.dynamodb.meter import Meter
 from dynatomic.dynamodb.statements import Step
 from dynatomic.dynamodb.tables import describe_with_ttl
 from dynatomic.dynamodb.writer import Writer
-from dynatomic.errors import DynatomicError, UnavailableError
+from dynatomic.errors import DynatomicError, GroupRefusedError, UnavailableError
 from dynatomic.events.decoder import Decoder
 from dynatomic.events.schema import load_writer_schema
+from dynatomic.kafka.admission import check_group, explain_refusal
 from dynatomic.kafka.client import (
     Watermarks,
     admin_config,
@@ -37,7 +38,6 @@ from dynatomic.kafka.client import (
     watermarks,
 )
 from dynatomic.kafka.event_reader import RowReader
-from dynatomic.kafka.groups import check_guarantee
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topic_identity import TopicIdCheck, topic_id_source
 from dynatomic.kafka.topics import check_not_compacted, required_topic_id
@@ -46,6 +46,7 @@ from dynatomic.service.dry_run import DiscardedLetters, SumPrinter
 from dynatomic.service.end_offsets import EndOffsetPoller, end_offset_source
 from dynatomic.service.exit_conditions import DrainCondition, RestartDecision
 from dynatomic.service.first_start import Start, check_first_start, with_start
+from dynatomic.service.membership import MembershipCheck, group_description
 from dynatomic.service.server import serving
 from dynatomic.service.signals import Signals
 from dynatomic.service.status import Status
@@ -114,6 +115,8 @@ def run(
         try:
             with kafka_errors(action="start it again"):
                 return _loop(worker, settings, signals, once=once, dry_run=dry_run, status=status)
+        except GroupRefusedError as refusal:
+            raise explain_refusal(new_admin(admin_config(settings)), settings, refusal) from None
         finally:
             status.stopping = True
             worker.close()
@@ -234,6 +237,7 @@ def _turn(
 ) -> DynatomicError | None:
     """Turn the loop until it has to end; return the error to end with, None if there is none."""
     restart, error = RestartDecision(worker.consumer, settings.topic), None
+    membership = MembershipCheck(worker, settings, lambda: group_description(settings))
     while not signals.stop.is_set():
         worker.tick()
         if status is not None:
@@ -244,7 +248,9 @@ def _turn(
         elif drain is not None and drain.done():
             error = drain.error
         else:
-            continue
+            error = membership.poll()
+            if error is None:
+                continue
         break
     if status is not None:
         status.stopping = True
@@ -274,7 +280,7 @@ def _totals(settings: Settings, snapshots: SnapshotSource) -> dict[str, int]:
 
 def _identity(settings: Settings, admin: ReplaceableClient[AdminClient]) -> TopicIdCheck:
     topic_id = required_topic_id(admin.get(), settings)
-    check_guarantee(admin.get(), settings)
+    check_group(admin.get(), settings)
     return TopicIdCheck(settings.topic, topic_id, topic_id_source(admin, settings.topic))
 
 

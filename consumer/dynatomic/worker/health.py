@@ -48,15 +48,14 @@ class ProgressMonitor:
     a minute. ``waits`` has what waits for seconds only. ``client_stall`` is the first one that the
     Kafka client of the group may have caused, while the brokers answer other clients.
 
-    The loop sets ``group_answered`` when the group gave this member an assignment. With
-    ``group_answers_spares`` False the group protocol sends nothing to a member without a partition
-    (KIP-848), so the last answer of any broker counts instead.
+    ``has_joined`` says that the group has this member, with or without a partition. The loop sets
+    it when the group gave this member an assignment, and `service.membership` where the group
+    protocol sends nothing to a member without a partition.
     """
 
-    def __init__(self, *, group_answers_spares: bool = True) -> None:
+    def __init__(self) -> None:
         self.brokers = BrokerView()
-        self.group_answered = False
-        self._group_answers_spares = group_answers_spares
+        self.has_joined = False
         self.last_tick_at: float | None = None
         self.client_stall: Stall | None = None
         self._partitions: Collection[Partition] = ()
@@ -67,11 +66,6 @@ class ProgressMonitor:
         self._waits_checked_at = float("-inf")
         self._was_spare = self._was_missing = False
         self._unread: dict[int, tuple[int, float]] = {}
-
-    @property
-    def has_joined(self) -> bool:
-        """Whether the group has this member, with or without a partition."""
-        return self.group_answered if self._group_answers_spares else self.brokers.is_answering
 
     def check(
         self, partitions: Collection[Partition], now: float, errors: SharedErrors = NO_ERRORS

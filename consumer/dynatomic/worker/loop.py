@@ -73,7 +73,7 @@ class Worker:
         self.drain_to: Mapping[int, int] = {}
         self.rebalances = {"assigned": 0, "revoked": 0, "lost": 0}
         self.poll_durations, self.decode_durations = Durations(), Durations()
-        self.progress = ProgressMonitor(group_answers_spares=settings.group_protocol == "classic")
+        self.progress = ProgressMonitor()
         self._reader = reader
         self._writer = writer
         self._letters = letters
@@ -271,7 +271,7 @@ class Worker:
             counts, now = self.event_counts[partition_id], self._clock()
             partition = Partition(partition_id, is_paused=True, progress_at=now, counts=counts)
             self.partitions[partition_id] = partition
-        self.progress.group_answered = True
+        self.progress.has_joined = True
         self._log_rebalance("assigned", assigned)
 
     def _on_revoke(self, _consumer: Any, revoked: list[TopicPartition]) -> None:
@@ -285,12 +285,12 @@ class Worker:
             self._offsets.commit(self.consumer, partitions, now=True)
         self.abandon(partition_ids)
         # The group gives a member that stays its next assignment soon, which may be empty.
-        self.progress.group_answered = bool(self.partitions)
+        self.progress.has_joined = bool(self.partitions)
         self._log_rebalance("revoked", revoked)
 
     def _on_lost(self, _consumer: Any, lost: list[TopicPartition]) -> None:
         self.abandon(topic_partition.partition for topic_partition in lost)
-        self.progress.group_answered = False
+        self.progress.has_joined = False
         self._log_rebalance("lost", lost)
 
     def _on_commit(self, error: KafkaError | None, results: list[TopicPartition]) -> None:

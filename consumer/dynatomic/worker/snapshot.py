@@ -99,7 +99,7 @@ class PartitionSnapshot:
 class ConsumerSnapshot:
     """A consumer at one moment. Totals count from its start.
 
-    ``has_joined`` says that the group gave this member its assignment, which may be empty.
+    ``has_joined`` says that the group has this member, with or without a partition.
     ``loop_age_seconds`` is the time since the last turn of the loop, None before the first one.
     ``stalls`` has all that makes no progress though events wait, ``waits`` what the
     consumer waits for since seconds. ``partitions`` is sorted by id.

@@ -12,7 +12,7 @@ from dynatomic.dynamodb.writer import LONGEST_UNKNOWN_PAUSE_S
 from dynatomic.service.end_offsets import EndOffsetPoller
 from dynatomic.worker.brokers import BrokerView
 from dynatomic.worker.causes import Cause
-from dynatomic.worker.health import STALLED_AFTER_S, ProgressMonitor
+from dynatomic.worker.health import STALLED_AFTER_S
 from tests.support.clients import TOPIC
 from tests.support.harness import World, world
 from tests.support.health_checks import (
@@ -183,25 +183,6 @@ def test_promise_10_a_spare_that_the_group_forgets_is_no_spare_any_more() -> Non
         worker._on_assign(None, [])
         assert live(w, member, 2) == []
         assert status_of(member).ready
-
-
-def test_a_member_that_is_told_nothing_goes_by_the_brokers_newest_answer() -> None:
-    answer: Future[int] = Future()
-    answer.set_result(-1)
-    silent: Future[int] = Future()
-    silent.set_exception(KafkaException(KafkaError(KafkaError._TRANSPORT)))
-    now, answers = [0.0], [answer]
-    progress = ProgressMonitor(group_answers_spares=False)
-    ends = EndOffsetPoller(
-        progress.brokers, lambda _: {-1: answers[-1]}, lambda _: {}, clock=lambda: now[0]
-    )
-    for given, joined in ((answer, True), (silent, False), (answer, True)):
-        answers.append(given)
-        for _ in range(2):
-            ends.poll(())
-            now[0] += 10
-        ends.poll(())
-        assert progress.has_joined is joined
 
 
 def test_promise_10_letters_that_cannot_be_stored_are_seen_before_the_window_ends(

@@ -1,0 +1,132 @@
+"""Whether a consumer group takes this consumer as a member, and why not.
+
+A group takes only members that know its protocol and its assignor. It takes members of both group
+protocols at a time if the brokers convert it (KIP-848, ``group.consumer.migration.policy``). What
+the brokers refuse with which error was observed on Kafka 3.9 and 4.4 with librdkafka 2.16.
+"""
+
+from typing import Any
+
+from confluent_kafka import KafkaError
+
+from dynatomic.config.settings import Settings
+from dynatomic.errors import ConfigError, GroupRefusedError, UnavailableError
+from dynatomic.kafka.client import ASSIGNOR, CLIENT_IDS, FATAL
+from dynatomic.kafka.groups import GroupDescription, describe_group
+from dynatomic.kafka.topics import broker_config
+
+PROTOCOLS_NAME = "group.coordinator.rebalance.protocols"
+"""The group protocols that a broker has; Kafka has this setting since 3.7."""
+
+_HEARTBEAT = "ConsumerGroupHeartbeat fatal error"
+_NOT_SUPPORTED = KafkaError(KafkaError.UNSUPPORTED_VERSION).str()
+_NOT_CONVERTED = KafkaError(KafkaError.GROUP_ID_NOT_FOUND).str()
+
+
+def check_group(admin: Any, settings: Settings) -> str:
+    """Raise ConfigError if this consumer cannot be in the group with the members that it has.
+
+    Returns a note on what could not be checked, empty if there is nothing. Nothing about the
+    members is checked where the brokers cannot describe groups.
+    """
+    try:
+        group = describe_group(admin, settings)
+    except UnavailableError:  # joining the group reports this
+        return ""
+    if group is not None:
+        _check_assignor(group, settings)
+        _check_guarantee(group, settings)
+    return _check_protocol(admin, group, settings)
+
+
+def _check_assignor(group: GroupDescription, settings: Settings) -> None:
+    if "classic" == settings.group_protocol == group.protocol and group.assignor not in (
+        "",
+        ASSIGNOR,
+    ):
+        raise ConfigError(
+            f"group {settings.group_id} is in use with the assignor {group.assignor}"
+            f"{_first_member(group)}, and dynatomic joins only with {ASSIGNOR}: choose another "
+            "--group-id, or stop all of these consumers if the group belongs to dynatomic"
+        )
+
+
+def _check_guarantee(group: GroupDescription, settings: Settings) -> None:
+    # The client id shows a member's guarantee. The check finds nothing where the user set it.
+    own = settings.processing_guarantee
+    for member in group.members:
+        for guarantee, client_id in CLIENT_IDS.items():
+            if member.client_id == client_id and guarantee != own:
+                raise ConfigError(
+                    f"group {settings.group_id} is running with {guarantee} (member "
+                    f"{member.consumer_id} at {member.host}), and a group is as strong as its "
+                    f"weakest member: stop all of its consumers before one starts with {own}, or "
+                    f"use --processing-guarantee {guarantee}"
+                )
+
+
+def _check_protocol(admin: Any, group: GroupDescription | None, settings: Settings) -> str:
+    if settings.group_protocol == "classic":
+        return ""
+    if group is not None and group.active and group.protocol == "consumer":
+        return ""
+    protocols = broker_config(admin, PROTOCOLS_NAME)
+    if protocols is None:
+        return "; the brokers do not say whether they have the group protocol consumer"
+    if "consumer" not in protocols.replace(" ", "").split(","):
+        raise ConfigError(
+            f"the brokers do not have the group protocol consumer ({PROTOCOLS_NAME}={protocols}): "
+            "use --group-protocol classic, or Kafka 4.0 or later with this protocol"
+        )
+    return ""
+
+
+def refusal_of(error: KafkaError, settings: Settings) -> GroupRefusedError | None:
+    """Return the error to end with if a client's error says that the group refuses this member.
+
+    With the group protocol 'consumer' the client reports it as a fatal error with a text.
+    """
+    group = settings.group_id
+    if error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
+        return GroupRefusedError(
+            f"group {group} refuses this consumer ({error.name()}): its members have another "
+            f"assignor than {ASSIGNOR}, or another protocol; choose another --group-id, or stop "
+            "all of its other consumers"
+        )
+    text = error.str()
+    if error.code() != FATAL or _HEARTBEAT not in text:
+        return None
+    if _NOT_SUPPORTED in text:
+        return GroupRefusedError(
+            f"the brokers do not have the group protocol consumer, which group {group} is to use: "
+            "use --group-protocol classic, or Kafka 4.0 or later with this protocol"
+        )
+    if _NOT_CONVERTED in text:
+        return GroupRefusedError(
+            f"group {group} refuses this consumer: its members use the group protocol classic, and "
+            "the brokers do not convert it (group.consumer.migration.policy); use --group-protocol "
+            "classic, or stop all of its consumers first"
+        )
+    return None
+
+
+def explain_refusal(admin: Any, settings: Settings, refusal: GroupRefusedError) -> ConfigError:
+    """Return the refusal with what the members use, as far as the group can be described now."""
+    try:
+        check_group(admin, settings)
+        group = describe_group(admin, settings)
+    except ConfigError as cause:
+        return cause
+    except UnavailableError:
+        return refusal
+    if group is None or group.protocol == settings.group_protocol or not group.active:
+        return refusal
+    return ConfigError(
+        f"group {settings.group_id} is in use with the group protocol {group.protocol}"
+        f"{_first_member(group)}, and refuses a member with {settings.group_protocol}: use "
+        f"--group-protocol {group.protocol}, or stop all of its consumers first"
+    )
+
+
+def _first_member(group: GroupDescription) -> str:
+    return "".join(f" (member {m.consumer_id} at {m.host})" for m in group.members[:1])
