@@ -1,10 +1,11 @@
-"""The commands for single counters: incr."""
+"""The commands for single counters: incr and get."""
 
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from dynatomic.cli.app import EndpointUrl, app, command, say
+from dynatomic.cli import flags
+from dynatomic.cli.app import EndpointUrl, app, command, flag, say
 from dynatomic.cli.converters import whole_number_from
 from dynatomic.config.settings import Settings
 
@@ -56,3 +57,36 @@ def incr(  # noqa: PLR0913 -- one a flag
         increment(table, key, range_, name, by, limit=limit, per=per, token=token, client=client)
         return say(["added, or had been added with this token"])
     return say([str(increment(table, key, range_, name, by, limit=limit, per=per, client=client))])
+
+
+@command(app, "counter")
+def get(  # noqa: PLR0913 -- one a flag
+    settings: Settings,
+    table: Annotated[str, Parameter(help="Name of the table.")],
+    key: Annotated[str, Parameter(help="Hash key of the item.")],
+    /,
+    *,
+    range_: Annotated[
+        str | None,
+        Parameter(name="--range", help="Only this range key.", allow_leading_hyphen=True),
+    ] = None,
+    prefix: Annotated[
+        str,
+        Parameter(help="Only range keys that start with this.", allow_leading_hyphen=True),
+    ] = "",
+    total: Annotated[
+        bool, flag("Print the sum of all values only, for example of shards by partition.")
+    ] = False,
+    output: flags.Output = "text",
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Print the value of a counter, or its values in several items of a hash key.
+
+    In a table with a range key it prints one line for each item that has the
+    counter. Reads are strongly consistent.
+    """
+    from dynatomic.operations.get import GetOptions  # noqa: PLC0415 -- see `command`
+    from dynatomic.operations.get import get as values  # noqa: PLC0415
+
+    options = GetOptions(settings.counter, range_, prefix, total, output)
+    return say(values(endpoint_url, table, key, options))

@@ -1,7 +1,7 @@
-"""Reads items: BatchGetItem for some, Scan for a whole table, both strongly consistent.
+"""Reads items, strongly consistent: BatchGetItem for some, Query for those of a key, Scan for all.
 
 Source: AWS, *BatchGetItem* (100 keys a request; ``UnprocessedKeys`` has the keys that were left
-out) and *Scan* (pages of up to 1 MB; the next page starts after ``LastEvaluatedKey``).
+out), *Query* and *Scan* (pages of up to 1 MB; the next page starts after ``LastEvaluatedKey``).
 """
 
 import time
@@ -93,9 +93,47 @@ def scan_items(
 ) -> Iterator[tuple[ItemKey, Item]]:
     """Yield every item that was in the table at the start. Raises as `read_items` does."""
     reads = _RetriedRead(client, table, "dynamodb:Scan", sleep, clock)
+    yield from _pages(reads, partial(_page, client.scan, table), keys)
+
+
+def query_items(  # noqa: PLR0913 - two are for tests
+    client: "DynamoDBClient",
+    table: str,
+    keys: KeySchema,
+    key: str,
+    *,
+    range_: str | None = None,
+    prefix: str = "",
+    sleep: Sleep = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[tuple[ItemKey, Item]]:
+    """Yield the items of a hash key, in the order of their ranges. Raises as `read_items` does.
+
+    With ``range_`` only that item, with ``prefix`` only items whose range starts with it.
+    """
+    condition, names = "#k = :k", {"#k": keys.hash_name}
+    values = {":k": {keys.hash_type: key}}
+    if keys.range_name is not None and (range_ is not None or prefix):
+        names["#r"] = keys.range_name
+        values[":r"] = {keys.range_type or "S": prefix if range_ is None else range_}
+        condition += " AND begins_with(#r, :r)" if range_ is None else " AND #r = :r"
+    page = partial(
+        _page,
+        client.query,
+        table,
+        KeyConditionExpression=condition,
+        ExpressionAttributeNames=names,
+        ExpressionAttributeValues=values,
+    )
+    yield from _pages(_RetriedRead(client, table, "dynamodb:Query", sleep, clock), page, keys)
+
+
+def _pages(
+    reads: "_RetriedRead", page_at: Callable[..., Any], keys: KeySchema
+) -> Iterator[tuple[ItemKey, Item]]:
     start: dict[str, Any] = {}
     while True:
-        page = reads.read(partial(_page, client, table, start))
+        page = reads.read(partial(page_at, **start))
         if page is None:
             reads.pause()
             continue
@@ -180,10 +218,9 @@ def _batch(client: "DynamoDBClient", table: str, keys: Sequence[Mapping[str, Any
     return _checked_answer(answer, Responses=dict, UnprocessedKeys=dict)
 
 
-def _page(client: "DynamoDBClient", table: str, start: Mapping[str, Any]) -> Any:
-    return _checked_answer(
-        call_client(client.scan, TableName=table, ConsistentRead=True, **start), Items=list
-    )
+def _page(operation: Callable[..., Any], table: str, **request: Any) -> Any:
+    answer = call_client(operation, TableName=table, ConsistentRead=True, **request)
+    return _checked_answer(answer, Items=list)
 
 
 def _checked_answer(answer: Any, **part_types: type) -> Any:

@@ -14,7 +14,7 @@ from typing import Literal
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError
 
-Command = Literal["run", "verify", "init", "incr", "produce", "dlq", "probe"]
+Command = Literal["run", "verify", "init", "incr", "get", "produce", "dlq", "probe"]
 """A command that has a policy; ``probe`` is ``config check --probe``.
 
 `config check --connect`, `lag`, `top` and `offsets` need what ``run`` needs of Kafka.
@@ -85,6 +85,7 @@ NEEDS: Mapping[Command, Needs] = {
         dead_letters=("CreateTopic", "DescribeTopic"),
     ),
     "incr": Needs(tables=("DescribeTable", "DescribeTimeToLive", "UpdateItem")),
+    "get": Needs(tables=("DescribeTable", "Query")),
     "probe": Needs(
         tables=("DeleteItem", "DescribeTable", "PartiQLInsert", "PartiQLUpdate", "UpdateItem")
     ),

@@ -118,6 +118,10 @@ class FakeDynamoDB:
         """Return the items of up to 100 keys."""
         return self._send("BatchGetItem", params)
 
+    def query(self, **params: Any) -> Response:
+        """Return the items of a hash key on one page, all or by a condition on the range."""
+        return self._send("Query", params)
+
     def update_item(self, **params: Any) -> Response:
         """Add to numbers and set attributes of one item, made where missing."""
         return self._send("UpdateItem", params)

@@ -1,8 +1,8 @@
 """The UpdateItem expressions that this package sends, run on one item.
 
 ``ADD #a :v, #b :w SET #f = :l`` with a condition of ``attribute_exists(#f)``,
-``attribute_not_exists(#f)`` and ``#f < :v`` joined by ``OR`` or ``AND``, without parentheses.
-Anything else raises `NotImplementedError`.
+``attribute_not_exists(#f)``, ``begins_with(#f, :v)`` and ``#f < :v`` joined by ``OR`` or ``AND``,
+without parentheses. Anything else raises `NotImplementedError`.
 """
 
 import re
@@ -28,6 +28,7 @@ _CLAUSE = re.compile(r"\s*\b(ADD|SET)\s+(.*?)(?=\s*\b(?:ADD|SET)\s|\s*$)", re.IG
 _ADD = re.compile(r"\s*([#\w.-]+)\s+(:\w+)\s*")
 _SET = re.compile(r"\s*([#\w.-]+)\s*=\s*(:\w+)\s*")
 _EXISTS = re.compile(r"attribute_(not_)?exists\s*\(\s*([#\w.-]+)\s*\)")
+_BEGINS = re.compile(r"begins_with\s*\(\s*([#\w.-]+)\s*,\s*(:\w+)\s*\)")
 _COMPARISON = re.compile(r"([#\w.-]+)\s*(<=|>=|<|>|=)\s*(:\w+)")
 
 
@@ -72,6 +73,9 @@ class Expressions:
     def _term(self, text: str, item: Item) -> bool:
         if matched := _EXISTS.fullmatch(text):
             return (self._name(matched[2]) in item) != bool(matched[1])
+        if matched := _BEGINS.fullmatch(text):
+            start = self._value(matched[2])["S"]
+            return bool(item.get(self._name(matched[1]), {"S": ""})["S"].startswith(start))
         if matched := _COMPARISON.fullmatch(text):
             return Term(self._name(matched[1]), matched[2]).holds(item, self._value(matched[3]))
         raise NotImplementedError(f"the fake has no condition {text!r}")

@@ -15,6 +15,7 @@ from dynatomic.testing.dynamodb.values import (
     Item,
     Table,
     copied,
+    decimal,
     mismatch_in_item,
     stored,
 )
@@ -71,6 +72,7 @@ class Tables:
             "PutItem": self._put_item,
             "GetItem": self._get_item,
             "DeleteItem": self._delete_item,
+            "Query": self._query,
             "BatchGetItem": self._batch_get_item,
             "UpdateItem": self._update_item,
             "TransactWriteItems": self._transact_write_items,
@@ -168,6 +170,29 @@ class Tables:
             if key in table.items:
                 items.append(copied(table.items[key]))
         return {"Responses": responses, "UnprocessedKeys": {}}
+
+    def _query(self, params: Mapping[str, Any]) -> Response:
+        """Return the items that meet the condition on one page, in the order of their ranges."""
+        _only(
+            params,
+            "TableName",
+            "KeyConditionExpression",
+            "ExpressionAttributeNames",
+            "ExpressionAttributeValues",
+            "ConsistentRead",
+        )
+        table = self.table(params["TableName"])
+        expressions = Expressions(
+            params["ExpressionAttributeNames"], params["ExpressionAttributeValues"]
+        )
+        found = [
+            (key[1:], copied(item))
+            for key, item in table.items.items()
+            if expressions.holds(params["KeyConditionExpression"], item)
+        ]
+        by_number = table.keys[-1][1] == "N"
+        found.sort(key=lambda each: [decimal(t) if by_number else t.encode() for t in each[0]])
+        return {"Items": [item for _, item in found]}
 
     def _update_item(self, params: Mapping[str, Any]) -> Response:
         _only(
