@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Literal
 
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewPartitions
 
 from dynatomic.testing.embedded import Embedded
 from dynatomic.testing.mock_broker import MockBroker
 from tests.support.brokers import HasBootstrapServers, create_kafka_topic
 from tests.support.dynamodb_local import DynamoDBLocal
-from tests.support.kafka_cluster import KafkaCluster
+from tests.support.kafka_cluster import KafkaCluster, end_offsets
 from tests.support.kafka_server import KafkaServer
 from tests.support.tables import HasEndpointUrl, make_client
 from tests.support.waiting import wait_until
@@ -119,6 +120,25 @@ class Backend:
             return
         place = TopicPartition(topic, partition, before)
         self.admin.delete_records([place])[place].result(30)
+
+    def limit_messages(self, topic: str, max_bytes: int | None) -> None:
+        """Let a topic take messages up to this size, or up to the broker's limit again."""
+        name = "max.message.bytes"
+        operation = AlterConfigOpType.DELETE if max_bytes is None else AlterConfigOpType.SET
+        entry = ConfigEntry(name, str(max_bytes or ""), incremental_operation=operation)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+        self.admin.incremental_alter_configs([resource])[resource].result(30)
+
+        def is_set() -> bool:
+            asked = ConfigResource(ConfigResource.Type.TOPIC, topic)
+            value: str = self.admin.describe_configs([asked])[asked].result(30)[name].value
+            return (value == str(max_bytes)) == (max_bytes is not None)
+
+        wait_until(is_set, f"{name} of {topic} is {max_bytes}")
+
+    def ends(self, topic: str, partitions: int) -> dict[int, int]:
+        """Return the end offsets of the partitions that hold something."""
+        return end_offsets(self.bootstrap_servers, topic, partitions)
 
     def add_partitions(self, topic: str, total: int) -> None:
         """Give a topic more partitions."""

@@ -19,6 +19,7 @@ from tests.chaos import (  # noqa: F401 - they put their faults on the list
     faults_cluster,
     faults_group,
     faults_offsets,
+    faults_operators,
     faults_process,
     faults_table,
 )

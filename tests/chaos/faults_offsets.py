@@ -194,7 +194,7 @@ def _recreated(round_: Round, random_: Random, *, longer: bool, running: bool = 
         load.flush()
     load.flush()
     if running:
-        told = ("was deleted and made again", '"partition stopped"')
+        told = ("was deleted and created again", '"partition stopped"')
         round_.must(lambda: any(t in m.text() for m in round_.members for t in told), "noticed")
         round_.stop_members()
         _set(round_, dict.fromkeys(committed, 0))

@@ -152,6 +152,20 @@ class Load:
         assert offset is not None
         self.stored.append(Stored(topic, partition, offset, event, value))
 
+    def next_event(self) -> tuple[int, bytes, Event]:
+        """Return a good row that the load will not produce: its partition, payload and event."""
+        with self._lock:
+            while True:
+                partition, value, event = next(self._rows)
+                if event is not None:
+                    return partition, value, event
+
+    def add(self, row: Stored) -> None:
+        """Add a row that another producer stored."""
+        with self._lock:
+            self.sent[row.value] = row.event
+            self.stored.append(row)
+
     def pause(self) -> None:
         """Stop for a while; all that was produced is acknowledged when this returns."""
         self._go.clear()

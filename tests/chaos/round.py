@@ -51,6 +51,8 @@ class Round:
     since: int = 0
     """The index of the first stored row of the topic as it is now."""
 
+    has_transactions: bool = False
+
     seen: int = 0
     """Writes of members that came to the proxy."""
 
@@ -222,9 +224,12 @@ class Round:
         return {p.partition: p.offset for p in found if p.offset >= 0 and p.error is None}
 
     def ends(self) -> dict[int, int]:
-        """Return the end offsets: those that were acknowledged, or those that a cluster has."""
-        if self.backend.cluster is not None:
-            return self.backend.cluster.ends(self.topic, self.load.shape.partitions)
+        """Return the end offsets: those that were acknowledged, or those that the brokers have.
+
+        A cluster may hold events that were not acknowledged, and a transaction ends with a marker.
+        """
+        if self.backend.cluster is not None or self.has_transactions:
+            return self.backend.ends(self.topic, self.load.shape.partitions)
         return ends_of(self.load.stored[self.since :], self.topic)
 
     def behind(self) -> dict[int, tuple[int, int]]:

@@ -1,6 +1,7 @@
 """The tables of a round, with items of all kinds that were there before it."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tests.chaos.load import TEXT_KEY
@@ -11,18 +12,26 @@ if TYPE_CHECKING:
     from tests.support.events import Log
 
 
+def make_table(client: "DynamoDBClient", name: str, keys: Mapping[str, str]) -> None:
+    """Make a table with these keys and their types, the hash key first."""
+    client.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": key, "AttributeType": kind}  # type: ignore[typeddict-item]
+            for key, kind in keys.items()
+        ],
+        KeySchema=[
+            {"AttributeName": key, "KeyType": role}  # type: ignore[typeddict-item]
+            for key, role in zip(keys, ("HASH", "RANGE"), strict=False)
+        ],
+    )
+
+
 def make_tables(client: "DynamoDBClient", plain: str, ranged: str) -> "Log":
     """Make a table without and one with a range key; return what their counters hold already."""
-    for name, keys in ((plain, ("pk",)), (ranged, ("pk", "rk"))):
-        client.create_table(
-            TableName=name,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": k, "AttributeType": "S"} for k in keys],
-            KeySchema=[
-                {"AttributeName": k, "KeyType": t}  # type: ignore[typeddict-item]
-                for k, t in zip(keys, ("HASH", "RANGE"), strict=False)
-            ],
-        )
+    make_table(client, plain, {"pk": "S"})
+    make_table(client, ranged, {"pk": "S", "rk": "S"})
     before: Log = Counter()
     for number in range(0, 60, 3):
         key = f"c{number}"

@@ -34,6 +34,21 @@ _REPLICATED: Final = {
 }
 
 
+def end_offsets(bootstrap_servers: str, topic: str, partitions: int) -> dict[int, int]:
+    """Return the end offsets of the partitions that hold something."""
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "ends"})
+    try:
+        ends = {
+            n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1]
+            for n in range(partitions)
+        }
+    except KafkaException:  # a partition has no leader for a moment: nobody is at its end
+        return {0: sys.maxsize}
+    finally:
+        consumer.close()
+    return {number: end for number, end in ends.items() if end > 0}
+
+
 class Node:
     """One process of the cluster: the controller or a broker, with its folder."""
 
@@ -154,20 +169,6 @@ class KafkaCluster:
     def leader(self, topic: str, partition: int = 0) -> int:
         """Return the broker that leads a partition, -1 if none does."""
         return self.admin.list_topics(topic, timeout=10).topics[topic].partitions[partition].leader
-
-    def ends(self, topic: str, partitions: int) -> dict[int, int]:
-        """Return the end offsets of the partitions that hold something."""
-        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": "ends"})
-        try:
-            ends = {
-                n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1]
-                for n in range(partitions)
-            }
-        except KafkaException:  # a partition has no leader for a moment: nobody is at its end
-            return {0: sys.maxsize}
-        finally:
-            consumer.close()
-        return {number: end for number, end in ends.items() if end > 0}
 
     def wait_complete(self) -> None:
         """Wait until all brokers that are up are in the cluster."""
