@@ -40,7 +40,7 @@ def test_after_a_run_it_says_ok_and_afterwards_finds_what_was_changed(
     assert found[:3] == [
         ok(log),
         "dead letters, not counted: 2",
-        "2 events wait as dead letters, sum 0; 2 of them hold no row",
+        "2 events wait as dead letters, sum 0; 2 of them contain no row",
     ]
     verify(stack, topic, names, *how, "--strict", code=1)
 
@@ -56,7 +56,7 @@ def test_after_a_run_it_says_ok_and_afterwards_finds_what_was_changed(
     assert wrong[1].split() == WORDS
     assert wrong[2].split()[:3] == [names[1], "3/r", "count"]
     assert "missing item" in wrong[2]
-    assert wrong[4] == "and 1 more: raise --limit, or use -o json"
+    assert wrong[4] == "and 1 more: increase --limit, or use -o json"
 
     told = json.loads(verify(stack, topic, names, *how, "-o", "json", code=1).stdout)
     differences = {(d["key"], d["counter"]): d["difference"] for d in told["differences"]}
@@ -157,7 +157,7 @@ def test_the_first_baseline_has_what_retention_removed_before_it(
     delete_before(stack, topic, {0: 4})
     taken = verify(stack, topic, [name], *how, "--snapshot", first).stdout.splitlines()
     assert taken[0] == "1 counters, sum 100; nothing was compared"
-    assert taken[1] == "4 items that the topic does not name are in the snapshot too"
+    assert taken[1] == "the snapshot also contains 4 items that the topic does not name"
     log.update(stack.produce(topic, [Event(name, "0", "r", incr=7)]))
     stack.drain(topic, [name], *how)
     known = Counter({ref: n for ref, n in log.items() if ref[1] in ("0", "4")})

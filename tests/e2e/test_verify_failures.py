@@ -37,7 +37,7 @@ def test_what_is_missing_or_denied_is_one_line(stack: Stack, table: Table) -> No
     topic, name = stack.topic(1), table()
     stack.produce(topic, [Event(name, "a")])
     never = stack.spawn("verify", "-t", topic, "-g", "nobody", "--table", name, env=stack.env())
-    failing(never, 78, "group nobody has committed nothing", "--group-id")
+    failing(never, 78, "group nobody has no committed offset", "--group-id")
     gone = stack.spawn("verify", "-t", unique("gone"), "--table", name, env=stack.env())
     failing(gone, 78, "does not exist")
     no_table = stack.spawn("verify", "-t", topic, "--table", unique("gone"), env=stack.env())

@@ -1,5 +1,5 @@
-"""The settings, and what makes one valid.
+"""The settings and their checks.
 
-Entry: `settings.Settings`, `properties.check`. A setting is defined once: its flag, environment
-variable, default, check and help come from the same line.
+Entry: `settings.Settings`, `properties.check_properties`. A setting is defined once: flag,
+environment variable, default, check and help come from the same field.
 """

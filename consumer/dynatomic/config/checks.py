@@ -1,12 +1,12 @@
-"""What a setting's value must be. A check returns what is wrong with it, the value included."""
+"""The checks of settings. A check returns the problem of a value, or None."""
 
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-# A check returns what is wrong with a value, the value included, or None.
 Check = Callable[[Any], str | None]
+"""Takes a value; returns a text with the value and its problem, or None for a valid value."""
 
 INT64 = 2**63
 HOUR_MS = 3_600_000
@@ -22,16 +22,16 @@ _PROPERTY = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
 
 
 def shown(value: object) -> str:
-    """Return a wrong value as a message shows it."""
+    """Return a wrong value as text for a message, shortened."""
     text = repr(value)
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
 
 
 def between(low: int, high: int) -> Check:
-    """Take whole numbers of a range, both ends among them."""
+    """Accept whole numbers from ``low`` to ``high``, both included."""
 
     def check(value: object) -> str | None:
-        # A bool is an int to Python, and nobody means one by it.
+        # In Python a bool is an int, but a setting of True is a mistake.
         whole = isinstance(value, int) and not isinstance(value, bool)
         if whole and low <= value <= high:  # type: ignore[operator]
             return None
@@ -41,7 +41,7 @@ def between(low: int, high: int) -> Check:
 
 
 def ratio(value: object) -> str | None:
-    """Take a number from 0 to 1, both among them."""
+    """Accept a number from 0 to 1, both included."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number and 0 <= value <= 1:  # type: ignore[operator]
         return None
@@ -49,7 +49,7 @@ def ratio(value: object) -> str | None:
 
 
 def matching(pattern: re.Pattern[str], rule: str) -> Check:
-    """Take text that a pattern matches whole; ``rule`` says what it must be."""
+    """Accept text that matches a pattern; ``rule`` describes it in the message."""
 
     def check(value: object) -> str | None:
         if isinstance(value, str) and pattern.fullmatch(value) and _is_unicode(value):
@@ -65,7 +65,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def one_of(literal: object) -> Check:
-    """Take the values of a Literal."""
+    """Accept the values of a Literal."""
     choices = get_args(literal)
 
     def check(value: object) -> str | None:
@@ -76,7 +76,7 @@ def one_of(literal: object) -> Check:
 
 
 def or_none(check: Check) -> Check:
-    """Take None, or what another check takes."""
+    """Accept None, and what another check accepts."""
     return lambda value: None if value is None else check(value)
 
 
@@ -86,13 +86,13 @@ topic = matching(
 )
 attribute = matching(
     COUNTER_NAME,
-    "is not a counter: use 1 to 255 letters, digits, '_', '.' or '-', not a fence's name",
+    "is not a counter: use 1 to 255 letters, digits, '_', '.' or '-', not the name of a fence",
 )
 table = matching(TABLE_NAME, "is not a table name: use 3 to 255 letters, digits, '_', '.' or '-'")
 
 
 def servers(value: object) -> str | None:
-    """Take a list of brokers."""
+    """Accept a list of brokers."""
     parts = value.split(",") if isinstance(value, str) else [""]
     if all(_SERVER.fullmatch(part.strip()) for part in parts):
         return None
@@ -100,7 +100,7 @@ def servers(value: object) -> str | None:
 
 
 def http(value: object) -> str | None:
-    """Take an address to listen on, or ``off``."""
+    """Accept an address to listen on, or ``off``."""
     match = _LISTEN.fullmatch(value) if isinstance(value, str) else None
     if value == "off" or (match and int(match["port"]) <= MAX_PORT):
         return None
@@ -108,36 +108,36 @@ def http(value: object) -> str | None:
 
 
 def tables(value: object) -> str | None:
-    """Take a tuple of table names."""
+    """Accept a tuple of table names."""
     if not isinstance(value, tuple):
         return f"{shown(value)} is not a list of table names"
     for name in value:
         if isinstance(name, str) and name.startswith("arn:"):
-            return f"{shown(name)} is an ARN: give the table's plain name"
+            return f"{shown(name)} is an ARN: give the name of the table"
         if problem := table(name):
             return problem
     return None
 
 
 def attributes(value: object) -> str | None:
-    """Take a tuple of attribute names."""
+    """Accept a tuple of attribute names."""
     if not isinstance(value, tuple):
         return f"{shown(value)} is not a list of counters"
     return next((problem for name in value if (problem := attribute(name))), None)
 
 
 def path(value: object) -> str | None:
-    """Take the path of a file."""
+    """Accept the path of a file."""
     return None if isinstance(value, Path) else f"{shown(value)} is not the path of a file"
 
 
 def properties(value: object) -> str | None:
-    """Take names and values of the Kafka client's properties."""
+    """Accept a dict of librdkafka properties."""
     if not isinstance(value, dict):
         return f"{shown(value)} is not a table of properties and their values"
     for name, text in value.items():
         if not (isinstance(name, str) and _PROPERTY.fullmatch(name)):
-            return f"{shown(name)} is not a property's name"
+            return f"{shown(name)} is not the name of a property"
         if not (isinstance(text, str) and _is_unicode(text)):
             # The value may be a password, so it is not shown.
             return f"the value of {shown(name)} is not text"

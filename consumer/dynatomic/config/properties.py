@@ -1,8 +1,8 @@
-"""librdkafka's properties: which of the user's pass, and to which kind of client.
+"""The librdkafka properties that a user may set, and the clients that get them.
 
-Refused are those that break the promise of `dynatomic.worker`, run code, or name something that
-has a setting of its own. All others pass as they are; what librdkafka does not know, it refuses
-itself when the client is made. Reference: librdkafka, *CONFIGURATION.md*.
+A property is refused if it breaks the promise of `dynatomic.worker`, runs code, or has a setting of
+its own. All others are passed on unchanged. librdkafka refuses unknown properties when the client
+is created. Source: librdkafka, *CONFIGURATION.md*.
 """
 
 import re
@@ -13,11 +13,11 @@ from dynatomic.errors import ConfigError
 
 Kind = Literal["consumer", "producer", "admin"]
 
-_COMMITS = "the worker commits offsets, after the counters were written"
-_ON_BROKERS = "offsets are stored on the brokers"
-_LOST = "a row that was confirmed could be lost"
+_COMMITS = "the worker commits offsets after the counters are written"
+_ON_BROKERS = "offsets must be stored on the brokers"
+_LOST = "an event that was confirmed could be lost"
 _ANYBODY = (
-    "anybody could pose as the broker; for development alone, set tls_verification to optional"
+    "another server could pose as the broker; for development only, set tls_verification=optional"
 )
 _CODE = "it can run code"
 _NOT_TEXT = "it takes code or an internal value, not text"
@@ -32,9 +32,9 @@ _REFUSED = {
     "ssl.engine.location": _CODE,
     "ssl.engine.id": _CODE,
     "offset.store.path": _ON_BROKERS,
-    "transactional.id": "rows are not sent in transactions",
-    "internal.termination.signal": "signals are for shutting down cleanly",
-    "enabled_events": "it takes errors and delivery reports away from the worker",
+    "transactional.id": "events are not sent in transactions",
+    "internal.termination.signal": "signals are used for the shutdown",
+    "enabled_events": "the worker would not receive errors and delivery reports",
     "default.topic.config": "give its properties one by one",
     "default_topic_conf": _NOT_TEXT,
     "interceptors": _NOT_TEXT,
@@ -43,7 +43,7 @@ _REFUSED = {
     "on_delivery": _NOT_TEXT,
     "opaque": _NOT_TEXT,
 }
-# Callbacks, and what librdkafka keeps for its own tests.
+# Callbacks, and properties for the tests of librdkafka itself.
 _INTERNAL = re.compile(r".*_cb(_.*)?|ut_.*|test\..*")
 
 _SECRET = re.compile(
@@ -52,7 +52,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 
-# Their names are words with points between them, but for a few.
+# Most names are words with dots between them.
 _PROPERTY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)+|acks|debug|log_level|partitioner|retries")
 
 _NO = ("false", "f", "0")
@@ -63,24 +63,24 @@ _ONLY: dict[str, tuple[tuple[str, ...], str]] = {
     "auto.commit.enable": (_NO, _COMMITS),
     "enable.auto.offset.store": (_NO, _COMMITS),
     "offset.store.method": (("broker",), _ON_BROKERS),
-    "enable.partition.eof": (_NO, "the worker sets it where it needs it"),
-    "isolation.level": (("read_committed",), "rows of aborted transactions would be counted"),
-    "check.crcs": (_YES, "damaged rows would be counted"),
-    "auto.offset.reset": (("earliest", "latest", "error"), "the worker knows no other word"),
+    "enable.partition.eof": (_NO, "the worker sets it if it needs it"),
+    "isolation.level": (("read_committed",), "events of aborted transactions would be counted"),
+    "check.crcs": (_YES, "damaged events would be counted"),
+    "auto.offset.reset": (("earliest", "latest", "error"), "the worker supports no other value"),
     "partition.assignment.strategy": (
         ("cooperative-sticky",),
-        "others take all partitions from all consumers at each rebalance",
+        "other assignors revoke all partitions of all consumers at each rebalance",
     ),
     "acks": (("all", "-1"), _LOST),
     "request.required.acks": (("all", "-1"), _LOST),
-    "enable.idempotence": (_YES, "a row that is sent again would be counted twice"),
-    "delivery.report.only.error": (_NO, "each delivery is confirmed"),
+    "enable.idempotence": (_YES, "an event that is sent again would be counted twice"),
+    "delivery.report.only.error": (_NO, "the worker needs a report of each delivery"),
 }
 _VERIFIED = {
     "enable.ssl.certificate.verification": (_YES, _ANYBODY),
     "ssl.endpoint.identification.algorithm": (("https",), _ANYBODY),
 }
-# Put into a shell command (kinit), or the name of a library to load.
+# These values become part of a shell command (kinit) or the name of a library to load.
 _PLAIN = {
     "sasl.kerberos.principal": re.compile(r"[A-Za-z0-9_.@/-]+"),
     "sasl.kerberos.keytab": re.compile(r"[A-Za-z0-9_.@/:-]+"),
@@ -100,8 +100,8 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# librdkafka logs a warning for a property that is not for the client's kind, so they are kept
-# apart. What stands in neither list is for all kinds.
+# librdkafka logs a warning for a property of another kind of client. So each client gets its own
+# properties only. A property in neither list is for all kinds of clients.
 CONSUMER_ONLY = _names(
     """
     group.id group.instance.id group.protocol group.protocol.type group.remote.assignor
@@ -133,9 +133,9 @@ def check_properties(
     group_protocol: str = "classic",
     tls_verification: str = "required",
 ) -> None:
-    """Raise ConfigError, naming the property and the reason, for the first that cannot pass.
+    """Raise ConfigError for the first property that is refused, with its name and the reason.
 
-    The message never has the value: it may be a password.
+    The message never contains the value, because it may be a password.
     """
     only = _ONLY if tls_verification == "optional" else _ONLY | _VERIFIED
     for name, value in properties.items():
@@ -146,12 +146,12 @@ def check_properties(
 def _problem(name: str, value: str, group_protocol: str, only: _Only) -> str | None:
     bare = name.removeprefix("topic.")
     if bare != name and bare in (CONSUMER_ONLY | PRODUCER_ONLY | _REFUSED.keys()):
-        # librdkafka takes both spellings; one is enough to check.
+        # librdkafka accepts the name with and without "topic.". Only one is checked here.
         return f"write {bare}"
     if name in _REFUSED or _INTERNAL.fullmatch(name):
         return f"refused: {_REFUSED.get(name, _NOT_TEXT)}"
     if group_protocol == "consumer" and name in _CLASSIC_ONLY:
-        return "only for the group protocol 'classic'; with 'consumer' the brokers decide"
+        return "only for the group protocol 'classic'; with 'consumer' the brokers set it"
     return _problem_of_value(name, value, only)
 
 
@@ -166,33 +166,33 @@ def _problem_of_value(name: str, value: str, only: _Only) -> str | None:
 
 
 def _or(words: tuple[str, ...]) -> str:
-    # A boolean's and acks's other spellings are for those who copy them, not for the message.
+    # The message names one spelling of a boolean and of acks, although others are accepted.
     return words[0] if words in (_NO, _YES) or words[0] == "all" else " or ".join(words)
 
 
 def is_secret(name: str) -> bool:
-    """Tell whether a property of this name has a value that is not to be shown."""
+    """Return whether the value of a property of this name must not be shown."""
     return _SECRET.search(name) is not None
 
 
 def whole_values(values: dict[str, str]) -> dict[str, str]:
-    """Return the properties; raise `ValueError` where one is the tail of a secret with commas.
+    """Return the properties; raise `ValueError` if a name is a part of a secret with commas.
 
-    Shown as a property of its own, it would stand there unmasked.
+    Such a part would be shown as the name of a property, without a mask.
     """
     secret = False
     for position, name in enumerate(values, start=1):
         if secret and not _PROPERTY.fullmatch(name):
             raise ValueError(
                 f"property {position} has a name that librdkafka does not know; "
-                "a value with a comma in it goes into the file, or after -X"
+                "set a value that contains a comma in the file, or with -X"
             )
         secret = secret or is_secret(name)
     return values
 
 
 def for_kind(properties: Mapping[str, str], kind: Kind) -> dict[str, str]:
-    """Return those of the properties that a client of this kind takes."""
+    """Return the properties for a client of this kind."""
     foreign: frozenset[str] = frozenset()
     if kind != "consumer":
         foreign |= CONSUMER_ONLY

@@ -1,9 +1,8 @@
-"""Every setting, once: its name, type, default, meaning, and the values that it takes.
+"""The settings: name, type, default, help and check of each.
 
-The flag, the environment name and the key in the TOML file all follow from the name, and so do
-the help pages and the table in docs/reference/settings.md. `Settings` needs no command line: a
-test or a service writes ``Settings(tables=("hits",))``. Whatever its origin, a value that cannot
-work raises `ConfigError` with the setting's name, the value, and what it must be.
+The flag, the environment variable, the key in the TOML file, the help and the table in
+docs/reference/settings.md follow from the field. Code can create `Settings` without a command
+line: ``Settings(tables=("hits",))``.
 """
 
 from dataclasses import MISSING, dataclass, field, fields
@@ -25,17 +24,17 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 class _SettingNotes:
     help: str
     check: checks.Check
-    flag: str = ""  # where it is not the name with dashes
+    flag: str = ""  # if it is not the name with dashes
     short: str = ""
     metavar: str = ""
-    unset: str = "none"  # what an empty default means
+    unset: str = "none"  # shown in place of an empty default
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the consumer and its commands can be told, checked.
+    """The settings of the consumer and of its commands.
 
-    Raises `ConfigError` that names the setting, its value and what to do.
+    A wrong value raises `ConfigError` with the name of the setting, the value, and what to do.
     """
 
     bootstrap_servers: Annotated[
@@ -44,7 +43,7 @@ class Settings:
             "Kafka brokers, separated by commas.", checks.servers, short="-b", metavar="HOST:PORT"
         ),
     ] = "localhost:9092"
-    topic: Annotated[str, _SettingNotes("Topic of the row events.", checks.topic, short="-t")] = (
+    topic: Annotated[str, _SettingNotes("Topic with the row events.", checks.topic, short="-t")] = (
         "row-events"
     )
     group_id: Annotated[
@@ -58,7 +57,7 @@ class Settings:
     tables: Annotated[
         tuple[str, ...],
         _SettingNotes(
-            "Tables that events may name; repeatable. All others are dead letters.",
+            "Table that events may name; repeatable. Events with another table are dead letters.",
             checks.tables,
             flag="--table",
             metavar="NAME",
@@ -75,7 +74,7 @@ class Settings:
     dead_letter_max_ratio: Annotated[
         float,
         _SettingNotes(
-            "Stop, and commit nothing more, where more of the last events are dead letters.",
+            "Exit if a larger share of the last events are dead letters; 1 disables it.",
             checks.ratio,
             metavar="RATIO",
         ),
@@ -83,7 +82,7 @@ class Settings:
     counter: Annotated[
         str,
         _SettingNotes(
-            "Attribute to add to, where an event names no other.",
+            "Attribute to add to if the event names none.",
             checks.attribute,
             metavar="NAME",
         ),
@@ -91,7 +90,8 @@ class Settings:
     allowed_counters: Annotated[
         tuple[str, ...],
         _SettingNotes(
-            "Counters that events may name beside --counter; repeatable. None: all but keys, TTL.",
+            "Counter that events may name in addition to --counter; repeatable. None: all except "
+            "keys and TTL.",
             checks.attributes,
             flag="--allow-counter",
             metavar="NAME",
@@ -100,56 +100,61 @@ class Settings:
     processing_guarantee: Annotated[
         ProcessingGuarantee,
         _SettingNotes(
-            "Kafka's word; change it with the group stopped.", checks.one_of(ProcessingGuarantee)
+            "Guarantee after a failure. Stop the group to change it.",
+            checks.one_of(ProcessingGuarantee),
         ),
     ] = "at-least-once"
     window_ms: Annotated[
         int,
         _SettingNotes(
-            "Milliseconds of events to sum before a write.", checks.between(10, checks.HOUR_MS)
+            "Time to sum events before a write, in milliseconds.",
+            checks.between(10, checks.HOUR_MS),
         ),
     ] = 1_000
     window_max_events: Annotated[
         int,
         _SettingNotes(
-            "Most events held; each partition's windows get an equal share.",
+            "Maximum number of events in all windows. Partitions get equal shares.",
             checks.between(1, 100_000_000),
         ),
     ] = 2_000_000
     window_max_counters: Annotated[
         int,
         _SettingNotes(
-            "Most counters held; each partition's windows get an equal share.",
+            "Maximum number of counters in all windows. Partitions get equal shares.",
             checks.between(1, 10_000_000),
         ),
     ] = 200_000
     window_max_bytes: Annotated[
         int,
         _SettingNotes(
-            "Most bytes of windows and dead letters held, estimated; each partition's windows get "
-            "an equal share.",
+            "Maximum size of all windows and dead letters, in bytes. Partitions get equal shares.",
             checks.between(1_000_000, 100_000_000_000),
         ),
     ] = 128_000_000
     group_protocol: Annotated[
         GroupProtocol,
         _SettingNotes(
-            "Kafka's group protocol; 'consumer' needs brokers >= 4.0.", checks.one_of(GroupProtocol)
+            "Group protocol of Kafka; 'consumer' needs brokers >= 4.0.",
+            checks.one_of(GroupProtocol),
         ),
     ] = "classic"
     write_mode: Annotated[
         WriteMode,
         _SettingNotes(
-            "'batch': 25 counters a request; 'single': one, for endpoints without PartiQL.",
+            "'batch': 25 counters in a request; 'single': one, for endpoints without PartiQL.",
             checks.one_of(WriteMode),
         ),
     ] = "batch"
     max_requests: Annotated[
-        int, _SettingNotes("Requests to DynamoDB at once.", checks.between(1, 256))
+        int,
+        _SettingNotes("Maximum number of concurrent requests to DynamoDB.", checks.between(1, 256)),
     ] = 8
     min_incr: Annotated[
         int,
-        _SettingNotes("Smallest increment of an event; 0 forbids negatives.", checks.int64),
+        _SettingNotes(
+            "Smallest increment of an event; 0 forbids negative increments.", checks.int64
+        ),
     ] = -checks.INT64
     max_incr: Annotated[int, _SettingNotes("Largest increment of an event.", checks.int64)] = (
         checks.INT64 - 1
@@ -164,7 +169,7 @@ class Settings:
     writer_schema: Annotated[
         Path | None,
         _SettingNotes(
-            "Avro schema that events were written with.",
+            "File with the Avro schema of the events.",
             checks.or_none(checks.path),
             unset="built in",
         ),
@@ -172,7 +177,7 @@ class Settings:
     shutdown_timeout_ms: Annotated[
         int,
         _SettingNotes(
-            "Milliseconds to finish open windows after SIGTERM.",
+            "Time to write open windows after SIGTERM, in milliseconds.",
             checks.between(100, checks.HOUR_MS),
         ),
     ] = 25_000
@@ -188,31 +193,31 @@ class Settings:
     progress_timeout_ms: Annotated[
         int,
         _SettingNotes(
-            "Milliseconds without progress, though events wait, until /livez is red.",
+            "Time without progress, while events wait, until /livez fails, in milliseconds.",
             checks.between(1_000, checks.HOUR_MS),
         ),
     ] = 60_000
     kafka_auth: Annotated[
         KafkaAuth,
         _SettingNotes(
-            "'properties': log in to Kafka as -X says; 'msk-iam': by AWS credentials.",
+            "Login to Kafka: 'properties' as set with -X; 'msk-iam' with AWS credentials.",
             checks.one_of(KafkaAuth),
         ),
     ] = "properties"
     tls_verification: Annotated[
         TlsVerification,
         _SettingNotes(
-            "'optional', for development only, lets -X switch certificate checks off.",
+            "'optional' lets -X disable certificate checks; for development only.",
             checks.one_of(TlsVerification),
         ),
     ] = "required"
     log_level: Annotated[
-        LogLevel, _SettingNotes("Least level of the log lines on stderr.", checks.one_of(LogLevel))
+        LogLevel, _SettingNotes("Lowest level of the log lines on stderr.", checks.one_of(LogLevel))
     ] = "info"
     librdkafka: Annotated[
         dict[str, str],
         _SettingNotes(
-            "Property for the Kafka client; repeatable. Origins merge, name by name.",
+            "Property of the Kafka client; repeatable. All origins are merged by name.",
             checks.properties,
             flag="-X",
             metavar="NAME=VALUE",
@@ -230,7 +235,7 @@ class Settings:
         if self.min_incr > self.max_incr:
             raise ConfigError(
                 f"min_incr: {self.min_incr} is more than max_incr, which is {self.max_incr}; "
-                "lower the one or raise the other"
+                "decrease min_incr or increase max_incr"
             )
         if problem := checks.topic(self.dead_letters):
             raise ConfigError(f"dead_letter_topic: {problem}; name another one")
@@ -241,16 +246,16 @@ class Settings:
 
     @property
     def dead_letters(self) -> str:
-        """The topic for dead letters: `dead_letter_topic`, or the topic's name with ``.dlq``."""
+        """The topic for dead letters; by default the name of the topic with ``.dlq``."""
         return self.dead_letter_topic or f"{self.topic}.dlq"
 
     @property
     def exactly_once(self) -> bool:
-        """Whether items remember what was added to them."""
+        """Whether items have fences."""
         return self.processing_guarantee == "exactly-once"
 
     def require_tables(self) -> tuple[str, ...]:
-        """Return `tables`; raise `ConfigError` if none is listed: then nothing may be written."""
+        """Return `tables`; raise `ConfigError` if none is listed."""
         if not self.tables:
             raise ConfigError(
                 "tables: none is listed, so no event may be counted; "
@@ -261,7 +266,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is known of one setting; `SETTINGS` has them all."""
+    """A setting with its flag, environment variable and check; `SETTINGS` has all of them."""
 
     name: str
     type: Any
@@ -274,7 +279,7 @@ class Setting:
     check: checks.Check
 
     def validate(self, value: object, origin: str = "") -> None:
-        """Raise `ConfigError` if the value, which came from ``origin``, cannot work."""
+        """Raise `ConfigError` if the value is wrong; ``origin`` says where it comes from."""
         if problem := self.check(value):
             raise ConfigError(f"{self.name}: {problem}" + (f" (from {origin})" if origin else ""))
 

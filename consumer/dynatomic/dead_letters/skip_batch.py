@@ -96,7 +96,7 @@ class BatchFinder:
                 return first
             cause = f" ({reason(error)})"
         raise UnavailableError(
-            f"topic {self._topic!r}, partition {self._partition}: no broker gave a message for "
+            f"topic {self._topic!r}, partition {self._partition}: no broker sent a message for "
             f"{TIMEOUT_S:.0f} s{cause}; check that Kafka is running"
         )
 

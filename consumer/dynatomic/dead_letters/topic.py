@@ -169,7 +169,7 @@ class DeadLetterTopic:
             if message is None:
                 if self._clock() >= deadline:
                     raise UnavailableError(
-                        f"topic {self.name!r}, partition {partition}: no broker gave a message for "
+                        f"topic {self.name!r}, partition {partition}: no broker sent a message for "
                         f"{self._silence_timeout_s:.0f} s{cause}; check that Kafka is running"
                     )
                 continue

@@ -1,8 +1,8 @@
-"""A Kafka broker and a DynamoDB endpoint from PyPI alone, for the demo and for tests.
+"""A Kafka broker and a DynamoDB endpoint that need only packages from PyPI, for demo and tests.
 
-The broker is `mock_broker.MockBroker`, inside this process; the table is a ``ministack`` child
-process. Both listen on 127.0.0.1 only and serve other processes, both keep everything in memory,
-and both are gone when this process is, however it ends.
+The broker is `mock_broker.MockBroker`, inside this process. The tables are in a child process,
+``ministack``. Both listen on 127.0.0.1 only, accept other processes, and keep all data in memory.
+Both end with this process, also if it is killed.
 """
 
 import http.client
@@ -31,8 +31,8 @@ START_SECONDS: Final = 60.0
 
 _LOG_TAIL: Final = 2000
 
-# Runs ministack in the child and ends it, with its folder, once the parent's end of the pipe
-# closes: the kernel does that for a killed parent too, which no signal handler could.
+# The child runs ministack. It ends and deletes its folder when the parent's end of the pipe closes.
+# The kernel closes it even if the parent is killed, which no signal handler could do.
 _CHILD: Final = """
 import os, runpy, shutil, sys, threading
 def follow_parent():
@@ -46,10 +46,10 @@ runpy.run_module("ministack", run_name="__main__", alter_sys=True)
 
 
 def free_port() -> int:
-    """Find a TCP port on 127.0.0.1 that nothing listens on.
+    """Return a free TCP port on 127.0.0.1.
 
-    Below the range that systems give to outgoing connections, so that no client can take it
-    between this answer and the server's start, or while a server is down for a restart.
+    It is below the range for outgoing connections. So no client gets this port before the server
+    starts, or while the server restarts.
     """
     for port in secrets.SystemRandom().sample(range(20_000, 32_000), 200):
         with socket.socket() as probe:
@@ -63,15 +63,15 @@ def free_port() -> int:
                 continue
         return port
     raise UnavailableError(
-        "no free TCP port between 20000 and 32000 on 127.0.0.1: end some servers"
+        "no free TCP port between 20000 and 32000 on 127.0.0.1: stop some servers"
     )
 
 
 def call_dynamodb(endpoint_url: str, operation: str, request: object) -> dict[str, object]:
     """Send one request with a dummy signature, which local endpoints do not check.
 
-    Keeps the setting up of local tables free of the AWS configuration of this machine.
-    Raises `OSError` if nobody answers and `DynatomicError` if the answer is not 200.
+    It does not use the AWS configuration of this machine. Raises `OSError` if there is no answer,
+    and `DynatomicError` if the answer is not 200.
     """
     host = endpoint_url.removeprefix("http://").rstrip("/")
     connection = http.client.HTTPConnection(host, timeout=10)
@@ -96,10 +96,10 @@ def call_dynamodb(endpoint_url: str, operation: str, request: object) -> dict[st
 
 
 def environment(bootstrap_servers: str, endpoint_url: str) -> dict[str, str]:
-    """Make the whole environment of a child process that uses local servers and nothing else.
+    """Return the environment for a child process that uses local servers only.
 
-    It is this process's environment without its ``AWS_`` and ``DYNATOMIC_`` variables, so that
-    neither a profile nor a key of the user's can reach the child. Do not merge it back.
+    It is the environment of this process without the ``AWS_`` and ``DYNATOMIC_`` variables, so the
+    child gets no profile and no key of the user. Do not merge it with ``os.environ``.
     """
     own = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "DYNATOMIC_"))}
     return own | {
@@ -116,17 +116,17 @@ def environment(bootstrap_servers: str, endpoint_url: str) -> dict[str, str]:
 
 
 class MockTable:
-    """A ministack child process that answers as DynamoDB, on a free port."""
+    """A ministack child process, which is a DynamoDB endpoint on a free port."""
 
     def __init__(self) -> None:
-        """Start it, with a folder of its own, and wait until it answers.
+        """Start it with its own folder, and wait until it answers.
 
-        Raises `DynatomicError` if ministack is not installed or ends at once, with what it
-        printed, and `UnavailableError` if it does not answer in time.
+        Raises `DynatomicError` if ministack is not installed, or if it ends at once (with its
+        output). Raises `UnavailableError` if it does not answer in time.
         """
         if importlib.util.find_spec("ministack") is None:
             raise DynatomicError(
-                "the embedded table needs ministack: pip install 'dynatomic[embedded]'"
+                "the embedded tables need ministack: pip install 'dynatomic[embedded]'"
             )
         port = free_port()
         self.endpoint_url = f"http://127.0.0.1:{port}"
@@ -140,7 +140,7 @@ class MockTable:
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
                 env=self._environment(port),
-                # A Ctrl-C at the terminal is for the consumers: they still need the table.
+                # Ctrl-C must not reach the child: the consumers need the tables until they end.
                 start_new_session=True,
             )
         try:
@@ -151,11 +151,11 @@ class MockTable:
 
     @property
     def pid(self) -> int:
-        """The id of the child process."""
+        """The process id of the child."""
         return self._process.pid
 
     def create(self, name: str, schema: KeySchema) -> None:
-        """Make a table. Raises `DynatomicError` if it is there already."""
+        """Create a table. Raises `DynatomicError` if it exists."""
         keys = [(schema.hash_name, schema.hash_type, "HASH")]
         if schema.range_name is not None:
             keys.append((schema.range_name, schema.range_type or "S", "RANGE"))
@@ -191,7 +191,7 @@ class MockTable:
             "HOME": folder,
             "TMPDIR": folder,
             "STATE_DIR": folder,
-            # ministack removes old containers of its own at start: not on this machine.
+            # At its start, ministack would remove old containers of its own on this machine.
             "DOCKER_HOST": f"unix://{folder}/no-docker",
         }
 
@@ -216,7 +216,7 @@ class MockTable:
 
 
 class Embedded:
-    """A broker and a table for as long as the block lasts.
+    """A context manager with a broker and tables.
 
     ::
 
@@ -229,9 +229,9 @@ class Embedded:
         partitions: Mapping[str, int] | None = None,
         tables: Mapping[str, KeySchema] | None = None,
     ) -> None:
-        """Start both, with these topics (name: partitions) and tables.
+        """Start both, and create these topics (name: number of partitions) and tables.
 
-        Raises `DynatomicError` if a part is missing or does not start.
+        Raises `DynatomicError` if a package is missing or a server does not start.
         """
         self.broker = MockBroker()
         try:
@@ -251,7 +251,7 @@ class Embedded:
             raise
 
     def environment(self) -> dict[str, str]:
-        """Make the whole environment of a child process that uses these two."""
+        """Return the environment for a child process that uses both servers."""
         return environment(self.bootstrap_servers, self.endpoint_url)
 
     def close(self) -> None:
@@ -260,7 +260,7 @@ class Embedded:
         self.broker.close()
 
     def __enter__(self) -> Self:
-        """Give this object to the block."""
+        """Return this object."""
         return self
 
     def __exit__(
@@ -269,5 +269,5 @@ class Embedded:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End both, whatever happened in the block."""
+        """End both, also after an exception."""
         self.close()

@@ -1,9 +1,9 @@
-"""A Kafka broker inside this process: librdkafka's mock cluster, called through ctypes.
+"""A Kafka broker inside this process: the mock cluster of librdkafka, called with ctypes.
 
-The shared library is the one that the confluent-kafka wheel brings. Its threads run beside the
-interpreter, it listens on 127.0.0.1 and serves other processes too. It keeps about 5 MiB of record
-batches a partition and then forgets the oldest silently; librdkafka has no call that raises this.
-It has no CreateTopics (use `MockBroker.create_topic`), no DescribeGroups, no offsets by time.
+The shared library is in the wheel of confluent-kafka. The broker has its own threads, listens on
+127.0.0.1, and accepts other processes. It keeps about 5 MiB of record batches for each partition,
+and then deletes the oldest without an error. This limit cannot be changed. It does not support
+CreateTopics (use `MockBroker.create_topic`), DescribeGroups, and offsets by time.
 
 Source: librdkafka, *rdkafka_mock.h*.
 """
@@ -26,7 +26,7 @@ _int16 = ctypes.c_int16
 _int32 = ctypes.c_int32
 _size = ctypes.c_size_t
 
-# Result and arguments of the functions used, from librdkafka's rdkafka.h and rdkafka_mock.h.
+# The result and the arguments of the functions, from rdkafka.h and rdkafka_mock.h of librdkafka.
 _FUNCTIONS: Final = {
     "conf_new": (_pointer, ()),
     "conf_set": (ctypes.c_int, (_pointer, _text, _text, _text, _size)),
@@ -50,7 +50,7 @@ _FUNCTIONS: Final = {
 
 
 def _library_path() -> Path:
-    """Find librdkafka in the confluent-kafka wheel (Linux: ``.libs``, macOS: ``.dylibs``)."""
+    """Return the path of librdkafka in the wheel (Linux: ``.libs``, macOS: ``.dylibs``)."""
     try:
         files = importlib.metadata.files("confluent-kafka") or []
     except importlib.metadata.PackageNotFoundError:
@@ -80,29 +80,29 @@ def _load() -> ctypes.CDLL:
 
 
 class MockBroker:
-    """A mock Kafka cluster that other processes can use, and that fails on demand."""
+    """A mock Kafka cluster that other processes can use. It fails on demand."""
 
     def __init__(self) -> None:
         """Start it. Raises `DynatomicError` if the wheel has no mock cluster."""
         self._library = _load()
         reason = ctypes.create_string_buffer(512)
         conf = self._library.rd_kafka_conf_new()
-        # The handle is only for the cluster's book-keeping: it has no servers and says so.
+        # The mock cluster needs a client handle. It has no servers, so it would log a warning.
         self._library.rd_kafka_conf_set(conf, b"log_level", b"0", reason, 512)
         self._handle = self._library.rd_kafka_new(_PRODUCER, conf, reason, 512)
         if not self._handle:
             raise DynatomicError(
-                f"librdkafka made no client for the mock cluster: {reason.value.decode()}"
+                f"librdkafka cannot create a client for the mock cluster: {reason.value.decode()}"
             )
         self._cluster = self._library.rd_kafka_mock_cluster_new(self._handle, 1)
         if not self._cluster:
             self._library.rd_kafka_destroy(self._handle)
             raise DynatomicError(
-                "librdkafka made no mock cluster: it could not listen on 127.0.0.1"
+                "librdkafka cannot create a mock cluster: it could not listen on 127.0.0.1"
             )
-        self._call("set_controller_id", 1)  # admin requests stay unanswered without one
-        # By default a group waits 3 s for its first members, and a killed member of a group of
-        # the new protocol kept its partitions for more than 18 s: too long for a demo.
+        self._call("set_controller_id", 1)  # without it, admin requests get no answer
+        # By default a group waits 3 s for its first members. With the new protocol, a killed member
+        # keeps its partitions for more than 18 s. Both are too long for a demo.
         self._call("group_initial_rebalance_delay_ms", 100)
         self._call("set_group_consumer_session_timeout_ms", 3000)
         self._call("set_group_consumer_heartbeat_interval_ms", 500)
@@ -110,11 +110,11 @@ class MockBroker:
         self.bootstrap_servers = servers.decode()
 
     def create_topic(self, name: str, partitions: int) -> None:
-        """Make a topic. Raises `DynatomicError` if it is there already."""
+        """Create a topic. Raises `DynatomicError` if it exists."""
         self._check("topic_create", name.encode(), partitions, 1)
 
     def push_errors(self, api_key: int, codes: Iterable[int]) -> None:
-        """Answer the next requests of this kind with these codes of `KafkaError`, in turn.
+        """Answer the next requests of this kind with these codes of `KafkaError`, one by one.
 
         ``api_key`` is Kafka's (0 produce, 1 fetch, 8 offset commit, 9 offset fetch, 11 join,
         12 heartbeat, 68 consumer group heartbeat). `KafkaError._TRANSPORT` drops the connection.
@@ -124,11 +124,11 @@ class MockBroker:
         self._call("push_request_errors_array", api_key, len(errors), array)
 
     def clear_errors(self, api_key: int) -> None:
-        """Forget the errors of `push_errors` that were not answered yet."""
+        """Remove the errors of `push_errors` that were not used yet."""
         self._call("clear_request_errors", api_key)
 
     def set_broker_down(self) -> None:
-        """Drop all connections and refuse new ones. Topics and offsets are kept."""
+        """Close all connections and refuse new ones. Topics and offsets are kept."""
         self._check("broker_set_down", _ALL_BROKERS)
 
     def set_broker_up(self) -> None:

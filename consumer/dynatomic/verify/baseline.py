@@ -1,9 +1,9 @@
-"""The baseline file: what the tables held at a point of the topic, as JSON lines.
+"""The baseline file: the contents of the tables at a point of the topic, as JSON lines.
 
-The first line says which topic and tables, and up to which offset of each partition all events
-were in them. Then a line an item: its counters, its other numbers, which may be counters that the
-topic did not name yet or does not name any more, and the fences that stood further on. The last
-line says how many items there are, so a copy that was cut off is noticed::
+The first line names the topic and the tables. Its ``offsets`` are the end of the baseline: the
+tables contained all events below them. Each following line is an item: its counters, its fences
+beyond the offsets, and its other numbers. A number may be a counter that no event has named yet, or
+names now. The last line has the number of items, so a file that was cut off is noticed::
 
     {"format": "dynatomic baseline", "version": 2, "topic": ..., "topic_id": ..., "offsets": ...,
      "tables": ...}
@@ -29,7 +29,7 @@ FORMAT, VERSION = "dynatomic baseline", 2
 
 
 class BaselineItem(NamedTuple):
-    """What the tables held of one item."""
+    """The contents of one item."""
 
     table: str
     item: ItemKey
@@ -40,7 +40,7 @@ class BaselineItem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A baseline file whose first line was read; ``offsets`` by partition."""
+    """The first line of a baseline file; ``offsets`` by partition."""
 
     path: Path
     topic: str
@@ -50,7 +50,7 @@ class Baseline:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read the first line; raises ConfigError if it is not one of a baseline."""
+        """Read the first line; raises ConfigError if the file is not a baseline."""
         head = next(_lines(path))
         if head.get("format") != FORMAT:
             raise ConfigError(f"baseline {path}: not a file that `dynatomic verify` wrote")
@@ -92,26 +92,28 @@ class Baseline:
             raise ConfigError(f"baseline {self.path}: cut off after {count} items; copy it again")
 
     def check(self, topic: str, topic_id: str | None) -> None:
-        """Raise ConfigError if it is not of this topic."""
+        """Raise ConfigError if the baseline belongs to another topic."""
         if topic != self.topic:
-            raise ConfigError(f"baseline {self.path} is of topic {self.topic!r}, not of {topic!r}")
+            raise ConfigError(
+                f"baseline {self.path} belongs to topic {self.topic!r}, not to {topic!r}"
+            )
         if topic_id != self.topic_id:
             raise ConfigError(
-                f"baseline {self.path} is of another topic of the name {topic!r} (id "
+                f"baseline {self.path} belongs to another topic of the name {topic!r} (id "
                 f"{self.topic_id}, now {topic_id}): it was deleted and made again; take a new one "
                 "with --snapshot"
             )
 
 
 def check_starts(topic: str, marks: Mapping[int, Watermarks], baseline: Baseline | None) -> None:
-    """Raise ConfigError if the topic no longer has, or never had, what is to be recounted."""
+    """Raise ConfigError if events that must be recounted are not in the topic."""
     reached = baseline.offsets if baseline else {}
     for partition, (low, high) in sorted(marks.items()):
         offset = reached.get(partition, 0)
         if offset > high:
             raise ConfigError(
                 f"the baseline reaches offset {offset} of partition {partition} of {topic}, which "
-                f"ends at {high}: the topic lost events, or the baseline is not of this topic"
+                f"ends at {high}: the topic lost events, or the baseline belongs to another topic"
             )
         if low <= offset:
             continue
@@ -121,10 +123,10 @@ def check_starts(topic: str, marks: Mapping[int, Watermarks], baseline: Baseline
             have = "use --baseline FILE, which `dynatomic verify --snapshot FILE` wrote before"
         raise ConfigError(
             f"partition {partition} of {topic} begins at offset {low}: the events before it are "
-            f"gone, so they cannot be recounted; {have}"
+            f"deleted and cannot be recounted; {have}"
         )
     if missing := sorted(n for n, offset in reached.items() if offset and n not in marks):
-        raise ConfigError(f"the baseline has partition {missing[0]}, which {topic} has not")
+        raise ConfigError(f"the baseline has partition {missing[0]}, but {topic} does not have it")
 
 
 def _lines(path: Path) -> Iterator[Any]:
@@ -177,9 +179,9 @@ def _by_partition(fields: Any) -> dict[int, int]:
 
 
 class Snapshot:
-    """Writes a baseline file: whole, or not at all. Only its owner may read it.
+    """Writes a baseline file, complete or not at all. Only its owner may read it.
 
-    Raises DynatomicError where it cannot be written, at once if the folder refuses.
+    Raises DynatomicError if it cannot be written. The folder is checked at the start.
     """
 
     def __init__(self, path: Path) -> None:
@@ -209,7 +211,7 @@ class Snapshot:
         self._count += 1
 
     def finish(self) -> None:
-        """Put the file in its place."""
+        """Complete the file and move it to its path."""
         self._write({"items": self._count})
         try:
             self._file.flush()
@@ -231,13 +233,13 @@ class Snapshot:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # of a full disk was told by now
+        with suppress(OSError):  # a full disk was reported before
             self._file.close()
         self._temporary.unlink(missing_ok=True)
 
 
 def require_listed(items: Iterable[BaselineItem], tables: Iterable[str]) -> Iterator[BaselineItem]:
-    """Pass the items on; raises ConfigError for one of a table that is not listed."""
+    """Yield the items; raises ConfigError if the table of an item is not listed."""
     listed = set(tables)
     for item in items:
         if item.table not in listed:

@@ -41,7 +41,7 @@ START_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """What one run of the command was asked for."""
+    """The options of the command."""
 
     baseline: Path | None = None
     snapshot: Path | None = None
@@ -57,8 +57,8 @@ def verify(settings: Settings, endpoint_url: str | None, options: VerifyOptions)
 
     With ``strict`` it returns 1 too if dead letters wait for a replay, or if they cannot be read.
 
-    Raises ConfigError where the topic or the baseline cannot answer the question, UnavailableError
-    where a server does not answer or an at-least-once group is not idle.
+    Raises ConfigError if the topic or the baseline does not have the events to recount, and
+    UnavailableError if a server does not answer or an at-least-once group is not idle.
     """
     with ExitStack() as stack:
         snapshot = stack.enter_context(Snapshot(options.snapshot)) if options.snapshot else None
@@ -69,7 +69,11 @@ def verify(settings: Settings, endpoint_url: str | None, options: VerifyOptions)
         size = f"{options.sample:,}"
         verdict.notes.append(f"a sample of at most {size} counters, --seed {options.seed}")
     if options.snapshot:
-        done = "written" if verdict.ok else "not written; without --baseline it would be"
+        done = (
+            "written"
+            if verdict.ok
+            else "not written, because counters differ; leave out --baseline to write it anyway"
+        )
         verdict.notes.append(f"snapshot {options.snapshot}: {done}")
     lines = [verdict.json()] if options.output == "json" else verdict.text(options.limit)
     sys.stdout.writelines(f"{line}\n" for line in lines)
@@ -105,7 +109,7 @@ def _compare(
         PayloadReader({}, writer_schema=schema),
     )
     sample = CounterSample(options.sample, options.seed) if options.sample is not None else None
-    gc.set_threshold(100_000, 50, 50)  # millions of counters, and no cycles in them
+    gc.set_threshold(100_000, 50, 50)  # millions of counters without reference cycles
     comparison = Comparison(
         settings,
         consumer,
@@ -122,12 +126,12 @@ def _compare(
         with kafka_errors():
             verdict = comparison.run()
     except ConfigError:
-        _check_same(admin, settings.topic, identity)  # else it may be of two topics
+        _check_same(admin, settings.topic, identity)  # the error may come from reading two topics
         raise
     _check_same(admin, settings.topic, identity)
     if letters.problem:
         verdict.notes.append(
-            f"only the settings say which events are dead letters: {letters.problem}"
+            f"dead letters were determined from the settings alone: {letters.problem}"
         )
     return verdict
 

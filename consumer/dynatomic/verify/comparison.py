@@ -1,9 +1,9 @@
 """Compares the tables with the topic, exactly.
 
-Which events an item must contain is known from outside. An event below the committed offset is in
-the table or is a dead letter, or the consumer broke its promise. With exactly-once an event up to
-the fence of its item is in the item or is a dead letter too; the fences are read together with the
-counters. So everything is read in an order that is right at any moment, while consumers run:
+The committed offsets and the fences say which events an item must contain. An event below the
+committed offset is in the table or is a dead letter. Otherwise the consumer lost it. With
+exactly-once, the same is true for an event up to the fence of its item. Fences are read together
+with the counters. Consumers may run at the same time, because of the order of reading:
 
 1. the committed offsets;
 2. the dead letters, because those of events below the committed offsets are stored by now;
@@ -12,15 +12,14 @@ counters. So everything is read in an order that is right at any moment, while c
 5. the dead letters that were added, because those of events up to a fence are stored by now;
 6. the topic again, from the committed offsets up to the highest fence.
 
-A counter whose events all come after the committed offsets and fences is compared only if it is a
-number: each of these events may become a dead letter. With at-least-once nothing says what was
-written after the committed offsets, so the group must be idle. A baseline replaces all events up to
-the point where it was taken. The first baseline contains all items of the tables, because the topic
-may name an item again that it does not name now.
+A counter with events only after the committed offsets and fences is compared only if it is a
+number, because each of these events may become a dead letter. With at-least-once, nothing records
+what was written after the committed offsets, so the group must be idle. A baseline replaces all
+events below its offsets. A baseline that is written without another one contains all items of the
+tables, because the topic may later name an item that it does not name now.
 
-Memory: 200 MB, and about 150 MB for a million counters and each partition that they are in. With
-exactly-once 0.4 kB more for each item that is counted while it is read, and 0.5 kB for each
-difference.
+Memory: 200 MB, plus about 150 MB for a million counters of each partition. With exactly-once,
+0.4 kB for each item that changes during the comparison, and 0.5 kB for each difference.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -47,22 +46,22 @@ MEMBERS_UNKNOWN = (
 )
 
 Scan = Callable[[str], Iterable[tuple[ItemKey, Item]]]
-"""Takes a table and gives all its items."""
+"""Takes a table and returns all its items."""
 
 _EMPTY = Watermarks(0, 0)
 
 
 class ChangingItem(NamedTuple):
-    """An item whose fences are beyond the cut: compared after these events are read again."""
+    """An item whose fences are beyond the cut. It is compared after its later events are read."""
 
     values: tuple[tuple[str, TableValue], ...]
     fences: tuple[tuple[int, int], ...]
 
 
 class Comparison:
-    """One comparison. ``read_batch`` is called by several threads, all else by one."""
+    """One comparison. Only ``read_batch`` is called by several threads."""
 
-    def __init__(  # noqa: PLR0913 - its parts, each replaced in a test
+    def __init__(  # noqa: PLR0913 - each is replaced in a test
         self,
         settings: Settings,
         consumer: Any,
@@ -104,8 +103,8 @@ class Comparison:
             self._group.check_committed(committed, marks)
         elif not committed and any(low < high for low, high in marks.values()):
             verdict.notes.append(
-                f"group {self._group.name} has committed nothing of topic {topic}, so only fences "
-                "say what is in the tables; check --group-id"
+                f"group {self._group.name} has no committed offset of topic {topic}, so only "
+                "fences show what is in the tables; check --group-id"
             )
         spans = {
             partition: self._span(partition, *marks[partition], committed) for partition in marks
@@ -164,15 +163,15 @@ class Comparison:
         for table in self._settings.tables:
             if table not in self._baseline.tables:
                 self._verdict.notes.append(
-                    f"table {table} is not in the baseline: its counters are taken to start at 0"
+                    f"table {table} is not in the baseline: its counters are assumed to start at 0"
                 )
 
     def _notes(self) -> Iterator[str]:
         if self._unnamed:
-            yield f"{self._unnamed:,} items that the topic does not name are in the snapshot too"
+            yield f"the snapshot also contains {self._unnamed:,} items that the topic does not name"
         if self._unfenced:
             yield (
-                f"{self._unfenced:,} items have events of a partition and no fence of it: they "
+                f"{self._unfenced:,} items have events of a partition but no fence for it: they "
                 "were counted with at-least-once, or the fence was removed; if these events are "
                 "read again, they count twice"
             )
@@ -204,7 +203,7 @@ class Comparison:
                 advance(1)
 
     def _other_items(self, table: str, spans: Mapping[int, Span]) -> Iterator[BaselineItem]:
-        """Yield the items that no event and no counter of the baseline names."""
+        """Yield the items that neither an event nor the baseline names."""
         if self._baseline is not None and table in self._baseline.tables:
             yield from self._recount.unnamed(table)
             return
@@ -219,18 +218,18 @@ class Comparison:
         """Return the fences that are beyond the committed offsets."""
         if item_found is None or self._identity is None or not self._settings.exactly_once:
             return {}
-        nothing = Span(0, 0, 0)  # of a partition added since
+        nothing = Span(0, 0, 0)  # a partition was added
         fences = fences_of(item_found, self._identity)
         return {n: offset for n, offset in fences.items() if offset >= spans.get(n, nothing).cut}
 
     def _damaged_fences(
         self, item_found: Item | None, sums: Mapping[str, Mapping[int, int]]
     ) -> str:
-        """Say which fences are not numbers, and count the item if it lacks one."""
+        """Return a note if a fence is not a number, and count the item if a fence is missing."""
         if item_found is None or self._identity is None or not self._settings.exactly_once:
             return ""
         if damaged := damaged_fences(item_found, self._identity):
-            return f"{damaged[0]} is not a number: no more events are added to this item"
+            return f"{damaged[0]} is not a number, so no event can be added to this item"
         fences = fences_of(item_found, self._identity)
         self._unfenced += any(n >= 0 and n not in fences for by in sums.values() for n in by)
         return ""
@@ -247,7 +246,7 @@ class Comparison:
         for name, value in values.items():
             expected = sum(sums[name].values())
             if not value.is_number and max(sums[name], default=BASE) < BASE:
-                continue  # none of its events is in the tables yet: each may become a dead letter
+                continue  # none of its events was written yet, and each may become a dead letter
             verdict.counters += 1
             verdict.in_topic += expected
             verdict.in_table += value.value
@@ -291,7 +290,7 @@ def _baseline_item(
     values: Mapping[str, TableValue],
     fences: Mapping[int, int],
 ) -> BaselineItem:
-    """Return what a baseline keeps of an item whose fences may be ahead of the recount."""
+    """Return the baseline item; its fences may be beyond the recount."""
     numbers = {name: value.value for name, value in values.items() if value.is_number}
     names = (name for name in item_found if name not in values and COUNTER_NAME.fullmatch(name))
     others = {name: value for name in names if (value := TableValue.of(item_found, name)).is_number}
@@ -299,7 +298,7 @@ def _baseline_item(
 
 
 def _impossible_fence(changing: ChangingItem, after: Mapping[int, Watermarks]) -> str:
-    """Return a note if no event can have set one of the fences."""
+    """Return a note if a fence is beyond the end of its partition."""
     for partition, offset in changing.fences:
         end = after[partition].high if partition in after else 0
         if offset >= end:

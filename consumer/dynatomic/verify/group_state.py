@@ -1,4 +1,4 @@
-"""Whether a group's commits tell what is counted, for who compares it with the tables."""
+"""The committed offsets and the members of the group, and whether the offsets can be relied on."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,9 +11,9 @@ from dynatomic.kafka.groups import committed_offsets, describe_group
 
 
 class GroupState:
-    """Asks about the group of the settings, and is no member of it.
+    """Asks the brokers about the group of the settings, without joining it.
 
-    ``consumer`` is one with the group's id that never subscribes; ``admin`` an AdminClient.
+    ``consumer`` has the id of the group and never subscribes. ``admin`` is an AdminClient.
     """
 
     def __init__(self, consumer: Any, admin: Any, settings: Settings, topic_id: str | None) -> None:
@@ -24,11 +24,11 @@ class GroupState:
         self._topic_id = topic_id
 
     def committed(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the committed offsets, of partitions that have one of this topic.
+        """Return the committed offsets by partition; partitions without one are left out.
 
-        Raises ConfigError if they may not be seen, UnavailableError if no broker tells in time.
-        A commit may carry the id of its topic. Of one that was deleted and made again, the old
-        one's commits say nothing: at-least-once raises ConfigError, for it rests on them.
+        An offset that was committed for a deleted topic of the same name is left out too, because
+        the metadata of the commit names another topic id. With at-least-once it raises ConfigError.
+        Raises ConfigError without permission, and UnavailableError if no broker answers in time.
         """
         offsets = {}
         for partition, commit in committed_offsets(
@@ -38,24 +38,24 @@ class GroupState:
                 offsets[partition] = commit.offset
             elif not self._settings.exactly_once:
                 raise ConfigError(
-                    f"group {self.name}: its committed offset of partition {partition} is of "
+                    f"group {self.name}: its committed offset of partition {partition} belongs to "
                     f"another topic of the name {self._settings.topic!r}, which was deleted"
                 )
         return offsets
 
     def members(self) -> int | None:
-        """Return how many members it has now, None if the brokers do not tell."""
+        """Return the number of members, or None if the brokers do not report it."""
         group = describe_group(self._admin, self._settings)
         return None if group is None else len(group.members)
 
     def check_committed(
         self, committed: Mapping[int, int], marks: Mapping[int, Watermarks]
     ) -> None:
-        """Raise ConfigError if these committed offsets say nothing of a topic that ends there."""
+        """Raise ConfigError if there is no committed offset, or one beyond the end of the topic."""
         topic = self._settings.topic
         if not committed and any(low < high for low, high in marks.values()):
             raise ConfigError(
-                f"group {self.name} has committed nothing of topic {topic}: check --group-id, or "
+                f"group {self.name} has no committed offset of topic {topic}: check --group-id, or "
                 "start the group"
             )
         for partition, offset in committed.items():
@@ -74,20 +74,20 @@ class GroupState:
         *,
         to_count: bool,
     ) -> bool:
-        """Raise UnavailableError if it may have written since `members` and `committed` said this.
+        """Raise UnavailableError if the group may have written since the given state was read.
 
-        Members that had nothing ``to_count`` wrote nothing. Returns whether the brokers tell of
-        members at all.
+        The state is ``members`` and ``committed``. Members without events ``to_count`` wrote
+        nothing. Return whether the brokers report the number of members.
         """
         now = self.members()
         cause = ""
         if self.committed(partitions) != committed:
-            cause = "its committed offsets move"
+            cause = "its committed offsets change"
         elif to_count and (members or now):
             cause = f"it has {max(members or 0, now or 0)} members, and events to count"
         if cause:
             raise UnavailableError(
-                f"group {self.name} is not idle ({cause}), and without fences nothing tells what "
+                f"group {self.name} is not idle ({cause}), and without fences nothing shows what "
                 "it has written: stop it, or wait until it has caught up, and verify again"
             )
         return members is not None and now is not None

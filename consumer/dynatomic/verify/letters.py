@@ -1,4 +1,4 @@
-"""The dead letters of a group: which events of its topic have one, and which wait."""
+"""The dead letters of a group: which events have one, and which of these wait for a replay."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +15,9 @@ from dynatomic.events.payload import PayloadReader
 class WaitingLetters:
     """The events that have a dead letter of the group.
 
-    ``events`` of them wait for a replay, with the sum ``incr``. ``unreadable`` of these hold no
-    row, so their increment is not known. ``replayed`` were sent to the topic again.
+    ``events`` is the number that wait for a replay, and ``incr`` the sum of their increments.
+    ``unreadable`` of them contain no row, so their increment is not known. ``replayed`` were sent
+    to the topic again.
     """
 
     events: int = 0
@@ -31,7 +32,7 @@ class WaitingLetters:
         events = "1 event waits" if self.events == 1 else f"{self.events:,} events wait"
         parts = [f"{events} as dead letters, sum {self.incr:,}"]
         if self.unreadable:
-            parts.append(f"{self.unreadable:,} of them hold no row")
+            parts.append(f"{self.unreadable:,} of them contain no row")
         if self.replayed:
             parts.append(f"{self.replayed:,} were replayed")
         return "; ".join(parts)
@@ -40,8 +41,8 @@ class WaitingLetters:
 class GroupLetters:
     """The dead letters that a group stored for a topic.
 
-    ``make_consumer`` returns a consumer that reads the dead-letter topic in no group. What a letter
-    says is permanent, so each `refresh` reads only what was added since the one before.
+    ``make_consumer`` returns a consumer that reads the dead-letter topic without a group. Letters
+    never change, so each `refresh` reads only the letters that are new.
     """
 
     def __init__(
@@ -61,10 +62,10 @@ class GroupLetters:
         self._ends: dict[int, int] = {}
 
     def refresh(self) -> None:
-        """Read the letters that were stored since the last time.
+        """Read the letters that were stored since the last call.
 
-        Where there is no dead-letter topic, or it may not be read, ``problem`` says so. Raises
-        UnavailableError if no broker answers.
+        ``problem`` names the reason if there is no dead-letter topic, or no permission to read it.
+        Raises UnavailableError if no broker answers.
         """
         consumer = self._make_consumer()
         try:
@@ -87,7 +88,7 @@ class GroupLetters:
             self._stored.add(self._event(item))
 
     def _is_ours(self, item: StoredLetter) -> bool:
-        # The letters of other groups say nothing of what this one has counted.
+        # A letter of another group does not show what this group has counted.
         source = (item.letter.topic, item.group)
         expected = (self._settings.topic, self._settings.group_id)
         return source == expected and item.topic_id in self._topic_ids
@@ -100,13 +101,13 @@ class GroupLetters:
         return ReplayedEvent(self._partition(letter.partition), [letter.offset], letter.counters)
 
     def without(self, partition: int, run: list[Any]) -> list[Any]:
-        """Return the messages of a run of one partition that have no letter."""
+        """Return the messages that have no letter; all are of one partition."""
         return self._stored.absent_from(self._partition(partition), run)
 
     def waiting(self) -> WaitingLetters | None:
         """Return how many events wait, and their sum; None if the letters cannot be read.
 
-        It reads the topic once more: the notes of replays are after the letters.
+        It reads the dead-letter topic again, because the records of replays come after the letters.
         """
         if self.problem:
             return None

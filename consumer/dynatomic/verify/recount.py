@@ -1,8 +1,8 @@
-"""Recounting a topic: what its events add to every counter, partition by partition.
+"""Recounting a topic: what its events add to each counter, for each partition.
 
-It reads beside the group, as no member of it, and by the rules of the consumer: the same reader
-tells events from dead letters. Where a payload alone says what an event adds, equal payloads are
-counted before they are decoded, so that most events never reach Python's own code.
+It reads events with the reader of the consumer, so it rejects the same ones. If the payload alone
+decides what an event adds, equal payloads are counted before they are decoded. So most events need
+no Python code of their own.
 """
 
 from bisect import bisect_left
@@ -23,29 +23,29 @@ from dynatomic.verify.sample import CounterSample
 CHUNK, CHUNK_BYTES = 100_000, 16 * 1024 * 1024
 
 BASE = -1
-"""Stands for the baseline where a partition is named."""
+"""The key of the baseline in a dict by partition."""
 
 
 def ahead(partition: int) -> int:
-    """Return what stands for a partition where none of a counter's events is in the tables yet.
+    """Return the key of a partition for counters that have events only after its cut.
 
-    It is its own inverse.
+    The function is its own inverse.
     """
     return BASE - 1 - partition
 
 
 Counts = dict[tuple[str, str], dict[ItemKey, int]]
-"""Numbers by table and counter, then by item."""
+"""Values by table and counter, then by item."""
 
 PartitionSums = tuple[int, str, dict[ItemKey, int]]
-"""A partition, a counter, and the sums of a table's items there."""
+"""A partition, a counter, and the sums of the items of a table."""
 
 
 class Span(NamedTuple):
     """The offsets of a partition to recount.
 
-    From ``begin`` up to ``cut`` every event is known to be in the tables. From there up to
-    ``end`` events may be.
+    All events from ``begin`` up to ``cut`` are in the tables. Events from ``cut`` up to ``end``
+    may be in the tables.
     """
 
     start: int
@@ -55,14 +55,15 @@ class Span(NamedTuple):
 
 @dataclass(slots=True)
 class Recount:
-    """What the events add, by partition.
+    """What the events add to each counter, by partition.
 
-    Of the baseline come the numbers under `BASE`, ``others``, which become such a number once the
-    topic names them as counters, and ``fences``, which hide the events that are in those numbers.
+    The baseline gives three things: the counters, whose sums have the key `BASE`; ``others``, which
+    are moved there when an event names them as counters; and ``fences``, which show the events that
+    these numbers already contain.
 
-    ``events`` were read, ``rejected`` of them cannot be counted, ``unmatched`` add to no counter.
-    ``uncommitted`` stand at or after the cut: their counters are known, with nothing added yet,
-    under `ahead` of their partition.
+    ``events`` is the number of events that were read. ``rejected`` of them cannot be counted, and
+    ``unmatched`` add to no counter. ``uncommitted`` of them are at or after the cut. Their counters
+    have the key `ahead` of their partition and the sum 0.
     """
 
     reader: EventReader
@@ -79,7 +80,7 @@ class Recount:
     _buffered_bytes: int = 0
 
     def add_baseline_item(self, item: BaselineItem) -> None:
-        """Begin the counters of an item with what a baseline holds."""
+        """Add an item of the baseline."""
         key, range_ = key_of(item.item)
         groups = self.sums.setdefault(BASE, {})
         for name, value in item.counters.items():
@@ -90,7 +91,7 @@ class Recount:
             self.fences[item.table, item.item] = item.fences
 
     def scan(self, runs: Iterable[tuple[int, list[Any]]], spans: Mapping[int, Span]) -> None:
-        """Take in all events of the spans."""
+        """Count all events of the spans."""
         hidden = self._hidden()
         for partition, run in runs:
             span = spans[partition]
@@ -107,7 +108,7 @@ class Recount:
         self._decode_buffered()
 
     def _hidden(self) -> dict[int, int]:
-        """Return, by partition, the offset from which on no fence of the baseline hides events."""
+        """Return, by partition, the offset after the highest fence of the baseline."""
         offsets: dict[int, int] = {}
         for fences in self.fences.values():
             for partition, offset in fences.items():
@@ -117,7 +118,7 @@ class Recount:
     def add(
         self, partition: int, run: list[Any], counts: Callable[[int, int, CounterRef], bool]
     ) -> None:
-        """Add the events that ``counts`` takes, given partition, offset and counter."""
+        """Add the events for which ``counts(partition, offset, counter)`` is true."""
         groups = self.sums.setdefault(partition, {})
         for offset, ref, incr in _increments(self.reader.read(run), run):
             if counts(partition, offset, ref):
@@ -131,7 +132,7 @@ class Recount:
         self._count_outcomes(decoded)
 
     def _buffer(self, partition: int, run: list[Any], *, counted: bool) -> None:
-        """Keep messages until there are enough of them that many are equal."""
+        """Collect messages until many of them are equal."""
         if not run:
             return
         self._buffered.setdefault((partition, counted), []).extend(run)
@@ -216,13 +217,13 @@ class Recount:
         return _distinct(items for _, _, items in self.partition_sums(table))
 
     def unnamed(self, table: str) -> Iterator[BaselineItem]:
-        """Yield the other items of a table that a baseline has."""
+        """Yield the items of a table that only the baseline names."""
         others = {name: items for (owner, name), items in self.others.items() if owner == table}
         named = [items for _, _, items in self.partition_sums(table)]
         for item in _distinct(others.values()):
             if not any(item in items for items in named):
                 values = {name: items[item] for name, items in others.items() if item in items}
-                yield BaselineItem(table, item, {}, values, {})  # no event that a fence could hide
+                yield BaselineItem(table, item, {}, values, {})  # no event, so no fence matters
 
 
 def _increments(decoded: Decoded, run: list[Any]) -> Iterator[tuple[int, CounterRef, int]]:

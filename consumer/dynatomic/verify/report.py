@@ -1,4 +1,4 @@
-"""What `dynatomic verify` found, and how it says so: as text or as JSON. Pure."""
+"""The result of `dynatomic verify`, as text or as JSON. No client, no clock."""
 
 import heapq
 import json
@@ -20,19 +20,19 @@ _RIGHT_ALIGNED = {3, 4, 5}
 
 @dataclass(frozen=True, slots=True)
 class TableValue:
-    """What a table holds of a counter; ``note`` says why there is no number."""
+    """The value of a counter in a table; ``note`` is the reason if there is no number."""
 
     value: int = 0
     note: str = ""
 
     @property
     def is_number(self) -> bool:
-        """Whether it can be compared: what is missing counts as 0."""
+        """Whether it can be compared. A missing counter counts as 0."""
         return not self.note or self.note.startswith("missing")
 
     @classmethod
     def of(cls, item: Item | None, name: str) -> "TableValue":
-        """Return a counter of an item as DynamoDB gave it."""
+        """Return the value of a counter of an item; None is a missing item."""
         if item is None:
             return cls(note="missing item")
         if name not in item:
@@ -49,9 +49,10 @@ class TableValue:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A counter that is not what the topic says.
+    """A counter whose value differs from the topic.
 
-    ``sums`` are what the events add, by partition; `recount.BASE` stands for the baseline.
+    ``sums`` is the sum of the events by partition. The sum of the baseline has the key
+    `recount.BASE`.
     """
 
     table: str
@@ -63,12 +64,12 @@ class Difference:
 
     @property
     def expected(self) -> int:
-        """What the table should hold."""
+        """The value that the table should have."""
         return sum(self.sums.values())
 
     @property
     def difference(self) -> int:
-        """How much too high the table is."""
+        """The value in the table minus the expected value."""
         return self.value.value - self.expected
 
     @property
@@ -91,7 +92,7 @@ class Difference:
         )
 
     def fields(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the fields for JSON."""
         key, range_ = key_of(self.item)
         return {
             "table": self.table,
@@ -109,9 +110,9 @@ class Difference:
 
 @dataclass(slots=True)
 class VerifyReport:
-    """The outcome of one comparison: numbers of counters and events, and sums over all counters.
+    """The result of one comparison: numbers of counters and events, and sums over all counters.
 
-    ``compared`` is False where values were only written to a snapshot.
+    ``compared`` is False if the values were only written to a snapshot.
     """
 
     counters: int = 0
@@ -127,7 +128,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every counter is what the topic says."""
+        """Whether each counter has the value that the topic gives."""
         return not self.differences
 
     def text(self, limit: int) -> Iterator[str]:
@@ -156,10 +157,10 @@ class VerifyReport:
             rows = [_HEADINGS, *(difference.cells() for difference in shown)]
             yield from table_lines(rows, _RIGHT_ALIGNED)
         if hidden := len(self.differences) - len(shown):
-            yield f"and {hidden:,} more: raise --limit, or use -o json"
+            yield f"and {hidden:,} more: increase --limit, or use -o json"
 
     def json(self) -> str:
-        """Return all as one JSON object."""
+        """Return the report as one JSON object."""
         fields = {
             "ok": self.ok if self.compared else None,
             "counters": self.counters,

@@ -1,4 +1,4 @@
-"""A random choice of counters, made while their events are read. Pure."""
+"""A random sample of counters, taken while the events are read. No client, no clock."""
 
 import heapq
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from dynatomic.events.row import CounterRef
 
 
 class CounterSample:
-    """A random choice of ``size`` counters: those whose keyed hashes are the smallest.
+    """A random sample of ``size`` counters: those with the smallest keyed hashes.
 
-    A counter that is in the end among them has been so since its first event, so one pass and
-    ``size`` counters of memory are enough.
+    A counter of the final sample was in the sample since its first event. So the topic is read
+    once, and memory holds ``size`` counters.
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -22,12 +22,12 @@ class CounterSample:
         self._key = str(seed).encode()[:64]
 
     def takes(self, ref: CounterRef, evict: Callable[[CounterRef], None]) -> bool:
-        """Tell whether a counter is among the chosen; ``evict`` is told one that no longer is."""
+        """Return whether a counter is in the sample. ``evict`` gets a counter that it replaced."""
         if ref in self._chosen:
             return True
         text = "\0".join((ref.table, ref.name, ref.key, ref.range or ""))
         digest = blake2b(text.encode(), digest_size=8, key=self._key).digest()
-        # The heap's first is the largest hash.
+        # Negated, so that the first of the heap is the largest hash.
         entry = (-int.from_bytes(digest, "big"), ref)
         if len(self._heap) < self.size:
             heapq.heappush(self._heap, entry)

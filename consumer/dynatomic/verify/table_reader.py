@@ -10,7 +10,7 @@ from dynatomic.dynamodb.answers import Item
 from dynatomic.dynamodb.items import BATCH_GET, ItemKey, Sleep
 
 ReadBatch = Callable[[str, Sequence[ItemKey], Sleep], Mapping[ItemKey, Item]]
-"""Takes a table, up to `BATCH_GET` items and what pauses; returns the items that exist."""
+"""Takes a table, up to `BATCH_GET` items, and a sleep function; returns the items that exist."""
 
 
 def read_table(
@@ -23,7 +23,7 @@ def read_table(
         return read_batch(table, batch, ended.wait)
 
     with ThreadPoolExecutor(threads) as pool, ExitStack() as stack:
-        stack.callback(ended.set)  # otherwise the pool would wait for the pauses of read_batch
+        stack.callback(ended.set)  # ends the pauses of read_batch, which the pool would wait for
         while wanted := list(islice(items, 4 * threads * BATCH_GET)):
             batches = [wanted[i : i + BATCH_GET] for i in range(0, len(wanted), BATCH_GET)]
             for batch, answer in zip(batches, pool.map(read, batches), strict=True):

@@ -1,4 +1,4 @@
-"""Reading parts of a topic as no member of a group."""
+"""Reading parts of a topic without joining a group."""
 
 import time
 from bisect import bisect_left
@@ -16,7 +16,7 @@ from dynatomic.kafka.messages import check_error, error_of, offset_of, partition
 BATCH, POLL_S = 10_000, 0.2
 PATIENCE_S = 60.0
 
-# librdkafka asks for such a batch for ever, or takes its bytes for offsets and jumps there.
+# For such a batch, librdkafka fetches again without end, or continues at a wrong offset.
 DAMAGED = (KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION)  # noqa: SLF001 - no public names
 
 
@@ -31,14 +31,14 @@ def read(  # noqa: PLR0913 - the last two are for tests
 ) -> Iterator[tuple[int, list[Any]]]:
     """Yield the messages at ``[begin, end)`` of each partition, in runs of one partition.
 
-    Nothing is committed and no group is joined. Raises ConfigError if the topic no longer has an
-    offset or may not be read, UnavailableError after ``patience_s`` seconds without a message,
+    Nothing is committed. Raises ConfigError if the topic no longer has an offset or there is no
+    permission to read it, UnavailableError after ``patience_s`` seconds without a message,
     DynatomicError if one is damaged.
     """
     ends = {partition: end for partition, (start, end) in ranges.items() if start < end}
     topic_partitions = [TopicPartition(settings.topic, n, ranges[n][0]) for n in ends]
     consumer.assign(topic_partitions)
-    consumer.resume(topic_partitions)  # librdkafka keeps a pause over assignments
+    consumer.resume(topic_partitions)  # librdkafka keeps a pause after a new assignment
     deadline = clock() + patience_s
     while ends:
         messages = consumer.consume(BATCH, POLL_S)
@@ -50,7 +50,7 @@ def read(  # noqa: PLR0913 - the last two are for tests
             deadline = clock() + patience_s
         elif clock() >= deadline:
             raise UnavailableError(
-                f"topic {settings.topic!r}: no broker gave a message for {patience_s:.0f} s; "
+                f"topic {settings.topic!r}: no broker sent a message for {patience_s:.0f} s; "
                 "check that Kafka is running, and try again"
             )
         position = 0
@@ -72,7 +72,7 @@ def read(  # noqa: PLR0913 - the last two are for tests
 
 
 def _ends_of(messages: Iterable[Any], settings: Settings) -> Iterator[tuple[int, int]]:
-    """Yield the partitions whose end was reached, and where; raise the errors among messages."""
+    """Yield each partition whose end was reached, with its end offset; raise other errors."""
     for message in messages:
         if (error := message.error()) is None:
             continue

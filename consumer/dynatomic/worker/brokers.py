@@ -1,16 +1,16 @@
-"""The last answers of the brokers about the topic, from a client beside the group's own."""
+"""The last answers of the brokers about the topic, from a second Kafka client."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 TOPIC_MISSING_AFTER_S = 10.0
-"""How long the brokers must say that the topic does not exist. A broker that has just started may
-say so for a moment."""
+"""How long the brokers must report that the topic does not exist. A broker that has just started
+may report it for a moment."""
 
 
 class OpenTransaction(NamedTuple):
-    """A transaction that holds back the events from ``offset`` on, ``since`` it was first seen."""
+    """An open transaction that begins at ``offset``, first seen at ``since``."""
 
     offset: int
     since: float
@@ -20,11 +20,11 @@ class OpenTransaction(NamedTuple):
 class BrokerView:
     """The last answers of the brokers. Only `service.end_offsets.EndOffsetPoller` writes it.
 
-    ``end_offsets`` has the end of each partition, -1 where it is not known. ``is_answering`` says
-    whether the newest request got an answer, ``answered_at`` when one did. ``high_watermarks`` has
-    only partitions for which it is known, ``open_transactions`` those whose end is held back by an
-    open transaction. ``topic_missing_since`` is when the brokers first said that the topic does not
-    exist; None if it does.
+    ``end_offsets`` has the end of each partition, -1 where it is not known. ``is_answering`` is
+    True if the newest request got an answer, and ``answered_at`` is the time of the last answer.
+    ``high_watermarks`` has only partitions for which it is known. ``open_transactions`` has the
+    partitions whose end is held back by an open transaction. ``topic_missing_since`` is when the
+    brokers first reported that the topic does not exist; None if it exists.
     """
 
     end_offsets: Mapping[int, int] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class BrokerView:
     topic_missing_since: float | None = None
 
     def silent_s(self, now: float) -> float:
-        """Return for how many seconds they have not answered; 0 if they were never asked."""
+        """Return for how many seconds they have not answered; 0 if there was no request."""
         if self.answered_at is None or self.last_error is None:
             return 0.0
         return now - self.answered_at
@@ -48,7 +48,7 @@ class BrokerView:
         return seconds if seconds >= TOPIC_MISSING_AFTER_S else 0.0
 
     def open_transaction_s(self, partition: int, position: int, now: float) -> float:
-        """Return for how many seconds a transaction has held back all that is not read; else 0."""
+        """Return for how many seconds a transaction has held back all unread events; else 0."""
         transaction = self.open_transactions.get(partition)
         if transaction is None or position < transaction.offset:
             return 0.0

@@ -1,4 +1,4 @@
-"""Callbacks of librdkafka: one that raises loses messages, and makes close() hang."""
+"""Callbacks of librdkafka. An exception in one would lose messages and make close() hang."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +22,6 @@ class CallbackErrors:
         return guarded
 
     def raise_first(self) -> None:
-        """Raise what a callback raised."""
+        """Raise the first exception of a callback, if there is one."""
         if self.first is not None:
             raise self.first

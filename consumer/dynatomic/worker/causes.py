@@ -17,7 +17,7 @@ class Cause(Enum):
 
     LOOP_HANGS = (
         "loop-hangs",
-        "the loop stands still: restart the process, and report what it printed",
+        "the loop stands still: restart the process, and report its log",
         True,
     )
     NEVER_ASSIGNED = (
@@ -87,7 +87,7 @@ class Cause(Enum):
         "events are counted but not committed: check the group's coordinator",
     )
     PARTITION_STOPPED = "partition-stopped", "the cause ends with the command that resolves it"
-    UNKNOWN = "unknown", "a step takes too long: look at the log"
+    UNKNOWN = "unknown", "a step takes too long: check the log"
 
     def __init__(self, word: str, hint: str, restart: bool = False) -> None:  # noqa: FBT001, FBT002 - a row of the table above
         self.word = word
@@ -97,7 +97,7 @@ class Cause(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A partition that makes no progress, or the whole consumer (None).
+    """A stall: one partition, or the whole consumer (None), makes no progress.
 
     ``tables`` are those that the partition waits for.
     """
@@ -111,7 +111,7 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class SharedErrors:
-    """The last errors of what all partitions share; None while it works."""
+    """The last error of each part that all partitions share; None while it works."""
 
     letters: str | None = None
     commits: str | None = None
@@ -122,7 +122,7 @@ NO_ERRORS = SharedErrors()
 
 
 def cause_of(partition: Partition, errors: SharedErrors) -> tuple[Cause, str]:
-    """Return the cause and its detail for a partition that waits, or was never read."""
+    """Return the cause and the detail for a partition that waits or was never read."""
     return (
         _read_cause(partition)
         or _write_cause(partition, errors)
@@ -132,7 +132,7 @@ def cause_of(partition: Partition, errors: SharedErrors) -> tuple[Cause, str]:
 
 
 def has_evidence(cause: Cause, partition: Partition, errors: SharedErrors) -> bool:
-    """Return whether an error or a missing answer shows the cause, and not only that it takes long.
+    """Return whether an error or a missing answer shows the cause. A long duration alone does not.
 
     A large window may take long to write while every answer is good.
     """
@@ -158,7 +158,7 @@ def _read_cause(partition: Partition) -> tuple[Cause, str] | None:
         return Cause.PARTITION_STOPPED, partition.stop_reason
     is_start_unknown = partition.start_offset is None and not partition.start_confirmed
     if partition.position < 0 and not is_start_unknown:
-        detail = "nothing was read, not even its end: no leader, or no offset to begin at"
+        detail = "nothing was read, not even its end: no leader, or no offset to start at"
         return Cause.NEVER_FETCHED, detail
     if not partition.start_confirmed:
         detail = "its committed offset is not known yet: no answer from the group's coordinator"
@@ -202,7 +202,7 @@ def _table_cause(waits: Mapping[str, Retry | Refused]) -> tuple[Cause, str]:
     return Cause.TABLE_THROTTLED if is_throttled else Cause.TABLE_FAILING, detail
 
 
-# A client that has lost its brokers has one of these causes, and no other client needs to have it.
+# A client that has lost its brokers has one of these causes, while other clients may have none.
 CLIENT_CAUSES = {
     Cause.NEVER_ASSIGNED,
     Cause.NEVER_FETCHED,
@@ -214,5 +214,5 @@ CLIENT_CAUSES = {
 
 TABLE_CAUSES = {Cause.TABLE_THROTTLED, Cause.TABLE_REFUSED, Cause.TABLE_FAILING}
 
-# These causes do not come from the brokers, whether they answer or not.
+# The brokers are not the reason for these causes.
 NOT_BROKER_CAUSES = {*TABLE_CAUSES, Cause.PARTITION_STOPPED}

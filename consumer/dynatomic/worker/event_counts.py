@@ -12,7 +12,7 @@ from dataclasses import dataclass
 class EventCounts:
     """Events of one partition since the start of this process. The loop writes it.
 
-    ``counted`` are in their counter. ``suppressed`` were there already and a fence kept them out.
+    ``counted`` are in their counter. ``suppressed`` were in it before, and a fence refused them.
     ``dead_letters`` are stored in the dead-letter topic. ``unmatched`` are taken by no counter of
     the counters file, and ``tombstones`` have no payload. ``abandoned`` were dropped from memory
     before their offsets could be committed, because the partition was lost or the process ended:
@@ -28,6 +28,6 @@ class EventCounts:
     abandoned: int = 0
 
     def unaccounted(self, held: int) -> int:
-        """Return how many events have no outcome, ``held`` in windows not among them: 0."""
+        """Return how many events have no outcome and are not ``held`` in windows. It must be 0."""
         outcomes = self.counted + self.suppressed + self.dead_letters + self.abandoned
         return self.read - outcomes - self.unmatched - self.tombstones - held

@@ -13,11 +13,11 @@ MAX_LETTERS_PENDING, MAX_LETTER_BYTES_PENDING = 10_000, 16 * 1024 * 1024
 
 
 _DECAY = 0.9
-"""What a poll of small messages leaves of the size that is expected of the next ones."""
+"""The factor by which a poll of small messages reduces the expected message size."""
 
 
 def filling_bytes(partitions: Collection[Partition]) -> int:
-    """Return an estimate of the memory of the windows that fill."""
+    """Return an estimate of the memory of the filling windows."""
     return sum(partition.filling.size_bytes for partition in partitions)
 
 
@@ -31,7 +31,7 @@ class FlowControl:
         self._bytes_per_message = 0.0
 
     def poll_messages(self, limits: Limits) -> int:
-        """Return how many messages the next poll may bring."""
+        """Return how many messages the next poll may return."""
         return limits.poll_messages(self._bytes_per_message)
 
     def record_poll(self, added_bytes: int, messages: int) -> None:
@@ -40,9 +40,9 @@ class FlowControl:
         self._bytes_per_message = max(added_bytes / max(1, messages), recent)
 
     def update(self, partitions: Collection[Partition], limits: Limits, *, is_ending: bool) -> None:
-        """Pause partitions that can take no more events, and resume those that can again.
+        """Pause partitions that can take no more events, and resume the others.
 
-        With ``is_ending`` none may take any more.
+        With ``is_ending`` all partitions are paused.
         """
         too_many_letters = (
             self._letters.pending >= MAX_LETTERS_PENDING

@@ -1,7 +1,7 @@
 """Whether the consumer makes progress, and the cause if it does not.
 
-Progress is measured by the age of the last success, never by the absence of errors: a client whose
-brokers are gone returns no message and raises nothing.
+Progress is measured by the age of the last success, never by the absence of errors: a client that
+lost its brokers returns no messages and no error.
 """
 
 import logging
@@ -34,8 +34,8 @@ RESTART_AFTER_S = 300.0
 WAIT_INTERVAL_S = 1.0
 
 TRANSACTION_AFTER_S = 10.0
-"""After how many seconds an open transaction is a wait: producers of exactly-once pipelines often
-commit every few seconds."""
+"""After how many seconds an open transaction is reported. Producers with transactions often commit
+every few seconds."""
 
 MAX_LOGGED = 10
 SPARE = "the group has more members than the topic has partitions"
@@ -45,8 +45,9 @@ class ProgressMonitor:
     """The progress clocks of the loop, of the group, and of each partition.
 
     The loop calls `check` at every tick. Any thread may call `stalls`. Stalls are logged too, twice
-    a minute. ``waits`` has what waits for seconds only. ``client_stall`` is the first one that the
-    Kafka client of the group may have caused, while the brokers answer other clients.
+    a minute. ``waits`` has the stalls that are only seconds old. ``client_stall`` is the first
+    stall that the Kafka client of the group may have caused, while the brokers answer other
+    clients.
 
     ``has_joined`` says that the group has this member, with or without a partition. The loop sets
     it when the group gave this member an assignment, and `service.membership` where the group
@@ -70,7 +71,7 @@ class ProgressMonitor:
     def check(
         self, partitions: Collection[Partition], now: float, errors: SharedErrors = NO_ERRORS
     ) -> None:
-        """Record the state of all partitions, and log the stalls if it is time to."""
+        """Record the state of all partitions, and log the stalls twice a minute."""
         if self.last_tick_at is None:
             # The time before the first tick does not count.
             self._unassigned_since = self._logged_at = now
@@ -92,7 +93,7 @@ class ProgressMonitor:
             self._log_stalls(now)
 
     def stalls(self, now: float, after_s: float = STALLED_AFTER_S) -> list[Stall]:
-        """Return all that has made no progress for ``after_s`` seconds, though events wait.
+        """Return the stalls: no progress for ``after_s`` seconds, although events wait.
 
         Nothing is returned before the first tick: the steps before it have bounds of their own.
         """
@@ -107,7 +108,7 @@ class ProgressMonitor:
         self, now: float, after_s: float, *, needs_evidence: bool = False
     ) -> list[Stall]:
         if missing_s := self.brokers.topic_missing_s(now):
-            # All else that stands still does so because of this.
+            # This is the reason for all other stalls.
             return [Stall(Cause.TOPIC_MISSING, "the brokers do not have the topic", missing_s)]
         partitions = list(self._partitions)
         silent_s = self.brokers.silent_s(now)
@@ -159,7 +160,7 @@ class ProgressMonitor:
         return 0.0 if unread is None else now - unread[1]
 
     def _update_unread(self, partitions: Collection[Partition], now: float) -> None:
-        """Record since when each partition has events that it could read and did not get."""
+        """Record since when each partition has unread events."""
         end_offsets, before = self.brokers.end_offsets, self._unread
         self._unread = {}
         for p in partitions:

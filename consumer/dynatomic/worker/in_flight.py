@@ -30,12 +30,12 @@ class InFlightWindow:
     ``opened_at`` is when its first event came, ``closed_at`` when it took its last one (seconds of
     the clock of the loop). ``first_timestamp_ms`` is the timestamp of its first event in Unix time,
     0 if it has none. ``topic_check_number`` is the topic id check that must succeed before the
-    window may be written, and ``is_topic_confirmed`` tells that it did. ``letters_pending`` counts
-    its dead letters that are not known to be stored, ``letters_stored`` the events with one that
-    is. An event can have two, if the table refuses its counters one after the other.
-    ``letters_bytes`` is an estimate of the memory of all of them. ``unread_rejected`` has the
-    events that the table rejected and that must be read again. ``reread`` reads a slice of them,
-    ``reread_events``. ``rejected_reasons`` has a reason for each that was read.
+    window may be written, and ``is_topic_confirmed`` is True after it succeeded.
+    ``letters_pending`` counts its dead letters that are not known to be stored, ``letters_stored``
+    the events with a stored one. An event can have two, if the table refuses its counters one after
+    the other. ``letters_bytes`` is an estimate of the memory of all of them. ``unread_rejected``
+    has the events that the table rejected and that must be read again. ``reread`` reads a slice of
+    them, ``reread_events``. ``rejected_reasons`` has a reason for each that was read.
     """
 
     window: Window = field(default_factory=Window)

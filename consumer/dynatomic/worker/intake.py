@@ -114,7 +114,7 @@ def _repeat_each(offsets: Sequence[int], counts: Sequence[int]) -> list[int]:
 
 
 def _offsets(run: Sequence[Any]) -> Sequence[int]:
-    """Return the offsets of consecutive messages of one partition, which ascend.
+    """Return the offsets of consecutive messages of one partition, in ascending order.
 
     Only transactions and compaction leave gaps. Without a gap a range is enough.
     """
@@ -130,21 +130,22 @@ def take_error(
     settings: Settings,
     should_log: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Handle an error that came as a message. Raises what `check_error` raises."""
+    """Handle an error message. Raises the errors of `check_error`."""
     error: KafkaError = message.error()
     code, partition = error.code(), partitions.get(message.partition())
     if code == PARTITION_EOF:
         if partition is not None:
             partition.record_read(message.offset(), message.offset())
     elif code == AUTO_OFFSET_RESET:
-        # Without an offset the error says that the group has none. `Offsets.ensure_start` finds
-        # that too, and this message may come after it has assigned the partition.
+        # Without an offset, the error means that the group has no committed offset.
+        # `Offsets.ensure_start` handles that, and this message may come after it has assigned the
+        # partition.
         offset = message.offset()
         if partition is not None and offset is not None and offset >= 0:
             partition.record_out_of_range()
     elif code == UNREADABLE_BATCH and partition is not None:
-        # The client repeats this error. A stopped partition never confirms its start, so events
-        # that were read before the batch would stay unwritten, and the batch out of reach.
+        # The client repeats this error. A stopped partition never confirms its start. So events
+        # that were read before the batch would stay unwritten, and the batch could not be skipped.
         can_finish = partition.start_confirmed or partition.is_empty
         if partition.stop_reason is None and can_finish:
             reason = unreadable_batch_message(message, settings)

@@ -6,24 +6,24 @@ from dynatomic.config.settings import Settings
 from dynatomic.worker.in_flight import InFlightWindow
 
 MAX_POLL_MESSAGES = 10_000
-"""The most messages that one poll may bring."""
+"""The maximum number of messages of one poll."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds of the settings, shared among ``owned`` partitions.
+    """The limits of the settings, divided by the number of ``owned`` partitions.
 
-    A partition has two windows. Each may be one event short of full when a poll comes, so the
-    messages of one poll must still fit into each.
+    A partition has two windows. Each may be one event short of full before a poll, so the messages
+    of one poll must still fit into each.
     """
 
     settings: Settings
     owned: int
 
     def poll_messages(self, bytes_per_message: float = 0.0) -> int:
-        """Return how many messages one poll may bring.
+        """Return how many messages one poll may return.
 
-        ``bytes_per_message`` is how much recent messages added to windows.
+        ``bytes_per_message`` is the memory that recent messages added to windows.
         """
         maxima = (self.settings.window_max_events, self.settings.window_max_counters)
         messages = min(map(self._poll_share, maxima))

@@ -1,4 +1,4 @@
-"""Commits offsets, and decides where reading begins. Uses librdkafka's consumer.
+"""Commits offsets, and decides where reading starts.
 
 No count depends on a commit that succeeds: a failed commit is sent again, and after a lost one the
 events are read again.
@@ -28,10 +28,9 @@ LOG_INTERVAL_S = 10.0
 class Offsets:
     """Commits the committable offsets of partitions, one request at a time, without blocking.
 
-    Each commit carries the topic id as its metadata. When the topic is deleted and created again,
-    the offsets of the old topic are therefore not taken for those of the new one. ``commits``
-    counts the commits by outcome. ``last_commit`` is when the last one succeeded, in Unix time; 0
-    if none has.
+    Each commit carries the topic id as its metadata. So the offsets of a deleted topic are not used
+    for a new topic of the same name. ``commits`` counts the commits by outcome. ``last_commit`` is
+    the Unix time of the last commit that succeeded, or 0.
     """
 
     def __init__(  # noqa: PLR0913 - the last four have defaults
@@ -60,7 +59,7 @@ class Offsets:
         self.commit_durations = Durations()
 
     def commit(self, consumer: Any, partitions: Collection[Partition], *, now: bool) -> None:
-        """Commit what may be committed; ``now`` does not wait for the commit before."""
+        """Commit the committable offsets; with ``now`` also while another commit is in flight."""
         if not self._is_enabled:
             for partition in partitions:
                 partition.commit_skipped()
@@ -129,10 +128,10 @@ class Offsets:
     ) -> None:
         """Make sure that partitions are read from the committed offset of this topic, or stop them.
 
-        librdkafka fetched the committed offset as well, at another time, and also believes the
-        offset of a deleted topic of the same name. What it read beyond the right offset is dropped
-        and read again. A commit without an id, such as one of Kafka's own tools, is believed.
-        During a rebalance nothing may be assigned (``may_assign``).
+        librdkafka fetches the committed offset too, at another time. It also accepts the offset of
+        a deleted topic of the same name. Events that it read from a wrong offset are dropped, and
+        read again. A commit without a topic id is accepted, because the tools of Kafka write no id.
+        During a rebalance nothing may be assigned (``may_assign`` is False).
         """
         unconfirmed = [p for p in partitions if not p.start_confirmed and p.stop_reason is None]
         unfetched = {p.id: p for p in unconfirmed if p.start_offset is None}
@@ -159,7 +158,7 @@ class Offsets:
             partition.set_start(offset)
 
     def _fetch_committed(self, consumer: Any, partitions: Collection[Partition]) -> list[Any]:
-        """Return the committed offsets that the group's coordinator gave."""
+        """Return the committed offsets from the coordinator of the group."""
         query = [TopicPartition(self._topic, p.id) for p in partitions]
         try:
             committed = consumer.committed(query, timeout=FETCH_TIMEOUT_S)
@@ -176,9 +175,9 @@ class Offsets:
     def handle_out_of_range(self, consumer: Any, partition: Partition) -> None:
         """Stop a partition whose offset the topic no longer has.
 
-        A topic that lost the committed offset lost events with it. To read on without a word would
-        count too little, so a person decides. librdkafka reports a group without an offset by the
-        same error; then `ensure_start` assigns the partition.
+        A topic that lost the committed offset has also lost events. To continue without a message
+        would count too little, so a person decides. librdkafka reports the same error for a group
+        without a committed offset. Then `ensure_start` assigns the partition.
         """
         if self._clock() < self._no_fetch_before:
             return
@@ -197,7 +196,7 @@ class Offsets:
     def _assign_at(self, consumer: Any, partition: Partition, offset: int) -> None:
         if offset < 0:
             offset = OFFSET_END if self._reset == "latest" else OFFSET_BEGINNING
-        # After an error librdkafka has no fetcher that could seek, so the partition is assigned
+        # After an error librdkafka cannot seek in the partition, so the partition is assigned
         # again.
         consumer.incremental_unassign([TopicPartition(self._topic, partition.id)])
         consumer.incremental_assign([TopicPartition(self._topic, partition.id, offset)])

@@ -11,7 +11,7 @@ from dynatomic.worker.event_counts import EventCounts
 from dynatomic.worker.in_flight import InFlightWindow
 
 MAX_UNCOMMITTED = 100
-"""How many complete windows keep a timestamp of their own; the last also stands for later ones."""
+"""How many complete windows keep their own timestamp. Later ones share that of the last."""
 
 
 @dataclass(slots=True, eq=False)
@@ -20,12 +20,13 @@ class Partition:
 
     An offset is -1 where there is none. ``position`` is the offset after the last event that was
     read, and ``first_read_offset`` the offset of the first one. ``committable_offset`` may be
-    committed; ``sent_offset`` is that of the last commit that is not known to have failed, and
-    ``committed_offset`` that of the last one that succeeded. ``start_offset`` is the committed
-    offset that was fetched from the group (negative: the group has none), and ``start_confirmed``
-    tells that reading began there. ``uncommitted`` has the end offset of each complete window that
-    is not committed, with the timestamp of its first event. ``progress_at`` is when the partition
-    last committed, or had nothing to wait for. ``counts`` outlives the assignment.
+    committed. ``sent_offset`` is the offset of the last commit that is not known to have failed,
+    and ``committed_offset`` that of the last commit that succeeded. ``start_offset`` is the
+    committed offset that was fetched from the group (negative: the group has none), and
+    ``start_confirmed`` is True when reading started there. ``uncommitted`` has the end offset of
+    each complete window that is not committed, with the timestamp of its first event.
+    ``progress_at`` is when the partition last committed, or had nothing to wait for. ``counts``
+    outlives the assignment.
     """
 
     id: int
@@ -54,7 +55,7 @@ class Partition:
     def is_waiting(self) -> bool:
         """Whether it waits for something, or nothing was read yet.
 
-        A partition that can be read soon gives an event or its end.
+        A partition without a problem soon returns an event or its end.
         """
         return (
             self.closing is not None
@@ -85,15 +86,15 @@ class Partition:
         return oldest.first_timestamp_ms if oldest is self.closing or len(oldest.window) else 0
 
     def is_committed_to(self, end: int) -> bool:
-        """Return whether all events below ``end`` were read and are committed.
+        """Return whether all events below ``end`` are committed.
 
-        Either in this assignment, or before it: then reading began at ``end`` or beyond.
+        This is also true if reading started at ``end`` or beyond.
         """
         start = -1 if self.start_offset is None else self.start_offset
         return self.position >= end and max(self.committed_offset, start) >= end
 
     def reaches(self, end: int) -> bool:
-        """Return whether all below ``end`` was read, and some of it is in the filling window."""
+        """Return whether all events below ``end`` were read, some into the filling window."""
         return self.filling.window.first < end <= self.position
 
     # Reading.
@@ -128,7 +129,7 @@ class Partition:
     # The offset at which reading begins.
 
     def set_start(self, offset: int) -> None:
-        """Take the committed offset that the group has; negative where it has none."""
+        """Set the committed offset of the group; negative if there is none."""
         self.start_offset = offset
 
     def clear_start(self) -> None:
@@ -140,12 +141,12 @@ class Partition:
         self.start_confirmed = True
 
     def start_again(self) -> None:
-        """Drop what was read; the client reads from the right offset now."""
+        """Drop all events that were read; the client now reads from the right offset."""
         self.reset_position()
         self.out_of_range, self.start_confirmed = False, True
 
     def stop(self, reason: str) -> None:
-        """Take no more events; ``reason`` tells a person what to do."""
+        """Take no more events; ``reason`` is a message for a person, with what to do."""
         self.stop_reason = reason
 
     # Windows.
@@ -175,15 +176,15 @@ class Partition:
         return closing.window
 
     def skip_to_position(self) -> None:
-        """Let the position be committed where no event is held.
+        """Make the position committable if no event is held.
 
-        Offsets without an event, such as markers of transactions, are passed this way.
+        This passes offsets without events, such as the markers of transactions.
         """
         if self.is_empty and self.start_confirmed:
             self.committable_offset = max(self.committable_offset, self.position)
 
     def abandon(self) -> list[InFlightWindow]:
-        """Mark its windows as no longer ours, and return them."""
+        """Mark its windows as not owned any more, and return them."""
         windows = [self.filling] if self.closing is None else [self.closing, self.filling]
         for window in windows:
             if not window.is_abandoned:
@@ -192,15 +193,16 @@ class Partition:
         return windows
 
     def reset_position(self) -> None:
-        """Drop what was read. None of it may have been passed to the writer."""
+        """Drop all events that were read. None of them may have been passed to the writer."""
         self.abandon()
         self.filling, self.closing = InFlightWindow(), None
         self.position = self.first_read_offset = -1
 
     def keep_only_closing(self) -> bool:
-        """Drop all but the window in flight; return whether there is none and all is committed.
+        """Drop all events except those of the window in flight.
 
-        What is dropped was not passed to the writer, and its offsets are never committed.
+        Return whether no window is in flight and all its offsets are committed. The dropped events
+        were not passed to the writer, and their offsets are never committed.
         """
         closing = self.closing if self.start_confirmed else None
         self.closing = None if closing else self.closing
@@ -220,7 +222,7 @@ class Partition:
         self.sent_offset = self.committable_offset
 
     def commit_failed(self) -> None:
-        """Record that the last commit failed or was not answered: it is sent again."""
+        """Record that the last commit failed or had no answer. It is sent again."""
         self.sent_offset = self.committed_offset
 
     def committed_to(self, offset: int, now: float) -> None:
@@ -229,5 +231,5 @@ class Partition:
         self.progress_at = now
 
     def commit_skipped(self) -> None:
-        """Take the offset for committed, where nothing is committed (a dry run)."""
+        """Treat the offset as committed, in a dry run."""
         self.sent_offset = self.committed_offset = self.committable_offset

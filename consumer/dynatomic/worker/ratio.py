@@ -1,8 +1,8 @@
-"""Stops a consumer most of whose events become dead letters.
+"""Stops a consumer if too many of its events become dead letters.
 
 A wrong ``--table``, a producer that adds a registry frame, or a table with attributes of another
 type makes every event a dead letter. Each is stored and can be replayed, but nothing is counted,
-and nobody may notice.
+and this may stay unnoticed.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """Events whose counter the table rejected, on their way to the dead-letter topic.
 
-That the attribute of a counter is not a number shows only when it is written. By then a window
-holds what an event adds, not its bytes. So the few rejected events are read from the topic again.
+Only a write shows that the attribute of a counter is not a number. At that time, a window contains
+the increments of its events, not their bytes. So the rejected events are read from the topic again.
 """
 
 import logging
@@ -35,7 +35,7 @@ ReadAgain = Callable[[int, Iterable[int]], Mapping[int, Any]]
 
 
 class RejectedEvents:
-    """Reads rejected events again on a thread of its own, and turns them into dead letters."""
+    """Reads rejected events again on its own thread, and makes dead letters of them."""
 
     def __init__(
         self,
@@ -56,8 +56,8 @@ class RejectedEvents:
     def letters(self, partition: int, closing: InFlightWindow) -> list[DeadLetter]:
         """Return the next dead letters of a written window, as soon as their events are read.
 
-        The rejected events of a window may be many, so they are read in slices, one slice of one
-        window at a time. The window is not done before all are returned, whatever fails meanwhile.
+        There may be many, so they are read in slices, one slice of one window at a time. The window
+        is not done before all are returned, also if a read fails.
         """
         write = closing.write
         if write is None or not write.is_complete or not write.rejected:
@@ -105,7 +105,7 @@ class RejectedEvents:
             closing.end_rejected()
 
     def _start(self, partition: int, offsets: Iterable[int]) -> "Future[Mapping[int, Any]]":
-        # A daemon thread, because the threads of an executor would outlive the end of the process.
+        # A daemon thread, because the interpreter waits for the threads of an executor at exit.
         future: Future[Mapping[int, Any]] = Future()
         future.add_done_callback(self._on_done)
 
@@ -137,9 +137,9 @@ def rejected_letters(  # noqa: PLR0913 - what a letter needs
     """Yield the dead letters of events whose counters the table rejected.
 
     If the table rejected only some counters of an event, the letter names them, because the others
-    are counted. ``messages`` are those that were read again, by offset. Where the topic no longer
-    has one, the letter holds the row encoded again, without the key and the headers that the
-    message had.
+    are counted. ``messages`` are those that were read again, by offset. If the topic no longer has
+    a message, the letter contains the row, encoded again, without the key and the headers of the
+    message.
     """
     for offset, increments in events:
         cause = rejected[increments[0][0]]
@@ -149,7 +149,7 @@ def rejected_letters(  # noqa: PLR0913 - what a letter needs
             continue
         for ref, incr in increments:
             value = encode(Row(ref.table, ref.key, ref.range, ref.name, incr))
-            detail = f"{cause.detail}; the topic no longer has the message, this is the row anew"
+            detail = f"{cause.detail}; this is the row encoded again, the topic lost the message"
             yield DeadLetter(topic, partition, offset, None, value, (), cause.reason, detail)
 
 
@@ -158,7 +158,7 @@ def _first_offsets(rejected: Mapping[CounterRef, Rejected]) -> dict[CounterRef, 
 
 
 class MessageReader(Protocol):
-    """The part of ``confluent_kafka.Consumer`` that reads again."""
+    """The methods of ``confluent_kafka.Consumer`` that are used to read again."""
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         """Read these partitions."""
@@ -181,9 +181,9 @@ def read_again(  # noqa: PLR0913 - two are for tests
     timeout_s: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[int, Any]:
-    """Return the messages at some offsets, by offset, as far as the topic still has them.
+    """Return the messages at some offsets, by offset, if the topic still has them.
 
-    Raises UnavailableError if the broker gives nothing for ``timeout_s`` seconds.
+    Raises UnavailableError if the broker sends nothing for ``timeout_s`` seconds.
     """
     wanted = set(offsets)
     messages: dict[int, Any] = {}
@@ -204,7 +204,7 @@ def read_again(  # noqa: PLR0913 - two are for tests
             for message in reader.consume(1000, timeout=0.2):
                 error = message.error()
                 if error is None:
-                    # The deadline bounds a standstill, not the reading of a long range.
+                    # The deadline limits the time without a message, not the time for a long range.
                     deadline = clock() + timeout_s
                     position = message.offset()
                     if position in wanted:

@@ -1,4 +1,4 @@
-"""Moves a closed window on until its offsets may be committed.
+"""Takes a closed window through its steps until its offsets may be committed.
 
 The order is fixed. First the topic id is confirmed. With fences, the dead letters of the window
 must then be stored. Then the sums are written. Then the events that the table rejected for good
@@ -47,10 +47,10 @@ class Tally:
 
 
 class Settlement:
-    """Moves closed windows on, and counts them in ``tally``.
+    """Takes closed windows through their steps, and counts them in ``tally``.
 
     With ``topic_id`` each item takes a window only once (exactly-once). Without it no item has a
-    fence. ``on_done`` is called on other threads, when the next call of `advance` may do something.
+    fence. ``on_done`` is called on other threads when `advance` has something to do.
     """
 
     def __init__(  # noqa: PLR0913 - its parts
@@ -104,7 +104,7 @@ class Settlement:
                 self.store_letter(window, letter)
 
     def advance(self, partition: Partition, now: float) -> None:
-        """Do the next steps for the closed window of a partition, as far as possible now."""
+        """Do the steps that are possible now for the closed window of a partition."""
         closing = partition.closing
         if (
             closing is None
@@ -126,7 +126,7 @@ class Settlement:
             self._count(partition, closing, now)
 
     def is_blocked(self, partition: Partition) -> bool:
-        """Return whether a window waits for a table, a topic or brokers that do not work now."""
+        """Return whether a window waits for a table, a topic or brokers with a problem."""
         closing = partition.closing
         if closing is None:
             return False
@@ -172,10 +172,10 @@ class Settlement:
 
 
 def _count_outcomes(counts: EventCounts, done: InFlightWindow) -> None:
-    """Add the events of a window that is done; nothing for counters that have no outcome.
+    """Count the events of a window that is done, if all its counters have an outcome.
 
-    Counters are finished by the answers of the tables. If one is missing, it is not known which of
-    the events are missing, so none is taken for counted.
+    If the outcome of a counter is missing, its events are not known, so no event is counted. The
+    difference then shows as unaccounted events.
     """
     write, window = done.write, done.window
     suppressed = 0 if write is None else write.suppressed_events

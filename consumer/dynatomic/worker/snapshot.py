@@ -1,4 +1,4 @@
-"""What a consumer does and has done, as one frozen value. Status, metrics and probes read only it.
+"""The state of a consumer as one frozen value. Status, metrics and probes read only this value.
 
 `SnapshotSource.take` may be called on any thread. It reads whole numbers and short lists, so the
 loop never waits for a reader. Values that the loop changes meanwhile may be one poll apart.

@@ -57,7 +57,7 @@ def test_defaults_need_nothing() -> None:
         ({"tables": "hits"}, ("tables: 'hits' is not a list",)),
         ({"tables": ("ab",)}, ("tables: 'ab' ", "3 to 255")),
         ({"tables": ("good", 'b"ad')}, ("tables: 'b\"ad'",)),
-        ({"tables": ("arn:aws:dynamodb:x:1:table/hits",)}, ("is an ARN", "plain name")),
+        ({"tables": ("arn:aws:dynamodb:x:1:table/hits",)}, ("is an ARN", "give the name")),
         ({"group_protocol": "new"}, ("group_protocol: 'new'", "classic, consumer")),
         ({"write_mode": []}, ("write_mode: []", "batch, single")),
         ({"writer_schema": 5}, ("writer_schema: 5 ",)),

@@ -135,7 +135,7 @@ def test_reading_ends_when_no_broker_answers() -> None:
     lab.store(0)
     topic = lab.topic()
     lab.broker.faults.down = True
-    with pytest.raises(UnavailableError, match=r"row-events.dlq', partition 0: no broker gave"):
+    with pytest.raises(UnavailableError, match=r"row-events.dlq', partition 0: no broker sent"):
         list(topic.messages())
 
 

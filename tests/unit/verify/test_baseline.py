@@ -157,7 +157,7 @@ def test_a_baseline_of_another_topic_is_refused(tmp_path: Path) -> None:
     write(file, ITEMS, {0: 18})
     found = Baseline.open(file)
     found.check("row-events", ID)
-    with pytest.raises(ConfigError, match="of topic 'row-events', not of 'other'"):
+    with pytest.raises(ConfigError, match="belongs to topic 'row-events', not to 'other'"):
         found.check("other", ID)
     with pytest.raises(ConfigError, match="deleted and made again"):
         found.check("row-events", "f" * 32)
@@ -180,7 +180,7 @@ MARKS = {0: Watermarks(10, 20), 1: Watermarks(0, 5)}
         ({0: 9}, "the baseline reaches 9; use a newer one"),
         ({0: 21}, "reaches offset 21 of partition 0 of t, which ends at 20"),
         ({0: 10, 1: 6}, "reaches offset 6 of partition 1 of t, which ends at 5"),
-        ({0: 10, 2: 1}, "the baseline has partition 2, which t has not"),
+        ({0: 10, 2: 1}, "the baseline has partition 2, but t does not have it"),
     ],
 )
 def test_what_the_topic_does_not_hold_is_refused(offsets: dict[int, int] | None, told: str) -> None:

@@ -78,8 +78,8 @@ def test_text_has_at_most_so_many_lines_the_largest_first_and_json_has_all() -> 
     lines = list(verdict.text(3))
     assert lines[0] == "DIFFERENT  30 of 30 counters, sum in topic 435, in table 842"
     assert [line.split()[1] for line in lines[2:5]] == ["k29", "k28", "k27"]
-    assert lines[5:-1] == ["and 27 more: raise --limit, or use -o json"]
-    assert list(verdict.text(0))[1:-1] == ["and 30 more: raise --limit, or use -o json"]
+    assert lines[5:-1] == ["and 27 more: increase --limit, or use -o json"]
+    assert list(verdict.text(0))[1:-1] == ["and 30 more: increase --limit, or use -o json"]
     told = json.loads(verdict.json())
     assert len(told["differences"]) == 30
     assert (told["ok"], told["counters"], told["in_topic"], told["in_table"]) == (

@@ -89,7 +89,7 @@ def test_the_commits_and_fences_of_a_deleted_topic_say_nothing() -> None:
     w.emit("a", "a")
     verdict = w.verify()
     assert [(d.expected, d.value.value) for d in verdict.differences] == [(0, 7)]
-    with pytest.raises(ConfigError, match="of another topic of the name"):
+    with pytest.raises(ConfigError, match="belongs to another topic of the name"):
         w.verify(UNFENCED)
 
 
@@ -126,6 +126,6 @@ def test_a_fence_that_was_removed_is_said() -> None:
     verdict = w.verify()
     assert verdict.ok
     (note,) = verdict.notes
-    assert note.startswith("1 items have events of a partition and no fence of it")
+    assert note.startswith("1 items have events of a partition but no fence for it")
     w.item("a", 2, {0: 0, 1: 0})
     assert not w.verify().notes

@@ -86,7 +86,7 @@ def test_without_a_dead_letter_topic_nothing_is_known() -> None:
         (WaitingLetters(events=1, incr=7), "1 event waits as dead letters, sum 7"),
         (
             WaitingLetters(events=1_200, incr=5, unreadable=3, replayed=4),
-            "1,200 events wait as dead letters, sum 5; 3 of them hold no row; 4 were replayed",
+            "1,200 events wait as dead letters, sum 5; 3 of them contain no row; 4 were replayed",
         ),
         (
             WaitingLetters(replayed=4),

@@ -56,7 +56,7 @@ def test_brokers_that_give_no_message_are_told_in_time() -> None:
     consumer = w.broker.consumer(consumer_config(config, eof=True))
     w.broker.sleep = clock.advance
     w.broker.faults.down = True
-    with pytest.raises(UnavailableError, match="no broker gave a message for 60 s"):
+    with pytest.raises(UnavailableError, match="no broker sent a message for 60 s"):
         list(read(consumer, config, {0: (0, 1)}, lambda _: None, clock=clock))
 
 
@@ -74,7 +74,7 @@ def test_errors_are_no_messages_so_brokers_that_only_err_are_told_in_time() -> N
         return consume(*arguments)
 
     consumer.consume = err  # type: ignore[method-assign, assignment]
-    with pytest.raises(UnavailableError, match="no broker gave a message for 60 s"):
+    with pytest.raises(UnavailableError, match="no broker sent a message for 60 s"):
         list(read(consumer, config, {0: (0, 9)}, lambda _: None, clock=clock))
 
 

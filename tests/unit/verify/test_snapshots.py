@@ -66,7 +66,7 @@ def test_an_item_whose_events_retention_removed_is_in_the_first_snapshot_and_all
     taken = w.verify(guarantee, snapshot=first)
     assert list(taken.text(20)) == [
         "1 counters, sum 100; nothing was compared",
-        "2 items that the topic does not name are in the snapshot too",
+        "the snapshot also contains 2 items that the topic does not name",
     ]
     assert first_line(w.verify(guarantee, baseline=first)) == "OK  1 counters, sum 100 = 100"
     w.item("old", 107, {0: w.emit("old", incr=7)})
@@ -108,7 +108,7 @@ def test_a_table_that_the_baseline_does_not_have_is_told_and_is_in_the_next_one(
     w.commit(1)
     w.item("z", 40, table="bytes")
     w.verify(snapshot=first, tables=("hits",))
-    told = "table bytes is not in the baseline: its counters are taken to start at 0"
+    told = "table bytes is not in the baseline: its counters are assumed to start at 0"
     assert list(w.verify(baseline=first).text(20))[1:] == [told]
     assert list(w.verify(baseline=first, tables=("hits",)).text(20))[1:] == []
     w.verify(baseline=first, snapshot=second)

@@ -1,6 +1,6 @@
-"""BatchExecuteStatement: what refuses a batch, and the outcome of each of its statements.
+"""BatchExecuteStatement: when a batch is refused, and the outcome of each statement.
 
-Source: AWS, *BatchStatementError* (the codes), and DynamoDB Local for what refuses a whole batch.
+Source: AWS, *BatchStatementError* (the codes), and DynamoDB Local (the refused batches).
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ def _refuse_duplicates(tables: Tables, statements: Sequence[Mapping[str, Any]]) 
             parsed = parse(statement["Statement"])
             key = parsed.key(tables.table(parsed.table), statement.get("Parameters", ()))
         except (InvalidError, MissingTableError):
-            continue  # the outcome of that statement only
+            continue  # the error of this statement only
         if (parsed.table, key) in seen:
             raise InvalidError("Provided list of item keys contains duplicates")
         seen.add((parsed.table, key))

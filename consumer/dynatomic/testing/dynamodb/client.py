@@ -1,8 +1,8 @@
-"""A DynamoDB low-level client in memory, safe from any thread.
+"""A low-level DynamoDB client in memory. It is thread-safe.
 
-Answers, codes and wordings are AWS's, as DynamoDB Local and the documents show them. It has the
-requests that this package sends; what it does not have raises `AttributeError` or
-`NotImplementedError` rather than an answer that nobody checked.
+Answers, error codes and messages are those of AWS, as DynamoDB Local and the AWS documentation show
+them. It supports the requests that this package sends. Other requests raise `AttributeError` or
+`NotImplementedError`.
 """
 
 import threading
@@ -51,7 +51,7 @@ class Faults:
 
 
 class FakeDynamoDB:
-    """Stands in for ``boto3.client("dynamodb")``.
+    """Replaces ``boto3.client("dynamodb")``.
 
     ``faults`` makes requests fail; ``requests`` counts them by operation, failed ones included.
     """
@@ -66,7 +66,7 @@ class FakeDynamoDB:
         self._answered = 0
 
     def items(self, table: str) -> list[Item]:
-        """Return a copy of every item of a table, in the order in which they were made.
+        """Return a copy of each item of a table, in the order of creation.
 
         Raises `KeyError` if there is no such table.
         """
@@ -74,7 +74,7 @@ class FakeDynamoDB:
             return [copied(item) for item in self._tables.table(table).items.values()]
 
     def apply(self, request: Request) -> Response:
-        """Run a request without faults and without counting it: one that arrives late, or twice."""
+        """Run a request that arrives late or twice: it is not counted and has no faults."""
         with self._lock:
             return self._run(request, {})
 
@@ -83,15 +83,15 @@ class FakeDynamoDB:
         return self._send("DescribeTable", params)
 
     def describe_time_to_live(self, **params: Any) -> Response:
-        """Return which attribute has the time at which items expire."""
+        """Return the TTL attribute."""
         return self._send("DescribeTimeToLive", params)
 
     def update_time_to_live(self, **params: Any) -> Response:
-        """Set that attribute at once; the fake never deletes an item because of it."""
+        """Set the TTL attribute; the fake never deletes an expired item."""
         return self._send("UpdateTimeToLive", params)
 
     def create_table(self, **params: Any) -> Response:
-        """Make a table; it is active at once."""
+        """Create a table; it is active at once."""
         return self._send("CreateTable", params)
 
     def delete_table(self, **params: Any) -> Response:
@@ -123,7 +123,7 @@ class FakeDynamoDB:
         return self._send("Query", params)
 
     def update_item(self, **params: Any) -> Response:
-        """Add to numbers and set attributes of one item, made where missing."""
+        """Add to numbers and set attributes of one item; create the item if it is missing."""
         return self._send("UpdateItem", params)
 
     def transact_write_items(self, **params: Any) -> Response:
@@ -131,7 +131,7 @@ class FakeDynamoDB:
         return self._send("TransactWriteItems", params)
 
     def batch_execute_statement(self, **params: Any) -> Response:
-        """Run up to 25 statements on different items, each with an outcome of its own."""
+        """Run up to 25 statements on different items; each has its own outcome."""
         return self._send("BatchExecuteStatement", params)
 
     def get_waiter(self, name: str) -> SimpleNamespace:
@@ -206,7 +206,7 @@ def _cancelled(error: ConditionError) -> ClientError:
 
 
 def _consumed(params: Mapping[str, Any]) -> Any:
-    """Return one unit a write, as for items of up to 1 kB, refused ones among them."""
+    """Return one write unit for each write, refused or not: items are assumed to be below 1 kB."""
     if "TableName" in params:
         return {"TableName": params["TableName"], "CapacityUnits": 1.0}
     units = Counter(statement["Statement"].split('"')[1] for statement in params["Statements"])

@@ -1,8 +1,8 @@
 """The PartiQL statements that this package sends, parsed and run on a table.
 
 Only these forms: ``UPDATE "T" SET "a"="a"+? SET "b"=? WHERE "pk"=? AND "f"<?`` (or
-``AND "f" IS MISSING``) and ``INSERT INTO "T" VALUE {'pk': ?, 'a': ?}``. Any other text is
-answered as DynamoDB answers a statement that it cannot read.
+``AND "f" IS MISSING``) and ``INSERT INTO "T" VALUE {'pk': ?, 'a': ?}``. Any other text
+gets the answer of DynamoDB to a statement that it cannot parse.
 """
 
 import operator
@@ -46,7 +46,7 @@ _COMPARE: Mapping[str, Callable[[Decimal, Decimal], bool]] = {
 
 
 class ConditionError(Exception):
-    """The condition was not met; holds the item as it is, or None if there is none."""
+    """The condition was not met; contains the item, or None if there is none."""
 
     def __init__(self, item: Item | None) -> None:
         super().__init__("The conditional request failed")
@@ -139,7 +139,7 @@ class Update:
         table.must_not_change({assignment.name: None for assignment in self.sets})
         operators = sum(assignment.operand is not None for assignment in self.sets)
         if operators > MAX_OPERATORS:
-            count = MAX_OPERATORS + 1  # AWS stops counting there
+            count = MAX_OPERATORS + 1  # AWS does not count further
             raise InvalidError(
                 f"The expression contains too many operators; operator count: {count}"
             )

@@ -1,4 +1,4 @@
-"""Exceptions and response envelopes of the shape that boto3 gives them."""
+"""Exceptions and response metadata in the format of boto3."""
 
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ class ConditionalCheckFailedException(ClientError):  # noqa: N818 - botocore's n
 
 
 class ResourceInUseException(ClientError):  # noqa: N818 - botocore's name
-    """The table is there already."""
+    """The table already exists."""
 
 
 class ResourceNotFoundException(ClientError):  # noqa: N818 - botocore's name
@@ -24,7 +24,7 @@ EXCEPTIONS: Final = {
 
 
 def client_error(code: str, message: str, operation: str, status: int = 400) -> ClientError:
-    """Make the exception that boto3 raises for an error of this code, to return from a fault."""
+    """Create the exception that boto3 raises for this error code, to return from a fault."""
     response: Any = {
         "Error": {"Code": code, "Message": message},
         "ResponseMetadata": metadata("fake", status),
@@ -33,7 +33,7 @@ def client_error(code: str, message: str, operation: str, status: int = 400) -> 
 
 
 def metadata(request_id: str, status: int = 200) -> dict[str, Any]:
-    """Return the part of a response that is about the HTTP exchange."""
+    """Return the HTTP metadata of a response."""
     return {
         "RequestId": request_id,
         "HTTPStatusCode": status,

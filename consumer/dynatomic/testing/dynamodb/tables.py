@@ -27,14 +27,14 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 
 
 class MissingTableError(KeyError):
-    """There is no such table."""
+    """The table does not exist."""
 
     def __str__(self) -> str:
         return f"Requested resource not found: Table: {self.args[0]} not found"
 
 
 class TableExistsError(Exception):
-    """A table of that name is there already."""
+    """A table with this name already exists."""
 
 
 class TokenReusedError(Exception):

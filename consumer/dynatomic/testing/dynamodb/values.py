@@ -98,7 +98,7 @@ def copied(item: Mapping[str, Value]) -> Item:
 
 
 Mismatch = Callable[[str, str, str | None], str]
-"""The message for a key attribute: its name, the type in the schema, the type given or None."""
+"""Returns the message for a key attribute: takes its name, its type, and the given type or None."""
 
 
 def mismatch_in_key(_name: str, _expected: str, _actual: str | None) -> str:

@@ -1,8 +1,7 @@
 """A Kafka cluster in memory: topics, consumer groups, and faults on demand.
 
-It has no threads and does not sleep. Everything happens inside the calls of the clients: messages,
-rebalances and answers to commits come from ``consume()`` and ``poll()``, in an order that depends
-only on the order of the calls.
+It has no threads and does not sleep. Messages, rebalances and answers to commits come from
+``consume()`` and ``poll()`` of the clients. Their order depends only on the order of the calls.
 """
 
 import itertools
@@ -44,11 +43,11 @@ class FakeBroker(Cluster):
         return FakeProducer(self, conf or {})
 
     def expire(self, consumer: FakeConsumer) -> None:
-        """Let the group drop a consumer as if it had not polled for too long.
+        """Remove a consumer from its group, as if it had not polled for too long.
 
         Its commits are refused with UNKNOWN_MEMBER_ID until its next ``consume()``, which yields a
         ``_MAX_POLL_EXCEEDED`` message, calls ``on_lost`` and joins the group again. Partitions that
-        the group had revoked before are reported as revoked then, though they may have another
+        the group had revoked before are reported as revoked then, although they may have another
         owner.
         """
         with self.lock:
@@ -58,7 +57,7 @@ class FakeBroker(Cluster):
             self.group(consumer.group_id).leave(consumer.member, self.partitions_of)
 
     def kill(self, consumer: FakeConsumer) -> None:
-        """End a consumer as SIGKILL would: no callbacks, no commits, and the group drops it."""
+        """End a consumer as SIGKILL does: no callbacks and no commits; it leaves the group."""
         with self.lock:
             self.expire(consumer)
             consumer.closed = True
@@ -74,7 +73,7 @@ class FakeBroker(Cluster):
     ) -> None:
         """Let the consumer's next ``consume()`` yield an error message.
 
-        After the code ``KafkaError._FATAL`` it yields nothing for ever, as librdkafka.
+        After the code ``KafkaError._FATAL`` it never yields anything again, as librdkafka.
         """
         event = Message(
             topic=topic,

@@ -22,7 +22,7 @@ Header = tuple[str, bytes | None]
 
 
 def failure(code: int, reason: str | None = None) -> KafkaException:
-    """Make the exception that confluent-kafka raises for an error of this code."""
+    """Create the exception that confluent-kafka raises for this error code."""
     return KafkaException(KafkaError(code, reason))
 
 
@@ -68,7 +68,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class CommitFault:
-    """The answer to a commit: these partitions, or all, are answered with ``code``."""
+    """The answer to a commit: ``code`` for these partitions, or for all."""
 
     code: int
     partitions: frozenset[int] | None
@@ -79,8 +79,8 @@ class CommitFault:
 class BrokerFaults:
     """The faults of the broker; see also `FakeBroker.expire` and `FakeBroker.kill`.
 
-    ``down``: nothing is answered: ``consume()`` returns ``[]``, asynchronous commits and produced
-    messages wait until it is False again, synchronous requests raise.
+    ``down``: the broker does not answer. ``consume()`` returns ``[]``, asynchronous commits and
+    produced messages wait until it is False again, and synchronous requests raise.
     ``answers_held``: commits are applied, but ``on_commit`` is not called until it is False again.
     """
 
@@ -110,7 +110,7 @@ class BrokerFaults:
 
 
 class Cluster:
-    """What the clients of one fake broker share; each locks it while it reads or changes it.
+    """The state that all clients of a fake broker share. Each client locks it for each access.
 
     ``sleep`` is called with the time-out of a ``consume()`` or ``poll()`` that has nothing to
     return, so that a test can move its own clock; by default nothing waits. ``clock`` gives the
@@ -156,7 +156,7 @@ class Cluster:
         return f"{next(self._ids):08x}{0:024x}"
 
     def append_gap(self, topic: str, partition: int, count: int = 1) -> None:
-        """Use up offsets without a message, as transactions and compaction do."""
+        """Skip offsets, so that no message has them, as transactions and compaction do."""
         with self.lock:
             self.logs[topic][partition].messages.extend([None] * count)
 
@@ -181,7 +181,7 @@ class Cluster:
             log.transaction_start = None
 
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
-        """Drop what is below an offset, as retention does."""
+        """Delete the messages below an offset, as retention does."""
         with self.lock:
             self.logs[topic][partition].delete_before(offset)
 
@@ -196,7 +196,7 @@ class Cluster:
             return self.group(group).offsets.get((topic, partition))
 
     def group(self, group_id: str) -> Group:
-        """Return a group, made where missing."""
+        """Return a group; create it if it is missing."""
         return self.groups.setdefault(group_id, Group())
 
     def log(self, topic: str, partition: int) -> Log | None:

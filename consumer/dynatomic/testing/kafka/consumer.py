@@ -80,7 +80,7 @@ class FakeConsumer(Membership):
         return messages[0] if messages else None
 
     def assign(self, partitions: TopicPartitions) -> None:
-        """Read these partitions from their offsets, without the group; only if not subscribed."""
+        """Read these partitions from their offsets; only without a subscription."""
         self._open()
         if self.member.topics:
             reason = "Failed to set assignment: use incremental_assign() in a cooperative group"
@@ -117,18 +117,19 @@ class FakeConsumer(Membership):
         return [TopicPartition(f.topic, f.partition, f.start) for f in self._fetches.values()]
 
     def pause(self, partitions: TopicPartitions) -> None:
-        """Return no messages of these partitions; others are ignored."""
+        """Return no messages of these partitions. Partitions that are not read are ignored."""
         self._set_paused(partitions, paused=True)
 
     def resume(self, partitions: TopicPartitions) -> None:
-        """Return messages of these partitions again; others are ignored."""
+        """Return messages of these partitions again. Partitions that are not read are ignored."""
         self._set_paused(partitions, paused=False)
 
     def seek(self, partition: TopicPartition) -> None:
         """Continue from another offset.
 
-        Raises `KafkaException` for a partition that is not read, and for one that stopped after
-        ``_AUTO_OFFSET_RESET``: that one needs `incremental_unassign` and `incremental_assign`.
+        Raises `KafkaException` for a partition that is not read, and for a partition that stopped
+        after ``_AUTO_OFFSET_RESET``. The latter needs `incremental_unassign` and
+        `incremental_assign`.
         """
         self._open()
         fetch = self._fetches.get(topic_partition(partition))
@@ -168,7 +169,7 @@ class FakeConsumer(Membership):
     def get_watermark_offsets(
         self, partition: TopicPartition, timeout: float = -1, *, cached: bool = False
     ) -> tuple[int, int]:
-        """Return the first offset and the one after the last; cached ones only once read."""
+        """Return the low and the high watermark. Cached ones exist only after a read."""
         self._open()
         if self._cluster.faults.down and not cached:
             self._cluster.sleep(max(timeout, 0))
@@ -232,7 +233,7 @@ class FakeConsumer(Membership):
         self._fetches = {}
 
     def take(self, partitions: list[Partition]) -> None:
-        """Read these from the committed offsets, unless ``on_assign`` set the start."""
+        """Read these from the committed offsets, if ``on_assign`` did not set the start."""
         if not self._has_assigned:
             self._fetches |= {p: self._new_fetch(p, OFFSET_STORED) for p in partitions}
 
@@ -255,7 +256,7 @@ class FakeConsumer(Membership):
         return events
 
     def _fetch(self, limit: int) -> list[Message]:
-        """Read the partitions one after the other, with another first one each time."""
+        """Read the partitions one after the other. Each call starts with another partition."""
         messages: list[Message] = []
         fetches = list(self._fetches.values())
         self._turn += 1
@@ -286,5 +287,5 @@ class FakeConsumer(Membership):
         for partition in partitions:
             if fetch := self._fetches.get(topic_partition(partition)):
                 fetch.paused = paused
-                # As in librdkafka, a pause outlives the assignment.
+                # As in librdkafka, a pause stays after the assignment ends.
                 (self._pauses.add if paused else self._pauses.discard)(topic_partition(partition))

@@ -19,9 +19,9 @@ _END: Final = {"latest", "largest", "end"}
 class Fetch:
     """One partition that is read.
 
-    ``start`` is the requested start, an offset or one of ``OFFSET_...``. ``next`` is the offset to
-    read next, None before ``start`` was resolved. ``position`` is the offset after the last message
-    returned. ``stopped`` is set after ``_AUTO_OFFSET_RESET``.
+    ``start`` is the requested start: an offset or one of ``OFFSET_...``. ``next`` is the next
+    offset to read, or None before ``start`` is resolved. ``position`` is the offset after the last
+    message returned. ``stopped`` is set after ``_AUTO_OFFSET_RESET``.
     """
 
     topic: str
@@ -34,7 +34,7 @@ class Fetch:
     _ended_at: int | None = None
 
     def seek(self, offset: int) -> None:
-        """Start again at another offset."""
+        """Continue at another offset."""
         self.start, self.next, self._ended_at = offset, None, None
 
     def read(

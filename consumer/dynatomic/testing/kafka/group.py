@@ -13,11 +13,11 @@ PartitionsOf = Callable[[Iterable[str]], list[Partition]]
 
 @dataclass(eq=False, slots=True)
 class Member:
-    """A consumer as its group sees it.
+    """A member of a group.
 
-    ``owned`` has the partitions that it knows as its own, ``target`` those of its assignment,
-    ``asked`` those that the group had revoked when it expelled the member. ``generation`` is the
-    last one that it took part in.
+    ``owned``: the partitions that the member owns. ``target``: the partitions of its assignment.
+    ``asked``: the partitions that the group had revoked when it removed the member.
+    ``generation``: the last generation of the member.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Member:
 
 @dataclass(slots=True)
 class Group:
-    """The members in the order in which they joined, the committed offsets, their metadata."""
+    """The members in the order of joining, the committed offsets, and their metadata."""
 
     members: list[Member] = field(default_factory=list)
     offsets: dict[Partition, int] = field(default_factory=dict)
@@ -76,6 +76,6 @@ class Group:
         return -(-len(partitions_of(topics)) // len(readers))
 
     def gained(self, member: Member) -> list[Partition]:
-        """Return the assigned partitions that a member does not own yet and no other one owns."""
+        """Return the assigned partitions of a member that no member owns."""
         others = set().union(*(m.owned for m in self.members if m is not member))
         return sorted(member.target - member.owned - others)

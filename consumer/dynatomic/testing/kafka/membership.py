@@ -17,7 +17,7 @@ OnRebalance = Callable[[Any, TopicPartitions], object]
 
 
 class AnsweredPartition(TopicPartition):
-    """A TopicPartition with an error, which confluent-kafka's own cannot be given."""
+    """A TopicPartition with an error. The class of confluent-kafka cannot be given one."""
 
     def __init__(self, topic: str, partition: int, offset: int, error: KafkaError | None) -> None:
         super().__init__(topic, partition, offset)
@@ -28,7 +28,7 @@ class AnsweredPartition(TopicPartition):
         """The error of this partition."""
         return self._error
 
-    # confluent-kafka refuses to compare subclasses, so these do.
+    # confluent-kafka does not compare subclasses.
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TopicPartition) and self._topic_partition() == (
             other.topic,
@@ -56,7 +56,7 @@ _NO_PARTITION = -1  # confluent-kafka shows it as None
 def event(
     code: int, reason: str, topic: str | None, partition: int | None, offset: int = OFFSET_INVALID
 ) -> Message:
-    """Make an error message as ``consume()`` returns it."""
+    """Create an error message as ``consume()`` returns it."""
     return Message(
         topic=topic,
         partition=_NO_PARTITION if partition is None else partition,
@@ -148,7 +148,7 @@ class Membership:
                 self._on_commit(error, partitions)
 
     def _commit(self, asked: TopicPartitions) -> tuple[KafkaError | None, TopicPartitions]:
-        """Store offsets; on any error every partition is reported with it, as librdkafka does."""
+        """Store offsets. An error is reported for each partition, as in librdkafka."""
         offsets = [p for p in asked if p.offset >= 0]
         if not offsets:
             return KafkaError(KafkaError._NO_OFFSET, "Commit failed"), asked

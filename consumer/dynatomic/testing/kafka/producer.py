@@ -46,7 +46,7 @@ class FakeProducer:
         self._reports: deque[tuple[OnDelivery | None, KafkaError | None, Message]] = deque()
 
     def __len__(self) -> int:
-        """Return how many messages are not sent or not reported."""
+        """Return the number of messages that are not sent or not reported."""
         return len(self._unsent) + len(self._reports)
 
     def produce(  # noqa: PLR0913 - confluent-kafka's signature
@@ -86,7 +86,7 @@ class FakeProducer:
             self._send()
 
     def poll(self, timeout: float = -1) -> int:
-        """Report deliveries and return how many."""
+        """Report deliveries and return their number."""
         with self._cluster.lock:
             self._send()
         count = self._report()
@@ -95,7 +95,7 @@ class FakeProducer:
         return count
 
     def flush(self, timeout: float = -1) -> int:
-        """Report deliveries and return how many messages are still not sent."""
+        """Report deliveries and return the number of messages that are not sent."""
         if len(self):
             self.poll(timeout)
         return len(self)
