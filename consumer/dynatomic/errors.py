@@ -16,6 +16,16 @@ Every message is one line: what happened, where, and what to do. It never contai
 or a credential.
 """
 
+from collections.abc import Iterable
+
+
+def suggestion(given: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` with the known name that is most similar, else nothing."""
+    import difflib  # noqa: PLC0415 -- slow to load
+
+    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.7)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
 
 class DynatomicError(Exception):
     """Base of every error that this package raises on purpose."""

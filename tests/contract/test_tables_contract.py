@@ -62,14 +62,15 @@ def test_describe_finds_names_and_types(
     assert describe(dynamodb, make_table(dynamodb, hash_type, range_type)) == expected
 
 
-def test_describe_names_the_missing_table_by_arn_and_the_way_out(
-    dynamodb: "DynamoDBClient",
+def test_describe_says_where_a_table_is_missing_and_which_one_is_similar(
+    dynamodb: "DynamoDBClient", table: str
 ) -> None:
-    gone = unique("gone")
+    gone = f"{table[:-1]}_"
     with pytest.raises(ConfigError) as caught:
         describe(dynamodb, gone)
-    assert f"arn:aws:dynamodb:us-east-1:*:table/{gone}" in str(caught.value)
-    assert "init --create-tables" in str(caught.value)
+    url = dynamodb.meta.endpoint_url
+    assert f"table '{gone}' does not exist in region us-east-1 at {url}" in str(caught.value)
+    assert f"init --create-tables --table {gone}`; did you mean '{table}'?" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -72,7 +72,8 @@ def command(group: App, *names: str) -> Callable[[Callable[..., int]], Callable[
         def call(*args: object, config: Path | None = None, **given: Any) -> int:  # noqa: ARG001
             # `Sources` has read the file of --config.
             settings = Settings(**{name: given.pop(name) for name in names if name in given})
-            logs.setup(settings.log_level)
+            # The lines of a service are read by programs, those of a command by people.
+            logs.setup(settings.log_level, for_people=function.__name__ != "run")
             return function(settings, *args, **given)
 
         call.__signature__ = signature(function, names)  # type: ignore[attr-defined]

@@ -200,7 +200,7 @@ def demo(
     """Count 100,000 events on this machine, kill a consumer meanwhile, and verify the sums."""
     from dynatomic.operations.demo import demo as play  # noqa: PLC0415 -- see `command`
 
-    logs.setup()
+    logs.setup(for_people=True)
     return play(stay=stay)
 
 

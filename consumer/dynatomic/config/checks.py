@@ -12,7 +12,11 @@ INT64 = 2**63
 HOUR_MS = 3_600_000
 MAX_PORT = 65_535
 _MAX_SHOWN = 80  # characters of a wrong value in a message
-_SERVER = re.compile(r"([A-Z_]+://)?(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+)(:\d{1,5})?", re.IGNORECASE)
+_SERVER = re.compile(
+    r"((PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)://)?(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+)(:\d{1,5})?",
+    re.IGNORECASE,
+)
+_URL = re.compile(r"(?!(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)://)\w+://", re.IGNORECASE)
 _LISTEN = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9a-fA-F:.%]+\]):(?P<port>\d{1,5})")
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
@@ -94,6 +98,12 @@ table = matching(TABLE_NAME, "is not a table name: use 3 to 255 letters, digits,
 def servers(value: object) -> str | None:
     """Accept a list of brokers."""
     parts = value.split(",") if isinstance(value, str) else [""]
+    for part in parts:
+        if match := _URL.match(part.strip()):
+            return (
+                f"{shown(part.strip())} is not a broker: Kafka has no {match[0]}; give host:port "
+                "without it"
+            )
     if all(_SERVER.fullmatch(part.strip()) for part in parts):
         return None
     return f"{shown(value)} is not a list of brokers: give host:port, separated by commas"

@@ -157,8 +157,8 @@ def replay(settings: Settings, endpoint_url: str | None, options: ReplayOptions)
     not answer, and what `Sender` raises. Without ``execute``, or with ``force``, DynamoDB need not
     answer: then the plan does not say which events would be counted.
     """
+    wait_for_kafka(settings, START_S)
     with closing(new_consumer(reader_config(settings))) as consumer, kafka_errors():
-        wait_for_kafka(settings, START_S)
         partitions = topic_partitions(consumer, settings.topic)
         topic_partitions(consumer, settings.dead_letters)
         check_not_compacted(settings)

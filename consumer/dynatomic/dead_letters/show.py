@@ -52,8 +52,8 @@ def show(settings: Settings, options: ShowOptions) -> int:
     if the topic does not exist or Read on it is denied, UnavailableError if no broker answers.
     """
     schema = load_writer_schema(settings.writer_schema)
+    wait_for_kafka(settings, START_S)
     with closing(new_consumer(reader_config(settings))) as consumer, kafka_errors():
-        wait_for_kafka(settings, START_S)
         topic = DeadLetterTopic(consumer, settings.dead_letters)
         report = LetterReport(topic, options, PayloadReader({}, writer_schema=schema))
         for line in report.lines():

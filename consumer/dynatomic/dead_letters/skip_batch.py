@@ -123,8 +123,8 @@ def skip_batch(settings: Settings, options: SkipOptions) -> int:
     stored.
     """
     config = consumer_config(settings, eof=True)
+    wait_for_kafka(settings, START_S)
     with closing(new_consumer(config)) as consumer, kafka_errors():
-        wait_for_kafka(settings, START_S)
         admin = new_admin(admin_config(settings))
         topic_partitions(consumer, settings.dead_letters)
         current_id = topic_id(admin, settings.topic)

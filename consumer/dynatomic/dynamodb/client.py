@@ -18,10 +18,16 @@ from botocore.exceptions import (
     NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
+    SSLError,
 )
 from botocore.parsers import ResponseParserError
 
-from dynatomic.errors import ConfigError, UnavailableError
+from dynatomic.dynamodb.connection_problems import (
+    connection_problem,
+    is_name_error,
+    known_regions,
+)
+from dynatomic.errors import ConfigError, UnavailableError, suggestion
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -98,14 +104,45 @@ def check_checksum(response: Mapping[str, Any]) -> None:
 
 def credentials_message(error: Exception) -> str:
     """Return one line about a region, profile or credential that the AWS chain does not have."""
+    if isinstance(error, NoRegionError):
+        return "AWS: no region is set; set AWS_REGION, or the region of the profile"
+    if isinstance(error, NoCredentialsError):
+        return (
+            "AWS: no credentials were found in the environment, the profile, or a role; set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the process a "
+            "role"
+        )
+    if isinstance(error, PartialCredentialsError):
+        missing, provider = error.kwargs.get("cred_var"), error.kwargs.get("provider")
+        return f"AWS: the credentials of {provider} have no {missing}; set it"
+    if isinstance(error, ProfileNotFound):
+        return (
+            f"AWS: the profile {error.kwargs.get('profile')!r} is in no configuration file; "
+            "set AWS_PROFILE to one of `aws configure list-profiles`"
+        )
     return f"AWS: {error}".rstrip(".") + "; set AWS_REGION and credentials as for the AWS CLI"
 
 
-def unavailable_error(client: "DynamoDBClient", error: Exception) -> UnavailableError:
-    """Return the error of an endpoint that does not answer."""
-    cause = error_code(error) if isinstance(error, ClientError) else type(error).__name__
+def unavailable_error(client: "DynamoDBClient", error: Exception) -> ConfigError | UnavailableError:
+    """Return the error of an endpoint that does not answer.
+
+    It is a ConfigError where no retry can help: an AWS region that does not exist, or TLS that
+    fails.
+    """
+    url, region = client.meta.endpoint_url, client.meta.region_name
+    cause = error_code(error) if isinstance(error, ClientError) else connection_problem(error)
+    if is_name_error(error) and ".amazonaws." in url and region not in known_regions():
+        return ConfigError(
+            f"AWS has no region {region!r} that is known here, and {url} does not exist; "
+            f"set AWS_REGION{suggestion(region, known_regions())}"
+        )
+    if isinstance(error, SSLError):
+        return ConfigError(
+            f"DynamoDB at {url}: {cause}; check the scheme of --endpoint-url, the proxy, and "
+            "AWS_CA_BUNDLE"
+        )
     return UnavailableError(
-        f"DynamoDB at {client.meta.endpoint_url} does not answer ({cause}); "
+        f"DynamoDB at {url} does not answer ({cause}); "
         "check --endpoint-url, AWS_REGION and the network"
     )
 

@@ -8,7 +8,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from dynatomic.dynamodb.answers import ITEM_NOT_RETURNED, KEYS_CHANGED, Refused, classify
 from dynatomic.dynamodb.client import (
@@ -20,7 +20,7 @@ from dynatomic.dynamodb.client import (
     http_status,
     unavailable_error,
 )
-from dynatomic.errors import ConfigError, UnavailableError
+from dynatomic.errors import ConfigError, UnavailableError, suggestion
 from dynatomic.events.row import KeySchema
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_MAX_PAGES = 5  # of 100 names each
 _UNKNOWN_OPERATION = {"UnknownOperation", "InvalidAction", "NotImplemented"}
 _DENIED = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?")
 
@@ -107,14 +108,32 @@ def _request_error(
     client: "DynamoDBClient", table: str, action: str, error: ClientError
 ) -> ConfigError | UnavailableError:
     if error_code(error).startswith("ResourceNotFound"):
+        meta = client.meta
         return ConfigError(
-            f"table {arn(client, table)} does not exist at {client.meta.endpoint_url}: "
-            "make it, or run `dynatomic init --create-tables`"
+            f"table {table!r} does not exist in region {meta.region_name} at {meta.endpoint_url}: "
+            f"make it, or run `dynatomic init --create-tables --table {table}`"
+            f"{suggestion(table, _table_names(client))}"
         )
     meaning = classify(error_code(error), error_message(error))
     if isinstance(meaning, Refused):
         return ConfigError(refusal_message(meaning.cause, arn(client, table), action))
     return unavailable_error(client, error)
+
+
+def _table_names(client: "DynamoDBClient") -> list[str]:
+    """Return the first names of the account's tables, none if they may not be listed."""
+    names: list[str] = []
+    request: dict[str, str] = {}
+    try:
+        for _ in range(_MAX_PAGES):
+            page = call_client(client.list_tables, **request)
+            names += page["TableNames"]
+            if "LastEvaluatedTableName" not in page:
+                break
+            request = {"ExclusiveStartTableName": page["LastEvaluatedTableName"]}
+    except (BotoCoreError, ClientError, KeyError):
+        pass  # without the permission, or on a fake, there is no suggestion
+    return names
 
 
 def refusal_message(cause: str, resource: str, action: str) -> str:

@@ -7,6 +7,7 @@ nothing. A client cannot be used after a ``fork``: create it in the process that
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,10 +20,12 @@ from dynatomic.config.properties import Kind, check_properties, for_kind
 from dynatomic.config.settings import ProcessingGuarantee, Settings
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.kafka import msk_iam as msk
-from dynatomic.kafka.log_filter import RateLimitFilter
+from dynatomic.kafka.log_filter import ClientMessageFilter, RateLimitFilter
+from dynatomic.retry import WaitNotice
 
 log = logging.getLogger(__name__)
 log.addFilter(RateLimitFilter())
+log.addFilter(ClientMessageFilter())
 
 # A dead letter contains the whole payload of an invalid event, and a compressed batch of 1 MiB,
 # the default limit of a topic, can be larger after decompression.
@@ -34,6 +37,7 @@ _LOGIN = (
     KafkaError._SSL,  # noqa: SLF001
     KafkaError.SASL_AUTHENTICATION_FAILED,
 )
+_NOT_KAFKA = re.compile(r"(?:\w+://)?(\S+?)(?:/bootstrap|/\d+)?: .*Invalid response size")
 ResetPolicy = Literal["earliest", "latest", "error"]
 
 ASSIGNOR = "cooperative-sticky"
@@ -188,12 +192,13 @@ def kafka_errors(
 def wait_for_kafka(
     settings: Settings, timeout_s: float, clock: Callable[[], float] = time.monotonic
 ) -> None:
-    """Wait until a broker answers.
+    """Wait until a broker answers; a `WaitNotice` says so.
 
-    Raises UnavailableError if no broker answered within ``timeout_s`` seconds, and ConfigError if
-    the brokers refused the login.
+    Raises UnavailableError if no broker answered within ``timeout_s`` seconds. Raises ConfigError
+    if the brokers refused the login, and at once if another service answers at their address.
     """
     deadline = clock() + timeout_s
+    notice = WaitNotice(f"Kafka at {settings.bootstrap_servers}", timeout_s, clock)
     errors: list[KafkaError] = []
     config = {"reconnect.backoff.max.ms": "1000", "log_level": "0"} | admin_config(settings)
     admin = new_admin(config | {"error_cb": errors.append})
@@ -202,10 +207,26 @@ def wait_for_kafka(
             admin.list_topics(settings.topic, timeout=min(1.0, max(0.01, deadline - clock())))
         except KafkaException as error:
             admin.poll(0.05)  # serves error_cb
+            _check_protocol(settings, errors)
             if clock() >= deadline:
                 raise _unreachable(settings, timeout_s, errors, error) from None
+            notice.check()
         else:
             return
+
+
+def _check_protocol(settings: Settings, errors: list[KafkaError]) -> None:
+    """Raise ConfigError if every address answers, but not in Kafka's protocol.
+
+    librdkafka reads the first four bytes of an answer as its length. Those of a text, such as
+    ``HTTP``, are no possible length.
+    """
+    foreign = {match[1] for error in errors if (match := _NOT_KAFKA.match(error.str())) is not None}
+    if len(foreign) == len(settings.bootstrap_servers.split(",")):
+        raise ConfigError(
+            f"{', '.join(sorted(foreign))} is no Kafka port: another service answers there; "
+            "check the port in -b/--bootstrap-servers"
+        )
 
 
 def _unreachable(

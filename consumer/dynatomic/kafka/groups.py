@@ -125,7 +125,9 @@ def committed_offsets(
 
     return {
         tp.partition: CommittedOffset(tp.offset, tp.metadata or "")
-        for tp in until(time.monotonic() + TIMEOUT_S, ask)
+        for tp in until(
+            time.monotonic() + TIMEOUT_S, ask, f"the coordinator of group {settings.group_id}"
+        )
         if tp.offset >= 0
     }
 

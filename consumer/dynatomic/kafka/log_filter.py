@@ -1,4 +1,4 @@
-"""A log filter for a library that repeats its lines."""
+"""Log filters for librdkafka, which repeats its lines, and whose texts vary."""
 
 import logging
 import math
@@ -32,4 +32,25 @@ class RateLimitFilter(logging.Filter):
         if len(self._last) >= _MAX_LINES:
             self._last.clear()
         self._last[text] = now
+        return True
+
+
+CLIENT_MESSAGE = "message of the Kafka client"
+_CLIENT_FORMAT, _CLIENT_ARGUMENTS = "%s [%s] %s", 3  # as confluent-kafka calls a logger
+
+
+class ClientMessageFilter(logging.Filter):
+    """Passes every line; puts librdkafka's text into fields, so that the event is a fixed text."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change a line of librdkafka, and return True."""
+        arguments = record.args
+        if (
+            record.msg == _CLIENT_FORMAT
+            and isinstance(arguments, tuple)
+            and len(arguments) == _CLIENT_ARGUMENTS
+        ):
+            kind, client, text = arguments
+            record.msg, record.args = CLIENT_MESSAGE, ()
+            record.fields = {"kind": kind, "client": client, "text": text}
         return True

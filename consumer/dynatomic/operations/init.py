@@ -43,11 +43,12 @@ def initialise(  # noqa: PLR0913 -- one for each flag
     check_not_compacted(settings)
     if client is None:
         return
+    server = f"DynamoDB at {client.meta.endpoint_url}"
     if wait_s is not None:
-        until(deadline, lambda: check_endpoint(client))
+        until(deadline, lambda: check_endpoint(client), server)
     for table in settings.tables:
-        made = create_tables and until(deadline, lambda: create_table(client, table))  # noqa: B023
-        keys = until(deadline, lambda: describe(client, table))  # noqa: B023 - called at once
+        made = create_tables and until(deadline, lambda: create_table(client, table), server)  # noqa: B023
+        keys = until(deadline, lambda: describe(client, table), server)  # noqa: B023 - called at once
         names = f"{keys.hash_name} ({keys.hash_type})"
         if keys.range_name:
             names += f", {keys.range_name} ({keys.range_type})"

@@ -194,10 +194,10 @@ def _notes(position: GroupPosition, high_watermark: int | None) -> Iterator[str]
 def lag_reader(settings: Settings) -> Iterator[LagReader]:
     """Give a `LagReader` with its own clients. Raises ConfigError or UnavailableError."""
     config = consumer_config(settings, eof=True) | SMALL_FETCHES
+    wait_for_kafka(settings, START_S)
     consumer = new_consumer(dict(config))
     uncommitted = new_consumer(config | {"isolation.level": "read_uncommitted"})
     with closing(consumer), closing(uncommitted), kafka_errors(UnavailableError):
-        wait_for_kafka(settings, START_S)
         admin = new_admin(admin_config(settings))
         yield LagReader(settings, consumer, admin, uncommitted=uncommitted)
 

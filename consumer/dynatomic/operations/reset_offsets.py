@@ -237,8 +237,8 @@ def reset_offsets(settings: Settings, options: ResetOptions) -> int:
     """Print the plan, carry it out if asked, and return 0. Raises as `Resetter.run` does."""
     config = consumer_config(settings)
     member = config | (_SHORT_SESSION if settings.group_protocol == "classic" else {})
+    wait_for_kafka(settings, START_S)
     with closing(new_consumer(config)) as consumer:
-        wait_for_kafka(settings, START_S)
         admin = new_admin(admin_config(settings))
         with kafka_errors(UnavailableError):
             resetter = Resetter(settings, consumer, admin, lambda: new_consumer(member))

@@ -2,12 +2,21 @@
 
 import json
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+
+from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.letter import DeadLetter
 from dynatomic.dead_letters.store import IsWanted, OnStored
 from dynatomic.dynamodb.write import WindowWrite
+from dynatomic.errors import UnavailableError
 from dynatomic.events.window import Window
+from dynatomic.kafka.client import Watermarks, reason, reset_policy
+from dynatomic.retry import until
+
+START_S = 30.0
 
 
 class SumPrinter:
@@ -50,3 +59,28 @@ class DiscardedLetters:
 
     def poll(self, _timeout_s: float = 0.0) -> None:
         """Do nothing: no delivery is reported."""
+
+
+def group_offsets(
+    consumer: Consumer, settings: Settings, ends: Mapping[int, Watermarks]
+) -> list[TopicPartition]:
+    """Return the committed offsets of the group, without joining it."""
+    default = OFFSET_END if reset_policy(settings) == "latest" else OFFSET_BEGINNING
+    topic_partitions = [TopicPartition(settings.topic, partition) for partition in ends]
+
+    def request() -> list[TopicPartition]:
+        try:
+            return consumer.committed(topic_partitions, timeout=5.0)
+        except (
+            KafkaException
+        ) as error:  # the coordinator of the group may be moving to another broker
+            raise UnavailableError(
+                f"group {settings.group_id}: {reason(error)}; try again"
+            ) from None
+
+    return [
+        TopicPartition(p.topic, p.partition, p.offset if p.offset >= 0 else default)
+        for p in until(
+            time.monotonic() + START_S, request, f"the coordinator of group {settings.group_id}"
+        )
+    ]

@@ -5,9 +5,8 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dynatomic.config.settings import Settings
@@ -18,12 +17,11 @@ from dynatomic.dynamodb.meter import Meter
 from dynatomic.dynamodb.statements import Step
 from dynatomic.dynamodb.tables import describe_with_ttl
 from dynatomic.dynamodb.writer import Writer
-from dynatomic.errors import DynatomicError, GroupRefusedError, UnavailableError
+from dynatomic.errors import DynatomicError, GroupRefusedError
 from dynatomic.events.decoder import Decoder
 from dynatomic.events.schema import load_writer_schema
 from dynatomic.kafka.admission import check_group, explain_refusal
 from dynatomic.kafka.client import (
-    Watermarks,
     admin_config,
     consumer_config,
     kafka_errors,
@@ -31,7 +29,6 @@ from dynatomic.kafka.client import (
     new_consumer,
     new_producer,
     producer_config,
-    reason,
     reset_policy,
     topic_partitions,
     wait_for_kafka,
@@ -42,7 +39,7 @@ from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topic_identity import TopicIdCheck, topic_id_source
 from dynatomic.kafka.topics import check_not_compacted, required_topic_id
 from dynatomic.retry import until
-from dynatomic.service.dry_run import DiscardedLetters, SumPrinter
+from dynatomic.service.dry_run import DiscardedLetters, SumPrinter, group_offsets
 from dynatomic.service.end_offsets import EndOffsetPoller, end_offset_source
 from dynatomic.service.exit_conditions import DrainCondition, RestartDecision
 from dynatomic.service.first_start import Start, check_first_start, with_start
@@ -55,9 +52,6 @@ from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
 from dynatomic.worker.rejected import ReadAgain, read_again
 from dynatomic.worker.snapshot import SnapshotSource
-
-if TYPE_CHECKING:
-    from dynatomic.events.row import KeySchema
 
 log = logging.getLogger(__name__)
 
@@ -92,13 +86,14 @@ def run(
     ``start`` is where a group without committed offsets starts, also if these may have expired.
     """
     settings = with_start(settings, start)
+    client = _check(settings, endpoint_url)
     with (
         Signals(settings.shutdown_timeout_ms / 1000) as signals,
         LastProblem() as last_problem,
         serving(settings) as pages,
     ):
         check_start = not dry_run and start is None
-        parts = _build(settings, endpoint_url, dry_run=dry_run, check_start=check_start)
+        parts = _build(settings, client, dry_run=dry_run, check_start=check_start)
         worker = parts.worker
         status = Status(
             settings,
@@ -125,15 +120,22 @@ def run(
             log.info("stopped", extra={"fields": _totals(settings, parts.snapshots)})
 
 
-def _build(
-    settings: Settings, endpoint_url: str | None, *, dry_run: bool, check_start: bool
-) -> _Parts:
-    """Build the parts, after Kafka and DynamoDB have answered."""
+def _check(settings: Settings, endpoint_url: str | None) -> Any:
+    """Return the client. Raise ConfigError for what is found without a server.
+
+    It is called before anything listens.
+    """
     settings.require_tables()
+    load_writer_schema(settings.writer_schema)
+    new_consumer(consumer_config(settings, eof=True)).close()
+    return make_client(endpoint_url, max_requests=settings.max_requests)
+
+
+def _build(settings: Settings, client: Any, *, dry_run: bool, check_start: bool) -> _Parts:
+    """Build the parts, after Kafka and DynamoDB have answered."""
     schema = load_writer_schema(settings.writer_schema)
     config = consumer_config(settings, eof=True)
-    new_consumer(dict(config)).close()  # reports a wrong property before any server is needed
-    counters = _open_tables(settings, endpoint_url, probe=not dry_run)
+    counters = _open_tables(settings, client, probe=not dry_run)
     wait_for_kafka(settings, START_S)
     check_not_compacted(settings)
     if check_start:
@@ -203,7 +205,7 @@ def _loop(  # noqa: PLR0913 - the flags of the command
     if once:
         worker.drain_to = {partition: marks.high for partition, marks in ends.items()}
     if dry_run:
-        worker.assign(_group_offsets(worker.consumer, settings, ends))
+        worker.assign(group_offsets(worker.consumer, settings, ends))
     else:
         topic_partitions(worker.consumer, settings.dead_letters)
         worker.subscribe()
@@ -257,18 +259,18 @@ def _turn(
     return error
 
 
-def _open_tables(settings: Settings, endpoint_url: str | None, *, probe: bool) -> Counters:
+def _open_tables(settings: Settings, client: Any, *, probe: bool) -> Counters:
     """Describe the tables and, with ``probe``, check the permission to write to them."""
-    client = make_client(endpoint_url, max_requests=settings.max_requests)
     deadline = time.monotonic() + START_S
-    keys: dict[str, KeySchema] = {}
+    server = f"DynamoDB at {client.meta.endpoint_url}"
+    keys: dict[str, Any] = {}
     for table in settings.tables:
         # The lambdas are called at once.
-        schema = until(deadline, lambda: describe_with_ttl(client, table))  # noqa: B023
+        schema = until(deadline, lambda: describe_with_ttl(client, table), server)  # noqa: B023
         keys[table] = schema
         if probe:
             counters = Counters(client, {table: schema})
-            until(deadline, lambda: counters.check_access(table, settings.write_mode))  # noqa: B023
+            until(deadline, lambda: counters.check_access(table, settings.write_mode), server)  # noqa: B023
     return Counters(client, keys)
 
 
@@ -295,26 +297,3 @@ def _reader(settings: Settings, config: Mapping[str, Any]) -> ReadAgain:
         return read_again(lambda: new_consumer(dict(config)), settings.topic, partition, offsets)
 
     return read
-
-
-def _group_offsets(
-    consumer: Consumer, settings: Settings, ends: Mapping[int, Watermarks]
-) -> list[TopicPartition]:
-    """Return the committed offsets of the group, without joining it."""
-    default = OFFSET_END if reset_policy(settings) == "latest" else OFFSET_BEGINNING
-    topic_partitions = [TopicPartition(settings.topic, partition) for partition in ends]
-
-    def request() -> list[TopicPartition]:
-        try:
-            return consumer.committed(topic_partitions, timeout=5.0)
-        except (
-            KafkaException
-        ) as error:  # the coordinator of the group may be moving to another broker
-            raise UnavailableError(
-                f"group {settings.group_id}: {reason(error)}; try again"
-            ) from None
-
-    return [
-        TopicPartition(p.topic, p.partition, p.offset if p.offset >= 0 else default)
-        for p in until(time.monotonic() + START_S, request)
-    ]

@@ -89,6 +89,9 @@ class Signals:
                 log.info("stopping", extra={"fields": {"signal": name, "bound_s": self._bound_s}})
                 self.bound()
                 self.stop.set()
+            elif not self._ready:
+                log.info("ended before the start", extra={"fields": {"signal": name}})
+                os._exit(128 + signal_number)
             else:
                 log.warning("forced to end", extra={"fields": {"signal": name}})
                 os._exit(128 + signal_number)

@@ -137,6 +137,19 @@ LOG_EVENTS = (
         "use the table and the item as the key, as `dynatomic produce` does, or use few partitions",
     ),
     LogEvent(
+        "waiting for a server",
+        "warning",
+        "`server` has not answered for `seconds`. It is waited for up to `limit_seconds`.",
+        "nothing if it is about to start; else check that it runs, and its address",
+    ),
+    LogEvent(
+        "message of the Kafka client",
+        "warning",
+        "librdkafka logged `text`, of the kind `kind`. Its level is librdkafka's. The same text is "
+        "logged once in ten seconds.",
+        "check the brokers if it repeats; what it means for the counts has a line of its own",
+    ),
+    LogEvent(
         "no partition assigned",
         "info",
         "The group has more members than partitions. Logged once.",
@@ -192,6 +205,11 @@ LOG_EVENTS = (
         "error",
         "The shutdown took too long and was ended.",
         "report it, with the lines before it",
+    ),
+    LogEvent(
+        "ended before the start",
+        "info",
+        "A signal ended the process while it waited for a server. Nothing had been read.",
     ),
     LogEvent("forced to end", "warning", "A second signal ended the process at once."),
     LogEvent("events stored", "info", "`dynatomic produce` has ended."),

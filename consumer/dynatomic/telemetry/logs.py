@@ -6,7 +6,8 @@ One idiom in all modules::
     logger.info("window written", extra={"fields": {"partition": 3, "events": 1000}})
 
 The message is a fixed sentence, what varies goes into the fields. A JSON line has ``time``,
-``level``, ``event`` and the fields; ``error`` is the exception with its traceback.
+``level``, ``event`` and the fields; ``error`` is the exception with its traceback. A line for
+people has the text of ``extra["sentence"]`` in place of message and fields, if that is given.
 """
 
 import json
@@ -20,14 +21,15 @@ from typing import Self, TextIO
 _ROOT = "dynatomic"
 
 
-def setup(level: str = "info", stream: TextIO | None = None) -> None:
+def setup(level: str = "info", stream: TextIO | None = None, *, for_people: bool = False) -> None:
     """Send the logs to ``stream`` (stderr): this package's from ``level`` on, others' warnings.
 
-    A second call replaces the first.
+    Lines are text on a terminal, and with ``for_people`` everywhere. A second call replaces the
+    first.
     """
     stream = stream or sys.stderr
     handler = _Handler(stream)
-    handler.setFormatter(_Text() if stream.isatty() else _Json())
+    handler.setFormatter(_Text() if for_people or stream.isatty() else _Json())
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if isinstance(handler, _Handler)]:
         root.removeHandler(old)
@@ -104,8 +106,10 @@ class _Json(logging.Formatter):
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         clock = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
-        parts = [f"{clock} {record.levelname.lower():7} {_event(record)}"]
-        parts += [f"{key}={_quoted(value)}" for key, value in _fields(record).items()]
+        sentence = getattr(record, "sentence", None)
+        parts = [f"{clock} {record.levelname.lower():7} {sentence or _event(record)}"]
+        if sentence is None:
+            parts += [f"{key}={_quoted(value)}" for key, value in _fields(record).items()]
         line = " ".join(parts)
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 

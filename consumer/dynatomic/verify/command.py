@@ -90,12 +90,12 @@ def _compare(
 ) -> VerifyReport:
     tables = settings.require_tables()
     schema = load_writer_schema(settings.writer_schema)
-    consumer = new_consumer(consumer_config(settings, eof=True))
-    stack.callback(consumer.close)
     baseline = Baseline.open(options.baseline) if options.baseline else None
     client = make_client(endpoint_url, max_requests=settings.max_requests)
     keys = {table: describe_with_ttl(client, table) for table in tables}
     wait_for_kafka(settings, START_S)
+    consumer = new_consumer(consumer_config(settings, eof=True))
+    stack.callback(consumer.close)
     check_not_compacted(settings)
     admin = new_admin(admin_config(settings))
     identity = required_topic_id(admin, settings)

@@ -29,7 +29,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the settings of the caller's environment away, and leave pytest's loggers alone."""
     for name in [name for name in os.environ if name.startswith("DYNATOMIC_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(logs, "setup", lambda *_: None)
+    monkeypatch.setattr(logs, "setup", lambda *_, **__: None)
 
 
 @pytest.fixture

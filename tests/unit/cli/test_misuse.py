@@ -56,6 +56,7 @@ def test_no_command_is_exit_2_with_the_help(
     [
         (["--window-ms", "9"], "window_ms: 9 "),
         (["-t", "a/b"], "topic: 'a/b'"),
+        (["-b", "a:1,http://b:9092"], "'http://b:9092' is not a broker: Kafka has no http://"),
         (["--table", "arn:aws:dynamodb:x:1:table/hits"], "is an ARN"),
         (["--min-incr", "5", "--max-incr", "4"], "min_incr: 5"),
         (["--config", "/no/such/file"], "/no/such/file: No such file"),

@@ -25,7 +25,7 @@ Called = list[tuple[tuple[Any, ...], dict[str, Any]]]
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Called]:
-    monkeypatch.setattr(logs, "setup", lambda *_: None)
+    monkeypatch.setattr(logs, "setup", lambda *_, **__: None)
 
     def watch(module: str, name: str) -> Called:
         """Put a function in the place of one that a command calls; return its calls."""

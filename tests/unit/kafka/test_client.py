@@ -1,7 +1,11 @@
 """The configuration of the Kafka clients, and brokers that do not answer."""
 
+import contextlib
 import logging
+import socket
 import time
+from contextlib import closing
+from threading import Thread
 
 import pytest
 
@@ -18,7 +22,7 @@ from dynatomic.kafka.client import (
     topic_partitions,
     wait_for_kafka,
 )
-from dynatomic.kafka.log_filter import RateLimitFilter
+from dynatomic.kafka.log_filter import CLIENT_MESSAGE, ClientMessageFilter, RateLimitFilter
 from dynatomic.testing.embedded import free_port
 
 
@@ -74,6 +78,35 @@ def test_a_broker_that_is_not_there_in_time_is_named() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_port_of_another_service_is_noticed_at_once() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    with closing(other.accept()[0]) as connection:
+                        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        Thread(target=answer, daemon=True).start()
+        server = f"127.0.0.1:{other.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(ConfigError, match=f"^{server} is no Kafka port.*-b"):
+            wait_for_kafka(Settings(bootstrap_servers=server), 600)
+        assert time.monotonic() - began < 60
+
+
+def test_a_line_of_librdkafka_has_a_fixed_event_and_its_text_in_a_field() -> None:
+    arguments = ("FAIL", "rdkafka#consumer-1", "[thrd:x]: refused")
+    record = logging.LogRecord("n", logging.ERROR, "p", 1, "%s [%s] %s", arguments, None)
+    assert ClientMessageFilter().filter(record)
+    assert record.getMessage() == CLIENT_MESSAGE
+    assert record.fields == {  # type: ignore[attr-defined]
+        "kind": "FAIL",
+        "client": "rdkafka#consumer-1",
+        "text": "[thrd:x]: refused",
+    }
+
+
 def test_a_topic_nobody_can_tell_of_is_not_taken_for_missing() -> None:
     server = f"127.0.0.1:{free_port()}"
     admin = new_admin(admin_config(Settings(bootstrap_servers=server)))
@@ -103,5 +136,5 @@ def test_librdkafkas_log_goes_to_logging(caplog: pytest.LogCaptureFixture) -> No
     deadline = time.monotonic() + 20
     while not caplog.records and time.monotonic() < deadline:
         producer.poll(0.05)
-    assert "refused" in caplog.records[0].getMessage()
+    assert "refused" in caplog.records[0].fields["text"]  # type: ignore[attr-defined]
     assert caplog.records[0].name == "dynatomic.kafka.client"

@@ -9,6 +9,7 @@ import pytest
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError
 from dynatomic.service import server
+from dynatomic.service.run import run
 from dynatomic.service.server import DEFAULT_HOST, serving
 from tests.support.served import port_of, threads
 
@@ -49,6 +50,23 @@ def test_of_the_default_the_next_free_port_is_taken_and_then_none(
         stack.enter_context(serving(settings))
         (said,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
         assert said == "no free port, so nothing is served"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (Settings(), "tables: none is listed"),
+        (Settings(tables=("hits",), writer_schema=Path("/no/such")), "/no/such"),
+        (Settings(tables=("hits",), librdkafka={"no.such": "1"}), "no.such"),
+    ],
+)
+def test_settings_are_checked_before_anything_listens(
+    settings: Settings, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "dynatomic")
+    with pytest.raises(ConfigError, match=words):
+        run(settings, None, once=False, dry_run=False)
+    assert "serving" not in caplog.messages
 
 
 def test_off_means_off(caplog: pytest.LogCaptureFixture) -> None:
