@@ -18,7 +18,7 @@ def test_the_command_prints_what_the_page_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (file,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-    (shown,) = re.findall(r"```\n\$ dynatomic (.*?)\n(.*?)```", PAGE, re.DOTALL)
+    (shown,) = re.findall(r"```\n\$ dynatomic (explain .*?)\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "counters.toml").write_text(file)
     (tmp_path / "events.jsonl").write_text(EVENTS)
     monkeypatch.chdir(tmp_path)

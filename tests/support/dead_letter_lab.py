@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from confluent_kafka import KafkaError, KafkaException
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.letter import REPLAY, DeadLetter
+from dynatomic.dead_letters.letter import DeadLetter
 from dynatomic.dead_letters.replay import (
     ReplayOptions,
     ReplayPlan,
@@ -26,6 +26,7 @@ from dynatomic.events.schema import encode
 from dynatomic.kafka.event_reader import RowReader
 from dynatomic.kafka.groups import CommittedOffset
 from dynatomic.kafka.replaceable import ReplaceableClient
+from dynatomic.kafka.replayed import REPLAY
 from dynatomic.testing.kafka.broker import FakeBroker
 from tests.support.clients import GROUP, LETTERS, TOPIC, Clock
 

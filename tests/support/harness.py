@@ -15,15 +15,15 @@ from botocore.exceptions import ReadTimeoutError
 from confluent_kafka import KafkaError, KafkaException
 
 from dynatomic.config.settings import Settings
+from dynatomic.counting.definition import CountersFile
 from dynatomic.dead_letters.store import DeadLetters
 from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.meter import Meter
 from dynatomic.dynamodb.statements import Step
-from dynatomic.dynamodb.tables import describe
+from dynatomic.dynamodb.tables import describe_with_ttl
 from dynatomic.dynamodb.writer import Writer
-from dynatomic.events.decoder import Decoder
 from dynatomic.kafka.client import consumer_config
-from dynatomic.kafka.event_reader import RowReader
+from dynatomic.kafka.event_reader import event_reader
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topic_identity import TopicIdCheck
 from dynatomic.service.end_offsets import EndOffsetPoller
@@ -68,13 +68,14 @@ class World(Ledger):
         commits: bool = True,
         join: bool = True,
         reread: Callable[[int, Iterable[int]], dict[int, Any]] | None = None,
+        definition: CountersFile | None = None,
         **settings: Any,
     ) -> Member:
         """Start a worker of the group; it joins at its first turn."""
         told = Settings(topic=TOPIC, group_id=GROUP, tables=tuple(self.tables), **settings)
         config = consumer_config(told, eof=True)
         client = cast("Any", self.dynamodb)
-        keys = {table: describe(client, table) for table in told.tables}
+        keys = {table: describe_with_ttl(client, table) for table in told.tables}
         counters = Counters(client, keys)
         meter = Meter(counters.execute, self.clock)
         writer = self.make_writer(
@@ -92,10 +93,7 @@ class World(Ledger):
         offsets = Offsets(
             TOPIC, GROUP, topic_id=topic_id, reset=reset, commits=commits, clock=self.clock
         )
-        decoder = Decoder(
-            keys, default_counter=told.counter, min_incr=told.min_incr, max_incr=told.max_incr
-        )
-        reader = RowReader(decoder)
+        reader = event_reader(told, keys, definition)
         worker = Worker(
             told,
             make_consumer=self._consumer,

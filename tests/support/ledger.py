@@ -29,10 +29,15 @@ class Ledger:
         self.broker = FakeBroker(sleep=self.clock.advance, clock=self.clock)
         self._producer = self.broker.producer()
 
-    def table(self, name: str) -> None:
-        """Make a table with the hash key ``pk``."""
+    def table(self, name: str, *, range_key: bool = False, ttl: str | None = None) -> None:
+        """Make a table with the hash key ``pk``, and a range key ``rk`` and a TTL attribute."""
         self.tables.append(name)
-        self.make_table(name)
+        self.make_table(name, **({"pk": "S", "rk": "S"} if range_key else {}))
+        if ttl is not None:
+            self.dynamodb.update_time_to_live(
+                TableName=name,
+                TimeToLiveSpecification={"Enabled": True, "AttributeName": ttl},
+            )
 
     def make_table(self, name: str, **keys: str) -> None:
         """Make a table with these keys and types, the hash key first; it is ``pk`` without any."""

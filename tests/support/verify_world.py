@@ -187,6 +187,7 @@ class World:
             config,
             self.identity,
             PayloadReader({}),
+            RowReader(Decoder({})),
         )
 
         def read_batch(

@@ -27,6 +27,8 @@ RULES = (
     "min_incr",
     "max_incr",
     "writer_schema",
+    "counters",
+    "max_payload_bytes",
 )
 """The settings that decide whether an event is counted."""
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import CycloptsError, Parameter
 
 from dynatomic.cli import flags
 from dynatomic.cli.app import app, command, say
@@ -13,9 +13,9 @@ from dynatomic.config.settings import Settings
 from dynatomic.errors import DynatomicError
 
 
-@command(app)
+@command(app, "counters")
 def explain(
-    _settings: Settings,
+    settings: Settings,
     file: Annotated[
         str,
         Parameter(
@@ -26,7 +26,6 @@ def explain(
     ] = "-",
     /,
     *,
-    counters: Annotated[Path, Parameter(help="File that declares the counters.", metavar="FILE")],
     limit: Annotated[
         int | None,
         Parameter(
@@ -45,7 +44,9 @@ def explain(
     from dynatomic.operations.explain import ExplainOptions  # noqa: PLC0415 -- see `command`
     from dynatomic.operations.explain import explain as lines_of  # noqa: PLC0415
 
-    options = ExplainOptions(counters, limit, output)
+    if settings.counters is None:
+        raise CycloptsError(msg="--counters FILE is missing: the file that declares the counters")
+    options = ExplainOptions(settings.counters, limit, output)
     if file == "-":
         return say(lines_of(options, sys.stdin.buffer))
     try:

@@ -63,6 +63,15 @@ class Settings:
             metavar="NAME",
         ),
     ] = ()
+    counters: Annotated[
+        Path | None,
+        _SettingNotes(
+            "File that declares counters over events of other formats (docs/counters.md).",
+            checks.or_none(checks.path),
+            metavar="FILE",
+            unset="row events",
+        ),
+    ] = None
     dead_letter_topic: Annotated[
         str | None,
         _SettingNotes(

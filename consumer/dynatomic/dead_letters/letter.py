@@ -7,9 +7,17 @@ size and the SHA-256 hash of the whole value. The header `CUT` says so.
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
+
+from dynatomic.kafka.replayed import (
+    COUNTERS,
+    TIMESTAMP,
+    Headers,
+    counters_of_replay,
+    milliseconds,
+    original_timestamp_ms,
+)
 
 HEADERS = (
     "dynatomic.topic",
@@ -24,18 +32,6 @@ HEADERS = (
 TOPIC_ID = "dynatomic.topic-id"
 """The header after these, if the brokers have topic ids: a new topic of the name has another id."""
 
-TIMESTAMP = "dynatomic.timestamp"
-"""The header with the Kafka timestamp of the event, in milliseconds of Unix time."""
-
-COUNTERS = "dynatomic.counters"
-"""The header with the counters that the table refused, if it took others: a JSON array of names.
-
-A replay carries it on, and only these counters take the replayed event.
-"""
-
-REPLAY = "dynatomic.replay"
-"""The header of a replayed event: the partition and offset of the original one."""
-
 CUT = "dynatomic.cut"
 """The last header of a letter that was cut: the content of the whole message, as JSON."""
 
@@ -46,9 +42,6 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_CUT_KEY_BYTES = 4 * 1024
 HEADER_BYTES = 200
 """The memory of a header without its name and value. In a message it takes 3 bytes."""
-
-
-Headers = Sequence[tuple[str, bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +149,7 @@ def dead_letter_of(
     except (SystemError, UnicodeError):  # the client cannot decode names that are not UTF-8
         headers = ()
         detail += "; its headers are left out, because their names are not UTF-8"
+    stamp = message.timestamp()[1]
     letter = DeadLetter(
         topic=message.topic(),
         partition=message.partition(),
@@ -165,41 +159,10 @@ def dead_letter_of(
         headers=headers,
         reason=reason,
         detail=detail,
-        timestamp_ms=original_timestamp_ms(headers, message.timestamp()[1]),
+        timestamp_ms=original_timestamp_ms(headers, stamp if stamp >= 0 else None),
         counters=counters or counters_of_replay(headers),
     )
     return letter.cut() if letter.size > MAX_LETTER_BYTES else letter
-
-
-def original_timestamp_ms(headers: Headers, timestamp_ms: int) -> int | None:
-    """Return the Kafka timestamp of an event: that of its letter, if it was replayed.
-
-    None if it has none.
-    """
-    fields = dict(headers)
-    if REPLAY in fields and (text := fields.get(TIMESTAMP)):
-        known = _milliseconds(text)
-        if known is not None:
-            return known
-    return timestamp_ms if timestamp_ms >= 0 else None
-
-
-def counters_of_replay(headers: Headers) -> tuple[str, ...] | None:
-    """Return the counters that may take a replayed event, None if all of them may."""
-    fields = dict(headers)
-    text = fields.get(COUNTERS) if REPLAY in fields else None
-    return None if text is None else read_counters(text)
-
-
-def read_counters(text: bytes) -> tuple[str, ...] | None:
-    """Return the names in a header `COUNTERS`, None if it is not of this form."""
-    try:
-        names = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        return None
-    return tuple(names)
 
 
 def own_headers(letter: DeadLetter, group: str, topic_id: str | None) -> list[tuple[str, bytes]]:
@@ -236,10 +199,6 @@ def split_headers(headers: Headers) -> tuple[Headers, dict[str, bytes]] | None:
     return headers[:start], {name: value or b"" for name, value in headers[start:]}
 
 
-def _milliseconds(text: bytes) -> int | None:
-    return int(text) if text.isdigit() and len(text) < 16 else None  # noqa: PLR2004 - year 9999
-
-
 def timestamp_in(own: dict[str, bytes]) -> int | None:
     """Return the Kafka timestamp that the headers of a letter have."""
-    return _milliseconds(own.get(TIMESTAMP, b""))
+    return milliseconds(own.get(TIMESTAMP, b""))

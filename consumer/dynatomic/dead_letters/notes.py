@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from dynatomic.dead_letters.letter import read_counters
 from dynatomic.dead_letters.topic import Source, StoredLetter, headers_of
+from dynatomic.kafka.replayed import read_counters
 
 REPLAYED = "dynatomic.replayed"
 REPLAYED_COUNTERS = "dynatomic.replayed-counters"

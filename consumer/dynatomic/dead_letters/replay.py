@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from dynatomic.config.settings import Settings
+from dynatomic.counting.definition import CountersFile
+from dynatomic.counting.from_settings import load_counters
 from dynatomic.dead_letters.notes import LetteredEvents, replayed_events, replayed_in_note
 from dynatomic.dead_letters.sender import make_sender, replay_headers
 from dynatomic.dead_letters.show import header_text
@@ -37,9 +39,7 @@ from dynatomic.dead_letters.topic import (
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.tables import describe_with_ttl
 from dynatomic.errors import DynatomicError
-from dynatomic.events.decoder import Decoder
 from dynatomic.events.row import Reason
-from dynatomic.events.schema import load_writer_schema
 from dynatomic.kafka.client import (
     admin_config,
     kafka_errors,
@@ -49,7 +49,7 @@ from dynatomic.kafka.client import (
     wait_for_kafka,
 )
 from dynatomic.kafka.commit_metadata import is_foreign
-from dynatomic.kafka.event_reader import EventReader, RowReader
+from dynatomic.kafka.event_reader import EventReader, event_reader
 from dynatomic.kafka.groups import CommittedOffset, committed_offsets
 from dynatomic.kafka.topics import check_not_compacted, topic_id
 
@@ -157,12 +157,13 @@ def replay(settings: Settings, endpoint_url: str | None, options: ReplayOptions)
     not answer, and what `Sender` raises. Without ``execute``, or with ``force``, DynamoDB need not
     answer: then the plan does not say which events would be counted.
     """
+    settings, definition = load_counters(settings)
     wait_for_kafka(settings, START_S)
     with closing(new_consumer(reader_config(settings))) as consumer, kafka_errors():
         partitions = topic_partitions(consumer, settings.topic)
         topic_partitions(consumer, settings.dead_letters)
         check_not_compacted(settings)
-        judge, trouble = _judge(settings, endpoint_url, options)
+        judge, trouble = _judge(settings, endpoint_url, options, definition)
         current_id = topic_id(new_admin(admin_config(settings)), settings.topic)
         commits = committed_offsets(consumer, settings, partitions)
         committed = is_committed_by(commits, current_id)
@@ -180,9 +181,11 @@ def replay(settings: Settings, endpoint_url: str | None, options: ReplayOptions)
 
 
 def _judge(
-    settings: Settings, endpoint_url: str | None, options: ReplayOptions
+    settings: Settings,
+    endpoint_url: str | None,
+    options: ReplayOptions,
+    definition: CountersFile | None,
 ) -> tuple[Judge, DynatomicError | None]:
-    schema = load_writer_schema(settings.writer_schema)
     try:
         client = make_client(endpoint_url)
         keys = {table: describe_with_ttl(client, table) for table in settings.require_tables()}
@@ -190,7 +193,7 @@ def _judge(
         if options.execute and not options.force:
             raise
         return lambda _stored: UNKNOWN, error
-    return judge_by(RowReader(Decoder.of(settings, keys, schema))), None
+    return judge_by(event_reader(settings, keys, definition)), None
 
 
 def judge_by(reader: EventReader) -> Judge:

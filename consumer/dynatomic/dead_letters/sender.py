@@ -24,11 +24,12 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.letter import COUNTERS, REPLAY, TIMESTAMP, DeadLetter, Headers
+from dynatomic.dead_letters.letter import DeadLetter
 from dynatomic.dead_letters.notes import MAX_OFFSETS_IN_NOTE, note_of
 from dynatomic.dead_letters.topic import StoredLetter
 from dynatomic.errors import ConfigError, DeliveryError, DynatomicError, UnavailableError
 from dynatomic.kafka.client import DENIED, PURGED, new_producer, producer_config, reason
+from dynatomic.kafka.replayed import COUNTERS, REPLAY, TIMESTAMP, Headers
 
 MAX_BYTES = 8 * 1024 * 1024
 TRANSACTION_S = 30.0

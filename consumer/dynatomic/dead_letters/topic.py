@@ -15,14 +15,11 @@ from confluent_kafka import TopicPartition
 
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.letter import (
-    COUNTERS,
     CUT,
     HEADERS,
     TOPIC_ID,
     DeadLetter,
-    Headers,
     WholeMessage,
-    read_counters,
     split_headers,
     timestamp_in,
 )
@@ -36,6 +33,7 @@ from dynatomic.kafka.client import (
     reason,
     watermarks,
 )
+from dynatomic.kafka.replayed import COUNTERS, Headers, read_counters
 
 SILENCE_TIMEOUT_S = 60.0
 

@@ -55,7 +55,8 @@ class Step(Enum):
 class Change(NamedTuple):
     """The sums that a window adds to the counters of one item.
 
-    With a ``fence``, the item takes them only once and all together.
+    With a ``fence``, the item takes them only once and all together. ``expires_s`` is the time of
+    the table's TTL attribute, in seconds of Unix time, None for an item that does not expire.
     """
 
     table: str
@@ -63,6 +64,7 @@ class Change(NamedTuple):
     range: str | None
     sums: Mapping[str, int]
     fence: Fence | None = None
+    expires_s: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,16 +80,18 @@ class Change(NamedTuple):
         fence = self.fence
         if fence is not None and first is not None:
             fence = Fence(fence.name, first, fence.last)
-        return Change(self.table, self.key, self.range, sums, fence)
+        return Change(self.table, self.key, self.range, sums, fence, self.expires_s)
 
 
 def group_changes(
-    sums: Mapping[CounterRef, int], fence: Fence | None = None
+    sums: Mapping[CounterRef, int],
+    fence: Fence | None = None,
+    expires_s: Mapping[tuple[str, str, str | None], int] | None = None,
 ) -> dict[str, list[Change]]:
     """Return the changes of each table: one change for each item.
 
     DynamoDB refuses a batch with two statements for one item. A sum of zero is written too: it
-    creates the counter.
+    creates the counter. ``expires_s`` has the time to live of the items that have one.
     """
     items: dict[tuple[str, str, str | None], dict[str, int]] = {}
     for (table, key, range_, name), total in sums.items():
@@ -99,6 +103,11 @@ def group_changes(
     grouped: dict[str, list[Change]] = {table: [] for table, _, _ in items}
     for (table, key, range_), counters in items.items():
         grouped[table].append(Change(table, key, range_, counters, fence))
+    if expires_s:
+        return {
+            table: [c._replace(expires_s=expires_s.get(c[:3])) for c in changes]
+            for table, changes in grouped.items()
+        }
     return grouped
 
 
@@ -117,15 +126,18 @@ def statement(step: Step, keys: KeySchema, change: Change) -> dict[str, Any]:
     sums = [_attribute(change.sums[name]) for name in change.names]
     names = list(change.names)
     last = [_attribute(fence.last)] if fence else []
+    life = [] if change.expires_s is None else [_attribute(change.expires_s)]
+    ttl = [ttl_attribute(keys, change)] if life else []
     if step is Step.INSERT:
-        names = [*where, *names, *([fence.name] if fence else ())]
+        names = [*where, *names, *ttl, *([fence.name] if fence else ())]
         pairs = ", ".join(f"'{name}': ?" for name in names)
         text = f'INSERT INTO "{change.table}" VALUE {{{pairs}}}'
-        parameters = [*where.values(), *sums, *last]
+        parameters = [*where.values(), *sums, *life, *last]
     else:
         sets = " ".join(f'SET "{name}"="{name}"+?' for name in names)
+        sets += "".join(f' SET "{name}"=?' for name in ttl)
         condition = " AND ".join(f'"{name}"=?' for name in where)
-        parameters = [*sums, *last, *where.values()]
+        parameters = [*sums, *life, *last, *where.values()]
         if fence:
             sets += f' SET "{fence.name}"=?'
             if step is Step.ADD_FENCE:
@@ -145,32 +157,41 @@ def request_body(step: Step, keys: Mapping[str, KeySchema], batch: Iterable[Chan
     """Return the JSON body of a BatchExecuteStatement: the statements of up to 25 changes."""
     templates: dict[Any, _Template] = {}
     texts = []
-    for table, key, range_, sums, fence in batch:
+    for table, key, range_, sums, fence, expires_s in batch:
         names = tuple(sums) if len(sums) == 1 else tuple(sorted(sums))
-        shape = (table, names, fence and fence.name)
+        shape = (table, names, fence and fence.name, expires_s is not None)
         if shape not in templates:
             templates[shape] = _TEMPLATES[step, keys[table], *shape]
         text, pick = templates[shape]
         first, last = (fence.first, fence.last) if fence else (0, 0)
         totals = [sums[name] for name in names]
-        texts.append(text % pick((quoted(key), quoted(range_ or ""), first, last, *totals)))
+        life = expires_s or 0
+        texts.append(text % pick((quoted(key), quoted(range_ or ""), first, last, life, *totals)))
     joined = ", ".join(texts)
     return f'{{"Statements": [{joined}], "ReturnConsumedCapacity": "TOTAL"}}'.encode()
 
 
-def _template(
-    step: Step, keys: KeySchema, table: str, names: tuple[str, ...], fence: str | None
+def _template(  # noqa: PLR0913 - the shape of a statement
+    step: Step,
+    keys: KeySchema,
+    table: str,
+    names: tuple[str, ...],
+    fence: str | None,
+    expires: bool,  # noqa: FBT001 - a part of the shape
 ) -> _Template:
     """Return the JSON text of a statement with format fields, and a getter of their values.
 
-    The getter picks the values from key, range, first and last offset, and the sums in the order
-    of the names. The text is that of `statement` for a change whose values are marks.
+    The getter picks the values from key, range, first and last offset, the time to live, and the
+    sums in the order of the names. The text is that of `statement` for a change whose values are
+    marks.
     """
     marks: Any = {name: f"\0{index}" for index, name in enumerate(names)}
     window: Any = ("\0first", "\0last")
-    change = Change(table, "\0key", "\0range", marks, Fence(fence, *window) if fence else None)
+    made = Fence(fence, *window) if fence else None
+    life: Any = "\0life" if expires else None
+    change = Change(table, "\0key", "\0range", marks, made, life)
     text = json.dumps(statement(step, keys, change)).replace("%", "%%")
-    order = ["key", "range", "first", "last", *map(str, range(len(names)))]
+    order = ["key", "range", "first", "last", "life", *map(str, range(len(names)))]
     pick = itemgetter(*[order.index(name) for name in _MARK.findall(text)])
     key_fields = {"key": "%s", "range": "%s"}
     return _MARK.sub(lambda mark: key_fields.get(mark[1], '"%d"'), text), pick
@@ -186,7 +207,9 @@ class _Templates(dict[Any, _Template]):
         super().__init__()
         self._bytes = 0
 
-    def __missing__(self, shape: tuple[Step, KeySchema, str, tuple[str, ...], str | None]) -> Any:
+    def __missing__(
+        self, shape: tuple[Step, KeySchema, str, tuple[str, ...], str | None, bool]
+    ) -> Any:
         template = _template(*shape)
         self._bytes += _TEMPLATE_OVERHEAD * (1 + len(shape[3])) + 2 * len(template[0])
         if self._bytes > MAX_TEMPLATE_BYTES:
@@ -197,6 +220,13 @@ class _Templates(dict[Any, _Template]):
 
 
 _TEMPLATES = _Templates()
+
+
+def ttl_attribute(keys: KeySchema, change: Change) -> str:
+    """Return the table's TTL attribute. Raises LookupError if it has none: a defect."""
+    if keys.ttl_name is None:
+        raise LookupError(f"table {change.table} has no TTL attribute")
+    return keys.ttl_name
 
 
 def update_item(keys: KeySchema, change: Change, step: Step = Step.UPDATE_ITEM) -> dict[str, Any]:
@@ -210,6 +240,10 @@ def update_item(keys: KeySchema, change: Change, step: Step = Step.UPDATE_ITEM) 
         update += " SET #f = :last"
         names["#f"] = fence.name
         values[":last"] = _attribute(fence.last)
+    if change.expires_s is not None:
+        update += ", #t = :t" if fence else " SET #t = :t"
+        names["#t"] = ttl_attribute(keys, change)
+        values[":t"] = _attribute(change.expires_s)
     if step is Step.INSPECT:
         condition = "attribute_not_exists(#key)"
         names["#key"] = keys.hash_name

@@ -104,6 +104,20 @@ def describe_with_ttl(client: "DynamoDBClient", table: str) -> KeySchema:
     return replace(keys, ttl_name=description.get("AttributeName"))
 
 
+def switch_ttl_on(client: "DynamoDBClient", table: str, attribute: str = "expires_at") -> None:
+    """Let DynamoDB delete the items of a table when the time in an attribute has passed.
+
+    The attribute is a number: seconds of Unix time. Raises ConfigError or UnavailableError.
+    """
+    call_table(
+        client,
+        table,
+        "dynamodb:UpdateTimeToLive",
+        client.update_time_to_live,
+        TimeToLiveSpecification={"Enabled": True, "AttributeName": attribute},
+    )
+
+
 def _request_error(
     client: "DynamoDBClient", table: str, action: str, error: ClientError
 ) -> ConfigError | UnavailableError:

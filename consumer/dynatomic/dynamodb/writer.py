@@ -80,7 +80,7 @@ class Writer:
         """
         write = WindowWrite(window, on_complete)
         condition = Fence(fence, window.first, window.last) if fence else None
-        grouped = group_changes(window.sums, condition)
+        grouped = group_changes(window.sums, condition, window.expires_s)
         with self._changed:
             for table, changes in grouped.items():
                 parts = write.first_parts(changes)

@@ -14,6 +14,12 @@ from dynatomic.events.row import CounterRef
 COUNTER_BYTES = 800
 """An estimate of the memory of one new counter of a window, without its names."""
 
+LIFE_BYTES = 150
+"""An estimate of the memory of an item's time to live."""
+
+Item = tuple[str, str, str | None]
+"""Table, key and range."""
+
 _MIN_RANGE_EVENTS, _MAX_UNSUMMED_EVENTS = 256, 65_536
 
 
@@ -31,13 +37,15 @@ class Window:
 
     An event may add to several counters, each of them once: then its offset occurs once for each.
     Of the events that add to none, ``rejected`` are dead letters, ``unmatched`` are those that no
-    counter takes, and ``tombstones`` have no payload.
+    counter takes, and ``tombstones`` have no payload. ``expires_s`` has the time to live of items
+    that have one, in seconds of Unix time.
     """
 
     __slots__ = (
         *("_index", "_multipliers", "_offsets", "_pending_multipliers", "_sums"),
         *("_unit_counts", "_unit_increments", "_unsummed", "first", "last", "rejected"),
         *("_counter_bytes", "_stored_offsets", "_counted_events", "tombstones", "unmatched"),
+        "expires_s",
     )
 
     def __init__(self) -> None:
@@ -45,6 +53,7 @@ class Window:
         self.last = -1
         self.rejected = self.unmatched = self.tombstones = 0
         self._counted_events = 0
+        self.expires_s: dict[Item, int] = {}
         self._offsets: list[range | array[int]] = []
         self._unit_increments: list[UnitIncrement] = []
         self._multipliers: list[int] | None = None
@@ -137,9 +146,19 @@ class Window:
         refs = list(map(_REF_OF, reversed(new)))
         deque(map(self._sums.setdefault, refs, repeat(0)), maxlen=0)
         self._counter_bytes += len(refs) * COUNTER_BYTES + 2 * _name_bytes(refs)
+        # Only units of a counters file have a time to live.
+        lives = list(map(getattr, reversed(new), repeat("expires_s"), repeat(None)))
+        if any(lives):
+            self._keep_lives(zip(refs, lives, strict=True))
         self._unsummed += len(unit_increments)
         if self._unsummed >= _MAX_UNSUMMED_EVENTS:
             self._sum_up()
+
+    def _keep_lives(self, lives: Iterable[tuple[CounterRef, int | None]]) -> None:
+        for ref, expires_s in lives:
+            if expires_s is not None:
+                self.expires_s[ref[:3]] = expires_s
+                self._counter_bytes += LIFE_BYTES
 
     def _append(
         self,

@@ -3,11 +3,14 @@
 The worker, `verify` and `dlq` read events only this way, so they always agree on an event.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from dynatomic.events.decoder import Decoded, Decoder
-from dynatomic.events.row import CounterRef
+from dynatomic.config.settings import Settings
+from dynatomic.counting.definition import CountersFile
+from dynatomic.events.decoder import Decoded, Decoder, Increment
+from dynatomic.events.row import CounterRef, KeySchema, Row
+from dynatomic.events.schema import encode, load_writer_schema
 from dynatomic.kafka.messages import value_of
 
 
@@ -37,6 +40,18 @@ class EventReader(Protocol):
         ``refs`` are counters that a table refused.
         """
 
+    def lost_event(self, increments: Sequence[Increment], /) -> tuple[bytes, bool]:
+        """Return a payload for an event that the topic no longer has, and whether it is an event.
+
+        ``increments`` are what the event adds and the table refused.
+        """
+
+    def without_counters(self, message: Any, names: Collection[str], /) -> Any | None:
+        """Return the message with only those counters that are not in ``names``.
+
+        None if no other counter takes it.
+        """
+
 
 class RowReader:
     """Reads row events: each adds to one counter, which its payload names."""
@@ -59,3 +74,33 @@ class RowReader:
         self, message: Any, refs: Collection[CounterRef]
     ) -> tuple[str, ...] | None:
         """Return None: a row has one counter."""
+
+    def lost_event(self, increments: Sequence[Increment]) -> tuple[bytes, bool]:
+        """Return the row that adds the same."""
+        ((ref, incr),) = increments
+        return encode(Row(ref.table, ref.key, ref.range, ref.name, incr)), True
+
+    def without_counters(self, message: Any, names: Collection[str]) -> Any | None:
+        """Return None: a row has one counter."""
+
+
+def event_reader(
+    settings: Settings, keys: Mapping[str, KeySchema], definition: CountersFile | None
+) -> EventReader:
+    """Return the reader of the events of these settings: of a counters file, or of rows.
+
+    Raises ConfigError if a table cannot have a counter of the file, or the writer's schema is
+    wrong.
+    """
+    if definition is None:
+        schema = load_writer_schema(settings.writer_schema)
+        return RowReader(Decoder.of(settings, keys, schema))
+    from dynatomic.kafka.counters_reader import CountersReader  # noqa: PLC0415 -- not for rows
+
+    return CountersReader(
+        definition,
+        keys,
+        max_bytes=settings.max_payload_bytes,
+        min_incr=settings.min_incr,
+        max_incr=settings.max_incr,
+    )

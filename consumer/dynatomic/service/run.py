@@ -10,6 +10,8 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 
 from dynatomic.config.settings import Settings
+from dynatomic.counting.definition import CountersFile
+from dynatomic.counting.from_settings import load_counters
 from dynatomic.dead_letters.store import LETTER_BATCH_BYTES, DeadLetters
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.counters import Counters
@@ -18,7 +20,6 @@ from dynatomic.dynamodb.statements import Step
 from dynatomic.dynamodb.tables import describe_with_ttl
 from dynatomic.dynamodb.writer import Writer
 from dynatomic.errors import DynatomicError, GroupRefusedError
-from dynatomic.events.decoder import Decoder
 from dynatomic.events.schema import load_writer_schema
 from dynatomic.kafka.admission import check_group, explain_refusal
 from dynatomic.kafka.client import (
@@ -34,7 +35,7 @@ from dynatomic.kafka.client import (
     wait_for_kafka,
     watermarks,
 )
-from dynatomic.kafka.event_reader import RowReader
+from dynatomic.kafka.event_reader import event_reader
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topic_identity import TopicIdCheck, topic_id_source
 from dynatomic.kafka.topics import check_not_compacted, required_topic_id
@@ -85,7 +86,7 @@ def run(
     ConfigError or UnavailableError if it cannot start, DynatomicError if it cannot continue.
     ``start`` is where a group without committed offsets starts, also if these may have expired.
     """
-    settings = with_start(settings, start)
+    settings, definition = load_counters(with_start(settings, start))
     client = _check(settings, endpoint_url)
     with (
         Signals(settings.shutdown_timeout_ms / 1000) as signals,
@@ -93,7 +94,7 @@ def run(
         serving(settings) as pages,
     ):
         check_start = not dry_run and start is None
-        parts = _build(settings, client, dry_run=dry_run, check_start=check_start)
+        parts = _build(settings, client, definition, dry_run=dry_run, check_start=check_start)
         worker = parts.worker
         status = Status(
             settings,
@@ -131,17 +132,23 @@ def _check(settings: Settings, endpoint_url: str | None) -> Any:
     return make_client(endpoint_url, max_requests=settings.max_requests)
 
 
-def _build(settings: Settings, client: Any, *, dry_run: bool, check_start: bool) -> _Parts:
+def _build(
+    settings: Settings,
+    client: Any,
+    definition: CountersFile | None,
+    *,
+    dry_run: bool,
+    check_start: bool,
+) -> _Parts:
     """Build the parts, after Kafka and DynamoDB have answered."""
-    schema = load_writer_schema(settings.writer_schema)
     config = consumer_config(settings, eof=True)
     counters = _open_tables(settings, client, probe=not dry_run)
+    reader = event_reader(settings, counters.keys, definition)
     wait_for_kafka(settings, START_S)
     check_not_compacted(settings)
     if check_start:
         check_first_start(settings)
     identity = _identity(settings, ReplaceableClient(lambda: new_admin(admin_config(settings))))
-    reader = RowReader(Decoder.of(settings, counters.keys, schema))
     meter = Meter(counters.execute)
     letters = DiscardedLetters() if dry_run else _dead_letters(settings, identity.topic_id)
     offsets = Offsets(

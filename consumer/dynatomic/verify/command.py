@@ -10,12 +10,12 @@ from typing import Literal
 from confluent_kafka.admin import AdminClient
 
 from dynatomic.config.settings import Settings
+from dynatomic.counting.from_settings import load_counters
 from dynatomic.dead_letters.topic import reader_config
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.items import read_items, scan_items
 from dynatomic.dynamodb.tables import describe_with_ttl
 from dynatomic.errors import ConfigError, UnavailableError
-from dynatomic.events.decoder import Decoder
 from dynatomic.events.payload import PayloadReader
 from dynatomic.events.schema import load_writer_schema
 from dynatomic.kafka.client import (
@@ -26,7 +26,7 @@ from dynatomic.kafka.client import (
     new_consumer,
     wait_for_kafka,
 )
-from dynatomic.kafka.event_reader import RowReader
+from dynatomic.kafka.event_reader import event_reader
 from dynatomic.kafka.topics import check_not_compacted, required_topic_id, topic_id
 from dynatomic.verify.baseline import Baseline, Snapshot
 from dynatomic.verify.comparison import Comparison
@@ -88,6 +88,7 @@ def _compare(
     snapshot: Snapshot | None,
     stack: ExitStack,
 ) -> VerifyReport:
+    settings, definition = load_counters(settings)
     tables = settings.require_tables()
     schema = load_writer_schema(settings.writer_schema)
     baseline = Baseline.open(options.baseline) if options.baseline else None
@@ -101,12 +102,13 @@ def _compare(
     identity = required_topic_id(admin, settings)
     if baseline:
         baseline.check(settings.topic, identity)
-    reader = RowReader(Decoder.of(settings, keys, schema))
+    reader = event_reader(settings, keys, definition)
     letters = GroupLetters(
         lambda: new_consumer(reader_config(settings)),
         settings,
         identity,
-        PayloadReader({}, writer_schema=schema),
+        None if definition else PayloadReader({}, writer_schema=schema),
+        reader,
     )
     sample = CounterSample(options.sample, options.seed) if options.sample is not None else None
     gc.set_threshold(100_000, 50, 50)  # millions of counters without reference cycles

@@ -6,22 +6,23 @@ from typing import Any
 
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.notes import LetteredEvents, ReplayedEvent, replayed_in_note
-from dynatomic.dead_letters.topic import DeadLetterTopic, StoredLetter, stored_letter
+from dynatomic.dead_letters.topic import DeadLetterTopic, Source, StoredLetter, stored_letter
 from dynatomic.errors import ConfigError, RowError
 from dynatomic.events.payload import PayloadReader
+from dynatomic.kafka.event_reader import EventReader
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingLetters:
     """The events that have a dead letter of the group.
 
-    ``events`` is the number that wait for a replay, and ``incr`` the sum of their increments.
-    ``unreadable`` of them contain no row, so their increment is not known. ``replayed`` were sent
-    to the topic again.
+    ``events`` is the number that wait for a replay, and ``incr`` the sum of their increments; None
+    for events of a counters file, which add to attributes of different kinds. ``unreadable`` of
+    them contain no row, so their increment is not known. ``replayed`` were sent to the topic again.
     """
 
     events: int = 0
-    incr: int = 0
+    incr: int | None = 0
     unreadable: int = 0
     replayed: int = 0
 
@@ -30,7 +31,9 @@ class WaitingLetters:
         if not self.events and not self.replayed:
             return ""
         events = "1 event waits" if self.events == 1 else f"{self.events:,} events wait"
-        parts = [f"{events} as dead letters, sum {self.incr:,}"]
+        parts = [f"{events} as dead letters"]
+        if self.incr is not None:
+            parts[0] += f", sum {self.incr:,}"
         if self.unreadable:
             parts.append(f"{self.unreadable:,} of them contain no row")
         if self.replayed:
@@ -41,8 +44,9 @@ class WaitingLetters:
 class GroupLetters:
     """The dead letters that a group stored for a topic.
 
-    ``make_consumer`` returns a consumer that reads the dead-letter topic without a group. Letters
-    never change, so each `refresh` reads only the letters that are new.
+    ``rows`` reads the increments of row events; it is None for another format. ``reader`` reads
+    what a message adds. ``make_consumer`` returns a consumer that reads the dead-letter topic
+    without a group. Letters never change, so each `refresh` reads only the letters that are new.
     """
 
     def __init__(
@@ -50,12 +54,14 @@ class GroupLetters:
         make_consumer: Callable[[], Any],
         settings: Settings,
         topic_id: str | None,
-        reader: PayloadReader,
+        rows: PayloadReader | None,
+        reader: EventReader,
     ) -> None:
         self.problem = ""
         self._make_consumer = make_consumer
         self._settings = settings
         self._topic_ids = ("", topic_id or "")
+        self._rows = rows
         self._reader = reader
         self._stored, self._replayed = LetteredEvents(), LetteredEvents()
         self._is_empty = True
@@ -101,8 +107,23 @@ class GroupLetters:
         return ReplayedEvent(self._partition(letter.partition), [letter.offset], letter.counters)
 
     def without(self, partition: int, run: list[Any]) -> list[Any]:
-        """Return the messages that have no letter; all are of one partition."""
-        return self._stored.absent_from(self._partition(partition), run)
+        """Return the messages that have no letter; all are of one partition.
+
+        A message of which the table refused some counters is returned without these.
+        """
+        source = self._partition(partition)
+        run = self._stored.absent_from(source, run)
+        return self._without_refused(source, run) if self._stored.has_counters else run
+
+    def _without_refused(self, source: Source, run: list[Any]) -> list[Any]:
+        """Leave out of each message the counters that the table refused, which letters name."""
+        left = []
+        for message in run:
+            names = self._stored.counters(source, message.offset())
+            rest = self._reader.without_counters(message, names) if names else message
+            if rest is not None:
+                left.append(rest)
+        return left
 
     def waiting(self) -> WaitingLetters | None:
         """Return how many events wait, and their sum; None if the letters cannot be read.
@@ -122,6 +143,7 @@ class GroupLetters:
 
     def _count(self, topic: DeadLetterTopic) -> WaitingLetters:
         events = total = unreadable = replayed = 0
+        rows = self._rows
         seen = LetteredEvents()
         for message in topic.messages():
             item = stored_letter(message)
@@ -134,8 +156,10 @@ class GroupLetters:
                 replayed += 1
                 continue
             events += 1
+            if rows is None:
+                continue
             try:
-                total += self._reader.read(letter.value)[1]
+                total += rows.read(letter.value)[1]
             except RowError:
                 unreadable += 1
-        return WaitingLetters(events, total, unreadable, replayed)
+        return WaitingLetters(events, None if rows is None else total, unreadable, replayed)

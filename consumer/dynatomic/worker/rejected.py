@@ -15,11 +15,10 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from dynatomic.dead_letters.letter import DeadLetter, dead_letter_of
+from dynatomic.dead_letters.letter import DeadLetter, WholeMessage, dead_letter_of
 from dynatomic.dynamodb.answers import Rejected
 from dynatomic.errors import DynatomicError, UnavailableError
-from dynatomic.events.row import CounterRef, Row
-from dynatomic.events.schema import encode
+from dynatomic.events.row import CounterRef
 from dynatomic.kafka.client import PARTITION_EOF
 from dynatomic.kafka.event_reader import EventReader
 from dynatomic.worker.in_flight import InFlightWindow, RejectedEvent
@@ -138,7 +137,7 @@ def rejected_letters(  # noqa: PLR0913 - what a letter needs
 
     If the table rejected only some counters of an event, the letter names them, because the others
     are counted. ``messages`` are those that were read again, by offset. If the topic no longer has
-    a message, the letter contains the row, encoded again, without the key and the headers of the
+    a message, the letter contains what the event adds, without the key and the headers of the
     message.
     """
     for offset, increments in events:
@@ -147,10 +146,20 @@ def rejected_letters(  # noqa: PLR0913 - what a letter needs
             refused = reader.refused_counters(message, [ref for ref, _ in increments])
             yield dead_letter_of(message, cause.reason, cause.detail, refused)
             continue
-        for ref, incr in increments:
-            value = encode(Row(ref.table, ref.key, ref.range, ref.name, incr))
-            detail = f"{cause.detail}; this is the row encoded again, the topic lost the message"
-            yield DeadLetter(topic, partition, offset, None, value, (), cause.reason, detail)
+        value, is_whole = reader.lost_event(increments)
+        what = "the row encoded again" if is_whole else "what it adds"
+        detail = f"{cause.detail}; this is {what}, the topic lost the message"
+        yield DeadLetter(
+            topic,
+            partition,
+            offset,
+            None,
+            value,
+            (),
+            cause.reason,
+            detail,
+            whole=None if is_whole else WholeMessage.of(None, None, ()),
+        )
 
 
 def _first_offsets(rejected: Mapping[CounterRef, Rejected]) -> dict[CounterRef, int]:

@@ -5,14 +5,7 @@ from collections import Counter
 import pytest
 
 from dynatomic.config.settings import Settings
-from dynatomic.dead_letters.letter import (
-    COUNTERS,
-    REPLAY,
-    TIMESTAMP,
-    DeadLetter,
-    WholeMessage,
-    dead_letter_of,
-)
+from dynatomic.dead_letters.letter import DeadLetter, WholeMessage, dead_letter_of
 from dynatomic.dead_letters.replay import (
     UNKNOWN,
     ReplayOptions,
@@ -26,6 +19,7 @@ from dynatomic.dead_letters.topic import StoredLetter
 from dynatomic.events.row import Reason, Row
 from dynatomic.events.schema import encode
 from dynatomic.kafka.groups import CommittedOffset
+from dynatomic.kafka.replayed import COUNTERS, REPLAY, TIMESTAMP
 from tests.support.clients import GROUP, LETTERS, TOPIC
 from tests.support.dead_letter_lab import ID, KEYS, SETTINGS, Lab
 

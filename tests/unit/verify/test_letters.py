@@ -7,7 +7,9 @@ from confluent_kafka import Message
 
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.topic import reader_config
+from dynatomic.events.decoder import Decoder
 from dynatomic.events.payload import PayloadReader
+from dynatomic.kafka.event_reader import RowReader
 from dynatomic.verify.letters import GroupLetters, WaitingLetters
 from tests.support.verify_world import GROUP, LETTERS, TOPIC, World
 
@@ -19,6 +21,7 @@ def letters_of(world: World, **settings: Any) -> GroupLetters:
         config,
         world.identity,
         PayloadReader({}),
+        RowReader(Decoder({})),
     )
 
 

@@ -85,6 +85,13 @@ class SeveralEach:
     def refused_counters(self, *_: object) -> None:
         """Return that no letter names them."""
 
+    def lost_event(self, *_: object) -> tuple[bytes, bool]:
+        """Return nothing that could be replayed."""
+        return b"", False
+
+    def without_counters(self, *_: object) -> None:
+        """Return that nothing is left."""
+
 
 @pytest.mark.parametrize("payloads", [[b"1", b"1"], [b"2", b"0", None, b"x", b"3"], [b"0", None]])
 def test_an_event_adds_to_any_number_of_counters(payloads: list[bytes | None]) -> None:
