@@ -1,14 +1,19 @@
 """What records add to which counters: a pure function of the records and the file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dynatomic.counting.compiler import dict_loads
 from dynatomic.counting.definition import CountersFile
+from dynatomic.counting.formats.envelopes import SKIPPED
+from dynatomic.counting.formats.framing import Headers
+from dynatomic.counting.formats.schemas import FileSchemas, SchemaSource, SchemaUnavailableError
 from dynatomic.counting.items import CounterUnit, Moments
 from dynatomic.counting.program import Output, Program
+from dynatomic.counting.readers import is_plain_json, reader_of, uses_headers
 from dynatomic.counting.reasons import Rejected
 from dynatomic.counting.records import MISFITS, JsonReader, Record, kafka_object, struct_loads
 
@@ -34,29 +39,48 @@ class Counted(NamedTuple):
     ``counts`` has the number of units of each record. It is 0 for one that no counter takes, for a
     tombstone (a null payload), and for one in ``rejected``, which has the reason for each record
     that adds nothing because a counter that takes it cannot be computed. ``multipliers`` is None
-    if all are 1.
+    if all are 1. ``unavailable`` has the records whose schema cannot be known now: they are
+    neither counted nor rejected, and must be read again.
     """
 
     units: list[CounterUnit]
     multipliers: list[int] | None
     rejected: dict[int, Rejected]
     counts: list[int]
+    unavailable: Mapping[int, SchemaUnavailableError] = MappingProxyType({})
+
+
+_Run = Callable[..., None]
 
 
 def _no_kafka_object(_: int) -> Any:
     raise ValueError("this file uses _kafka: kafka_of is missing")
 
 
-class Counting:
-    """The counters of a file, compiled. ``uses_kafka`` if an expression has ``_kafka`` in it."""
+def _no_headers(_: int) -> Headers:
+    raise ValueError("this file uses headers: headers_of is missing")
 
-    def __init__(self, definition: CountersFile) -> None:
-        moments = Moments(definition.counters, definition.event.utc_offset_ms)
+
+class Counting:
+    """The counters of a file, compiled.
+
+    ``schemas`` are needed if the file names a registry. ``uses_kafka`` says that an expression has
+    ``_kafka`` in it, ``uses_headers`` that the format looks at headers.
+    """
+
+    def __init__(self, definition: CountersFile, schemas: SchemaSource | None = None) -> None:
+        event = definition.event
+        moments = Moments(definition.counters, event.utc_offset_ms)
         program = Program(definition, moments)
         self._reader = JsonReader(program.tree)
         self._count_whole = program.build(dict_loads, dict_loads)
         self._count_fields = program.build(struct_loads, dict_loads)
+        self._fields = self._reader.fields if is_plain_json(event) else None
+        self._read = reader_of(
+            event, program.tree, self._reader.whole, schemas or FileSchemas(event.schemas)
+        )
         self.uses_kafka = program.kafka_tree is not None
+        self.uses_headers = uses_headers(event)
         self._varies = any(
             amount.field is not None for c in definition.counters for amount in c.amounts
         )
@@ -66,65 +90,82 @@ class Counting:
         values: Sequence[bytes | None],
         timestamps_ms: Sequence[int | None],
         kafka_of: Callable[[int], Any] = _no_kafka_object,
+        headers_of: Callable[[int], Headers] = _no_headers,
     ) -> Counted:
         """Return what records add.
 
-        ``kafka_of`` returns the ``_kafka`` object of a record by its index; see `kafka_object`. It
-        is called only if ``uses_kafka``.
+        ``kafka_of`` returns the ``_kafka`` object of a record by its index, see `kafka_object`, and
+        ``headers_of`` its headers. They are called only if ``uses_kafka`` and ``uses_headers``.
         """
         output = Output(len(values))
-        fields = self._reader.fields
+        unavailable: dict[int, SchemaUnavailableError] = {}
         try:
-            if fields is None:
+            if self._fields is None:
                 raise TypeError
-            events = list(map(fields, values))  # type: ignore[arg-type] # None is a misfit
+            events = list(map(self._fields, values))  # type: ignore[arg-type] # None is a misfit
         except MISFITS:
-            self._count_one_by_one(values, timestamps_ms, kafka_of, output)
+            headers = headers_of if self.uses_headers else lambda _: None
+            decoded = [self._decode(value, headers, i) for i, value in enumerate(values)]
+            for start, (count, events) in _runs(decoded):
+                if count is not None:
+                    count(events, start, timestamps_ms, kafka_of, output)
+                    continue
+                for index, error in enumerate(events, start):
+                    if isinstance(error, Rejected):
+                        output.rejected[index] = error
+                    elif error is not None:
+                        unavailable[index] = error
         else:
             self._count_fields(events, 0, timestamps_ms, kafka_of, output)
         multipliers = output.multipliers if self._varies else None
-        return Counted(output.units, multipliers, output.rejected, output.counts)
+        return Counted(output.units, multipliers, output.rejected, output.counts, unavailable)
 
-    def _count_one_by_one(
-        self,
-        values: Sequence[bytes | None],
-        timestamps_ms: Sequence[int | None],
-        kafka_of: Callable[[int], Any],
-        output: Output,
-    ) -> None:
-        decoded = [self._decode(value) for value in values]
-        start = 0
-        for count, run in groupby(decoded, key=itemgetter(0)):
-            events = [event for _, event in run]
-            if count is not None:
-                count(events, start, timestamps_ms, kafka_of, output)
-            else:
-                errors = enumerate(events, start)
-                output.rejected.update({i: e for i, e in errors if isinstance(e, Rejected)})
-            start += len(events)
-
-    def _decode(self, value: bytes | None) -> tuple[Callable[..., None] | None, Any]:
+    def _decode(
+        self, value: bytes | None, headers_of: Callable[[int], Headers], index: int
+    ) -> tuple[_Run | None, Any]:
         """Return the function that counts an event, and the event; None and why there is none."""
         if value is None:
             return None, None
         try:
-            if self._reader.fields is not None:
-                return self._count_fields, self._reader.fields(value)
+            if self._fields is not None:
+                return self._count_fields, self._fields(value)
         except MISFITS:
             pass  # it is read as a whole below
         try:
-            return self._count_whole, self._reader.whole(value)
-        except Rejected as error:
+            event = self._read(value, headers_of(index))
+        except (Rejected, SchemaUnavailableError) as error:
             return None, error.with_traceback(None)
+        return (None, None) if event is SKIPPED else (self._count_whole, event)
 
     def additions(self, record: Record) -> list[Addition]:
-        """Return what one record adds; raises Rejected. Empty where no counter takes it."""
-        counted = self.count([record.value], [record.timestamp_ms], lambda _: kafka_object(record))
+        """Return what one record adds; empty where no counter takes it.
+
+        Raises Rejected, and SchemaUnavailableError if its schema cannot be known now.
+        """
+        counted = self.count(
+            [record.value],
+            [record.timestamp_ms],
+            lambda _: kafka_object(record),
+            lambda _: record.headers,
+        )
+        if counted.unavailable:
+            raise counted.unavailable[0]
         if counted.rejected:
             raise counted.rejected[0]
         multipliers = counted.multipliers or [1] * len(counted.units)
         pairs = zip(counted.units, multipliers, strict=True)
         return [_addition(list(run)) for _, run in groupby(pairs, key=lambda pair: pair[0].counter)]
+
+
+def _runs(
+    decoded: list[tuple[_Run | None, Any]],
+) -> Iterator[tuple[int, tuple[_Run | None, list[Any]]]]:
+    """Yield the start of each run of events that one function counts, the function, and them."""
+    start = 0
+    for count, run in groupby(decoded, key=itemgetter(0)):
+        events = [event for _, event in run]
+        yield start, (count, events)
+        start += len(events)
 
 
 def _addition(pairs: list[tuple[CounterUnit, int]]) -> Addition:

@@ -1,19 +1,33 @@
 """What a file of counters says, checked. Values only."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dynatomic.counting.expression import Expression
+from dynatomic.counting.formats.avro_schema import AvroSchema
+from dynatomic.counting.formats.envelopes import Envelope
+from dynatomic.counting.formats.framing import Framing
+from dynatomic.counting.formats.schemas import SchemaKey
 from dynatomic.counting.template import Template
 
-Format = Literal["json"]
+Format = Literal["json", "avro"]
 
 
 @dataclass(frozen=True, slots=True)
 class EventDefinition:
-    """How an event is read. ``time`` None means the record's Kafka timestamp."""
+    """How an event is read. ``time`` None means the record's Kafka timestamp.
+
+    ``schemas`` are those of the files that it names. ``registry`` is a URL, and ``subject`` is what
+    the paths are checked with at the start; None means the topic's name with ``-value``.
+    """
 
     format: Format = "json"
+    framing: Framing = "none"
+    registry: str | None = None
+    subject: str | None = None
+    schemas: Mapping[SchemaKey, AvroSchema] = field(default_factory=dict)
+    envelope: Envelope = "none"
     time: Expression | None = None
     time_unit: str | None = None
     utc_offset_ms: int = 0

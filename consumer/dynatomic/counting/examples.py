@@ -1,6 +1,7 @@
 """The examples of a file: events, and what they must add."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from dynatomic.counting.counting import Addition, Counting
@@ -13,7 +14,14 @@ _FIELDS: Final = ("counter", "table", "key", "range", "add", "expires")
 
 
 def check_examples(definition: CountersFile, counting: Counting) -> None:
-    """Compute every example; raises ConfigError for the first that gives something else."""
+    """Compute every example; raises ConfigError for the first that gives something else.
+
+    The example of an Avro event, or of one in a frame, is the event as JSON.
+    """
+    event = definition.event
+    if event.format != "json" or event.framing != "none":
+        plain = replace(event, format="json", framing="none")
+        counting = Counting(replace(definition, event=plain))
     for index, example in enumerate(definition.examples, 1):
         for problem in _problems(example, counting):
             raise ConfigError(f"{definition.path}: example {index}: {problem}")

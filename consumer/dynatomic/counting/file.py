@@ -7,8 +7,6 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +15,20 @@ from dynatomic.counting.definition import (
     Amount,
     CounterDefinition,
     CountersFile,
-    EventDefinition,
     Example,
 )
-from dynatomic.counting.expression import Expression, parse
-from dynatomic.counting.template import Template, parse_template
-from dynatomic.counting.times import UNITS_PER_SECOND, duration_s, utc_offset_ms
+from dynatomic.counting.event_section import read_event
+from dynatomic.counting.expression import parse
+from dynatomic.counting.toml_values import (
+    at,
+    check_names,
+    duration,
+    expression,
+    table,
+    tables,
+    template,
+    text,
+)
 from dynatomic.errors import ConfigError
 from dynatomic.events.row import INT64_MAX, INT64_MIN
 
@@ -30,19 +36,8 @@ MAX_COUNTERS: Final = 100
 MAX_SCALE: Final = 18
 
 _TOP: Final = ("event", "counter", "example")
-_EVENT: Final = ("format", "time", "time_unit", "utc_offset", "max_age", "max_ahead")
 _COUNTER: Final = ("name", "when", "table", "key", "range", "add", "subtract", "expires")
 _EXAMPLE: Final = ("event", "gives", "rejected", "key", "headers", "timestamp")
-_FORMATS: Final = ("json",)
-
-
-@contextmanager
-def _at(place: str) -> Iterator[None]:
-    """Put the place of a problem before its message."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(f"{place}: {error}") from None
 
 
 def load(path: Path) -> CountersFile:
@@ -58,39 +53,24 @@ def load(path: Path) -> CountersFile:
 
 def loads(text: str, path: str = "counters.toml") -> CountersFile:
     """Check the text of a file; ``path`` is named in messages."""
-    with _at(path):
+    with at(path):
         try:
             document = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"not TOML: {error or 'nested too deeply'}") from None
-        _known(document, _TOP)
-        event = _event(_table(document, "event"))
-        counters = tuple(_counters(_tables(document, "counter")))
+        check_names(document, _TOP)
+        event = read_event(table(document, "event"), Path(path).parent)
+        counters = tuple(_counters(tables(document, "counter")))
         examples = tuple(
             _example(raw, f"example {index}")
-            for index, raw in enumerate(_tables(document, "example"), 1)
+            for index, raw in enumerate(tables(document, "example"), 1)
         )
     meaning = {"event": document.get("event", {}), "counter": document["counter"]}
+    if event.schemas:
+        meaning["schemas"] = [schema.text for schema in event.schemas.values()]
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), default=str)
     fingerprint = hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()
     return CountersFile(path, event, counters, examples, fingerprint)
-
-
-def _event(raw: Mapping[str, Any]) -> EventDefinition:
-    with _at("[event]"):
-        _known(raw, _EVENT)
-        unit = _choice(raw, "time_unit", tuple(UNITS_PER_SECOND), None)
-        time = _expression(raw, "time")
-        if unit and time is None:
-            raise ConfigError("time_unit needs time, the path of a number")
-        return EventDefinition(
-            format=_choice(raw, "format", _FORMATS, "json"),  # type: ignore[arg-type]
-            time=time,
-            time_unit=unit,
-            utc_offset_ms=utc_offset_ms(_text(raw, "utc_offset") or "UTC"),
-            max_age_s=_duration(raw, "max_age"),
-            max_ahead_s=_duration(raw, "max_ahead"),
-        )
 
 
 def _counters(raws: list[Mapping[str, Any]]) -> Iterator[CounterDefinition]:
@@ -102,7 +82,7 @@ def _counters(raws: list[Mapping[str, Any]]) -> Iterator[CounterDefinition]:
     for index, raw in enumerate(raws, 1):
         name = raw.get("name")
         shown = f"counter {name!r}" if isinstance(name, str) else f"counter {index}"
-        with _at(shown):
+        with at(shown):
             counter = _counter(raw)
             if counter.name in names:
                 raise ConfigError("another counter has this name")
@@ -111,13 +91,13 @@ def _counters(raws: list[Mapping[str, Any]]) -> Iterator[CounterDefinition]:
 
 
 def _counter(raw: Mapping[str, Any]) -> CounterDefinition:
-    _known(raw, _COUNTER)
-    name, table = _text(raw, "name"), _text(raw, "table")
+    check_names(raw, _COUNTER)
+    name, table = text(raw, "name"), text(raw, "table")
     if not name:
         raise ConfigError("name is missing")
     if not table or not TABLE_NAME.fullmatch(table):
         raise ConfigError("table is missing or not a table name: 3 to 255 of A-Za-z0-9_.-, no ARN")
-    key = _template(raw, "key")
+    key = template(raw, "key")
     if key is None:
         raise ConfigError("key is missing: the template of the item's hash key")
     amounts = tuple(_amounts(raw))
@@ -125,10 +105,10 @@ def _counter(raw: Mapping[str, Any]) -> CounterDefinition:
         name=name,
         table=table,
         key=key,
-        range=_template(raw, "range"),
+        range=template(raw, "range"),
         amounts=amounts,
-        when=_expression(raw, "when"),
-        expires_s=_duration(raw, "expires"),
+        when=expression(raw, "when"),
+        expires_s=duration(raw, "expires"),
     )
     if counter.expires_s is not None and counter.bucket is None:
         raise ConfigError("expires needs a bucket of time in key or range, such as {time|day}")
@@ -138,8 +118,8 @@ def _counter(raw: Mapping[str, Any]) -> CounterDefinition:
 def _amounts(raw: Mapping[str, Any]) -> Iterator[Amount]:
     attributes: set[str] = set()
     for key, negative in (("add", False), ("subtract", True)):
-        for attribute, value in _table(raw, key).items():
-            with _at(f"{key}.{attribute}"):
+        for attribute, value in table(raw, key).items():
+            with at(f"{key}.{attribute}"):
                 if not COUNTER_NAME.fullmatch(attribute):
                     raise ConfigError("not a counter's name: 1 to 255 of A-Za-z0-9_.-")
                 if attribute in attributes:
@@ -161,8 +141,8 @@ def _amount(attribute: str, value: Any, *, negative: bool) -> Amount:
         return Amount(attribute, field=parse(value), negative=negative)
     if not isinstance(value, dict):
         raise ConfigError("an integer, a path in quotes, or { path = ..., scale = ... }")
-    _known(value, ("path", "scale"))
-    path, scale = _expression(value, "path"), value.get("scale", 0)
+    check_names(value, ("path", "scale"))
+    path, scale = expression(value, "path"), value.get("scale", 0)
     if path is None:
         raise ConfigError("path is missing")
     if type(scale) is not int or not 0 <= scale <= MAX_SCALE:
@@ -171,12 +151,12 @@ def _amount(attribute: str, value: Any, *, negative: bool) -> Amount:
 
 
 def _example(raw: Mapping[str, Any], place: str) -> Example:
-    with _at(place):
-        _known(raw, _EXAMPLE)
+    with at(place):
+        check_names(raw, _EXAMPLE)
         event = raw.get("event")
         if not isinstance(event, str):
             raise ConfigError("event is missing: the event's text in quotes")
-        gives, rejected = raw.get("gives"), _text(raw, "rejected")
+        gives, rejected = raw.get("gives"), text(raw, "rejected")
         if (gives is None) == (rejected is None):
             raise ConfigError("give either gives, what it adds, or rejected, the reason")
         if gives is not None and not (
@@ -186,75 +166,14 @@ def _example(raw: Mapping[str, Any], place: str) -> Example:
         timestamp = raw.get("timestamp")
         if timestamp is not None and type(timestamp) is not int:
             raise ConfigError("timestamp is in milliseconds of Unix time")
-        headers = _table(raw, "headers")
+        headers = table(raw, "headers")
         if any(not isinstance(value, str) for value in headers.values()):
             raise ConfigError("a header's value is text")
         return Example(
             event=event.encode(),
             gives=tuple(gives or ()),
             rejected=rejected,
-            key=_text(raw, "key"),
+            key=text(raw, "key"),
             headers=tuple(headers.items()),
             timestamp_ms=timestamp,
         )
-
-
-def _known(raw: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    for name in raw:
-        if name not in names:
-            close = get_close_matches(name, names, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f": {', '.join(names)}"
-            raise ConfigError(f"there is no {name!r}{hint}")
-
-
-def _table(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = raw.get(name, {})
-    if not isinstance(value, dict):
-        raise ConfigError(f"{name} is a table")
-    return value
-
-
-def _tables(raw: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    value = raw.get(name, [])
-    if not isinstance(value, list) or any(not isinstance(entry, dict) for entry in value):
-        raise ConfigError(f"write [[{name}]], once for each")
-    return value
-
-
-def _text(raw: Mapping[str, Any], name: str) -> str | None:
-    value = raw.get(name)
-    if value is not None and not isinstance(value, str):
-        raise ConfigError(f"{name} is text in quotes")
-    return value
-
-
-def _choice(
-    raw: Mapping[str, Any], name: str, choices: tuple[str, ...], default: str | None
-) -> str | None:
-    value = _text(raw, name)
-    if value is not None and value not in choices:
-        raise ConfigError(f"{name} is {value!r}; it can be {', '.join(choices)}")
-    return default if value is None else value
-
-
-def _expression(raw: Mapping[str, Any], name: str) -> Expression | None:
-    text = _text(raw, name)
-    if text is None:
-        return None
-    with _at(name):
-        return parse(text)
-
-
-def _template(raw: Mapping[str, Any], name: str) -> Template | None:
-    text = _text(raw, name)
-    if text is None:
-        return None
-    with _at(name):
-        return parse_template(text)
-
-
-def _duration(raw: Mapping[str, Any], name: str) -> int | None:
-    if name not in raw:
-        return None
-    with _at(name):
-        return duration_s(raw[name])

@@ -15,6 +15,8 @@ class RejectReason(StrEnum):
     TIME_OUT_OF_RANGE = "time-out-of-range"
     UNDECODABLE = "undecodable"
     INCR_OUT_OF_BOUNDS = "incr-out-of-bounds"
+    SCHEMA_UNKNOWN = "schema-unknown"
+    NOT_FRAMED = "not-framed"
     KEY_EMPTY = "key-empty"
     KEY_TOO_LARGE = "key-too-large"
 

@@ -102,7 +102,10 @@ class CountersReader:
                 )
             )
 
-        counted = self._counting.count(values, timestamps, kafka_of)
+        def headers_of(index: int) -> Headers | None:
+            return None if headers is None else headers[index]
+
+        counted = self._counting.count(values, timestamps, kafka_of, headers_of)
         self.decodes += len(values)
         if self._must_check or replayed:
             counted = self._checked(counted, timestamps, replayed)

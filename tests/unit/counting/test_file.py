@@ -22,6 +22,17 @@ PROBLEMS = {
     "[event]\nutc_offset = 'CET'": "[event]: 'CET' is not UTC or an offset such as +02:00",
     "[event]\nmax_age = '5 weeks'": "[event]: max_age: '5 weeks' is not a duration",
     "[event]\nmax_age = 5": "[event]: max_age: 5 is not a duration",
+    "[event]\nformat = 'avro'": "[event]: framing 'none' needs schema, such as schema = ",
+    "[event]\nformat = 'avro'\nframing = 'confluent'": 'needs registry, such as registry = "https:',
+    "[event]\nframing = 'glue'": "[event]: framing 'glue' needs format = \"avro\"",
+    "[event]\nregistry = 'https://r'": "registry with format 'json', framing 'confluent': not used",
+    "[event]\nformat = 'avro'\nframing = 'glue'\nregistry = 'https://r'": "AWS Glue is",
+    "[event]\nregistry = 'r:8081'": "[event]: registry is a URL such as https://registry:8081",
+    "[event]\nregistry = 'https://u:p@r'": "registry has a password in it: give credentials in the",
+    "[event]\nformat = 'avro'\nschema = 'none.avsc'": "schema none.avsc: cannot be read: No such",
+    "[event]\nformat = 'avro'\nschema = ['a', 'b']": "framing 'none' takes one schema",
+    "[event]\nformat = 'avro'\nschema = 5": "schema is the name of a file, or an array of names",
+    "[event]\nenvelope = 'cloudevent'": "envelope is 'cloudevent'; it can be none, cloudevents,",
     "[[counter]]\ntable = 'usage'": "counter 1: name is missing",
     "[[counter]]\nname = 'c'\ntable = 'a b'": "counter 'c': table is missing or not a table name",
     COUNTER: "counter 'c': key is missing",
@@ -99,6 +110,13 @@ def test_an_example_that_gives_something_else_is_a_wrong_file(expected: str) -> 
     with pytest.raises(ConfigError) as caught:
         check_examples(definition, Counting(definition))
     assert problem in str(caught.value)
+
+
+def test_the_example_of_an_avro_event_is_json() -> None:
+    text = '[event]\nformat = "avro"\nregistry = "https://r"\n' + WHOLE
+    text += "[[example]]\nevent = '{\"id\":\"a\"}'\ngives = [{ counter = 'c', key = 'a' }]\n"
+    definition = loads(text)
+    check_examples(definition, Counting(definition))
 
 
 def test_an_example_can_be_a_dead_letter() -> None:

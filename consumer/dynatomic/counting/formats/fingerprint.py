@@ -1,0 +1,27 @@
+"""The fingerprint by which Avro's single-object encoding names a schema."""
+
+import json
+from typing import Final
+
+import fastavro
+
+from dynatomic.counting.formats.avro_schema import SchemaRefusedError
+
+_UNPARSABLE: Final = (
+    *(ValueError, TypeError, LookupError, AttributeError, RecursionError),
+    fastavro.schema.SchemaParseException,
+)
+
+
+def fingerprint(text: str) -> str:
+    """Return the CRC-64-AVRO fingerprint of a schema, as hex digits in the order of the payload.
+
+    It is that of the parsing canonical form (Avro specification), little-endian in payloads.
+    Raises SchemaRefusedError.
+    """
+    try:
+        canonical = fastavro.schema.to_parsing_canonical_form(json.loads(text))
+        number = str(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
+        return bytes.fromhex(number)[::-1].hex()
+    except _UNPARSABLE:
+        raise SchemaRefusedError("it has no parsing canonical form") from None

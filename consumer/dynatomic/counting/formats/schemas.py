@@ -1,0 +1,62 @@
+"""Which schema a payload was written with, and where schemas come from."""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, Protocol
+
+from dynatomic.counting.formats.avro_schema import AvroSchema
+from dynatomic.counting.reasons import Rejected, RejectReason
+from dynatomic.errors import UnavailableError
+
+KeyKind = Literal["id", "guid", "glue", "fingerprint", "file"]
+
+
+class SchemaKey(NamedTuple):
+    """Names one schema for all time: an id or GUID of a registry, a version of Glue, or a file.
+
+    ``value`` is a decimal number for an id, a UUID in its usual form for a GUID and for Glue, and
+    the CRC-64-AVRO fingerprint as 16 hex digits of the bytes in their order in the payload.
+    """
+
+    kind: KeyKind
+    value: str
+
+    def __str__(self) -> str:
+        """Return the words for messages."""
+        return f"schema {self.kind} {self.value}" if self.value else "the schema file"
+
+
+class SchemaUnavailableError(UnavailableError):
+    """A schema cannot be known now, because its registry does not answer or refuses to.
+
+    This is no verdict on the event: the partition has to wait and to ask again.
+    """
+
+
+class SchemaSource(Protocol):
+    """Has schemas by their keys, and asks for each only once."""
+
+    def schema(self, key: SchemaKey, /) -> AvroSchema:
+        """Return a schema.
+
+        Raises Rejected if there is no such schema or if it is refused, and SchemaUnavailableError
+        if that cannot be known now.
+        """
+
+
+class FileSchemas:
+    """The schemas that the counters file names: one, or many by their fingerprints."""
+
+    def __init__(self, schemas: Mapping[SchemaKey, AvroSchema]) -> None:
+        self._schemas = schemas
+
+    def schema(self, key: SchemaKey) -> AvroSchema:
+        """Return a schema; raises Rejected if no file has it."""
+        try:
+            return self._schemas[key]
+        except KeyError:
+            raise schema_unknown(key) from None
+
+
+def schema_unknown(key: SchemaKey) -> Rejected:
+    """Return the error for an event whose schema does not exist."""
+    return Rejected(RejectReason.SCHEMA_UNKNOWN, f"there is no {key}")
