@@ -1,5 +1,7 @@
 """`increment` on the fake, on both servers, and behind a proxy with faults."""
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -130,6 +132,34 @@ def test_increment_that_could_not_connect_was_surely_not_applied(
         assert caught.value.applied is False
         proxy.accept()
         assert increment(table, "k", client=client) == 2
+
+
+FORK = """
+import os, sys, warnings
+warnings.simplefilter("ignore")  # Python warns of a fork beside threads; here are none that matter
+from dynatomic import increment
+from dynatomic.dynamodb.client import make_client
+table, client = sys.argv[1], make_client()
+print(increment(table, "k"), increment(table, "k", client=client), flush=True)
+if os.fork() == 0:
+    print(increment(table, "k"), flush=True)
+    try:
+        increment(table, "k", client=client)
+    except RuntimeError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+print(increment(table, "k"), increment(table, "k", client=client))
+"""
+
+
+def test_a_fork_takes_no_connection_along(endpoint_url: str, make_table: MakeTable) -> None:
+    table = make_table(plain_client(endpoint_url))
+    command = [sys.executable, "-c", FORK, table]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    first, child, refused, last = done.stdout.splitlines()
+    assert (first, child, last) == ("1 2", "3", "4 5")
+    assert "make one after fork" in refused
 
 
 @pytest.mark.parametrize(

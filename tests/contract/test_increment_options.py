@@ -202,8 +202,14 @@ def test_an_invalid_option_is_a_configuration_error(
         increment(table, "k", client=dynamodb, **options)
 
 
-def test_an_event_loop_goes_on_while_it_counts(dynamodb: "DynamoDBClient", table: str) -> None:
-    async def count() -> list[int]:
-        return await asyncio.gather(*[aincrement(table, "k", client=dynamodb) for _ in range(8)])
+def test_concurrent_calls_never_exceed_a_limit_together(
+    dynamodb: "DynamoDBClient", table: str
+) -> None:
+    async def count() -> list[int | BaseException]:
+        calls = [aincrement(table, "k", limit=8, client=dynamodb) for _ in range(12)]
+        return await asyncio.gather(*calls, return_exceptions=True)
 
-    assert sorted(asyncio.run(count())) == list(range(1, 9))
+    answers = asyncio.run(count())
+    assert sorted(value for value in answers if isinstance(value, int)) == list(range(1, 9))
+    refusals = [value for value in answers if isinstance(value, LimitExceededError)]
+    assert [error.value for error in refusals] == [8] * 4
