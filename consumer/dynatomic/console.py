@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Give a function that advances the bar by a count; ``total`` is None if it is not known.
+    """Return a function that advances the bar by a count; ``total`` is None if it is not known.
 
     The bar is on stderr. If stderr is not a terminal, there is none.
     """
@@ -36,15 +36,15 @@ def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[[int
 
 
 UNKNOWN = "-"
-"""What a table shows where a value is not known."""
+"""Shown in a table for a value that is not known."""
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
 def printable(text: str, max_length: int | None = None) -> str:
-    """Return the text with ``?`` for each character that a terminal would obey or not show.
+    """Return the text with ``?`` for each control character and each character without a glyph.
 
-    Keys, and the names that clients choose, may hold control characters. A text that is longer
+    Keys, and names that clients choose, may contain control characters. A text that is longer
     than ``max_length`` is cut, and ends in three dots.
     """
     shown = "".join(character if character.isprintable() else "?" for character in text)
@@ -69,7 +69,7 @@ def duration(seconds: float | None) -> str:
     """Return a duration in its largest unit and the next one; below 10 s in tenths of a second."""
     if seconds is None:
         return UNKNOWN
-    if seconds < 9.95:  # noqa: PLR2004 - it would be rounded to 10.0
+    if seconds < 9.95:  # noqa: PLR2004 - larger values would be rounded to 10.0
         return f"{seconds:.1f}s"
     remaining_s = round(seconds)
     first = next(index for index, (size, _) in enumerate(_UNITS) if remaining_s >= size)
@@ -85,7 +85,7 @@ ShowLines = Callable[[list[str]], None]
 
 @contextmanager
 def live_display() -> Iterator[ShowLines]:
-    """Give a function that shows lines.
+    """Return a function that shows lines.
 
     On a terminal they replace those shown before; elsewhere they follow them.
     """

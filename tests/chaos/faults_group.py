@@ -58,7 +58,7 @@ def rebalance_storm(round_: Round, random_: Random) -> int:
     arguments=("-X", f"max.poll.interval.ms={MAX_POLL_MS}"),
 )
 def poll_interval_exceeded(round_: Round, random_: Random) -> int:
-    """The loop stands still for longer than ``max.poll.interval.ms`` while its writes go on.
+    """The loop stops for longer than ``max.poll.interval.ms`` while its writes continue.
 
     The loop itself never waits for a write, and librdkafka does not count the time in callbacks:
     so the member is one that sleeps in its loop.

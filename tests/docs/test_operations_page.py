@@ -128,7 +128,7 @@ def test_a_message_ends_with_what_resolves_it() -> None:
     """A command, a setting, a permission, or to try again."""
     helps = re.compile(
         r"`dynatomic |--[a-z]|-[bX]\b|try again|start it again|allow |make |create |check "
-        r"|set |use |give |name another|leave one|decrease |pip install"
+        r"|set |use |give |name another|remove |decrease |pip install"
     )
     # What is put behind them has it.
     open_ended = {text for text in messages() if text.endswith((f": {HOLE}", f"; {HOLE}"))}

@@ -86,7 +86,7 @@ def test_the_mock_cluster_goes_down_and_comes_back(
 
 
 def until_counted(stack: Stack, child: Child, topic: str, table: str, log: Log) -> Child:
-    """Wait until no counter is lower, as a supervisor: what ends for want of progress starts again.
+    """Wait until no counter is lower, as a supervisor: what exits without progress starts again.
 
     A broker that is asked in the moment before it is unfenced names none, and the group's client
     then may have lost it for good.

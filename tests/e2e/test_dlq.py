@@ -1,4 +1,4 @@
-"""Dead letters that are shown and put back, between real consumers, on both stacks."""
+"""Dead letters that are shown and replayed, between real consumers, on both stacks."""
 
 import signal
 from base64 import b64decode
@@ -57,8 +57,8 @@ def test_rows_that_were_thrown_away_are_counted_after_a_fix(
     plan = letters.replay(known, new)
     assert "table-not-allowed: 12 would be counted now" in plan
     assert "undecodable: 1 would be undecodable again" in plan
-    assert "12 of 13 waiting letters would be put back" in plan
-    assert "12 of 13 waiting letters were put back" in letters.replay(known, new, execute=True)
+    assert "12 of 13 waiting letters would be sent again" in plan
+    assert "12 of 13 waiting letters were sent again" in letters.replay(known, new, execute=True)
     again = letters.replay(known, new, execute=True)
     assert "0 of 1 waiting letters" in again
     assert "12 were replayed before" in again
@@ -121,7 +121,7 @@ def test_letters_of_events_that_are_read_again_stay(letters: Letters, table: Tab
     stack.drain(topic, [table()])
     stack.commit(topic, (1, ""))
     plan = letters.replay(new, execute=True, force=True)
-    assert "1 of 1 waiting letters were put back" in plan
+    assert "1 of 1 waiting letters were sent again" in plan
     assert "2 stay: group" in plan
     stack.drain(topic, [new])
     assert stack.counters(new) == log
@@ -139,7 +139,7 @@ def test_a_replay_that_is_killed_loses_and_doubles_nothing(
     assert child.wait(60) == -signal.SIGKILL, child.logs()
     done = 15 if point == "after" else 10
     text = letters.replay(new, execute=True)
-    assert f"{22 - done} of {22 - done} waiting letters were put back" in text
+    assert f"{22 - done} of {22 - done} waiting letters were sent again" in text
     assert f"{done} were replayed before" in text
     stack.drain(topic, [new])
     assert stack.counters(new) == log
@@ -179,7 +179,7 @@ def test_what_another_replay_does_until_this_one_begins_is_seen(
     monkeypatch.setattr(dlq_replay, "make_sender", late)
     texts.append(letters.replay(new, execute=True))
     assert [text.splitlines()[-1].strip() for text in texts] == [
-        f"6 of 6 waiting letters were put back on {topic}",
+        f"6 of 6 waiting letters were sent again to {topic}",
         "6 were replayed before",
     ]
     assert len(letters.rows()) == 12
@@ -203,4 +203,4 @@ def test_a_row_that_the_topic_does_not_take_is_told(letters: Letters, table: Tab
 def test_a_topic_without_letters(letters: Letters, table: Table) -> None:
     found, summary = letters.show(limit=5)
     assert (found, summary.strip()) == ([], f"0 dead letters in {letters.topic}.dlq")
-    assert "0 of 0 waiting letters were put back" in letters.replay(table(), execute=True)
+    assert "0 of 0 waiting letters were sent again" in letters.replay(table(), execute=True)

@@ -199,7 +199,7 @@ class Lab:
         return plan
 
     def replayed(self) -> list[str]:
-        """Return the sources of the rows that were put back, in order."""
+        """Return the sources of the rows that were replayed, in order."""
         return [dict(headers(m))[REPLAY].decode() for m in self.broker.messages(TOPIC)]
 
 

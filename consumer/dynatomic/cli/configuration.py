@@ -41,8 +41,8 @@ def check(
 ) -> int:
     """Check the settings and, when asked, the servers: one line for each check.
 
-    Exit 78 if the configuration is wrong, 75 if a server did not answer, 1 if
-    the table answers differently than the product expects.
+    Exit 78 if the configuration is wrong, 75 if a server did not answer, 1 if a
+    table gives another answer than expected.
     """
     from dynatomic.operations import check_config  # noqa: PLC0415 -- see `command`
 

@@ -11,7 +11,7 @@ from dynatomic.config.checks import shown
 
 
 def whole(text: str) -> int:
-    """Return the whole number; raise `ValueError` that says so for anything else."""
+    """Return the whole number; raise `ValueError` for any other text."""
     try:
         return int(text)
     except ValueError:
@@ -19,7 +19,7 @@ def whole(text: str) -> int:
 
 
 def decimal(text: str) -> float:
-    """Return the number; raise `ValueError` that says so for anything else."""
+    """Return the number; raise `ValueError` for any other text."""
     try:
         return float(text)
     except ValueError:
@@ -37,10 +37,10 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
     for position, text in enumerate(texts, start=1):
         name, equals, value = text.partition("=")
         if not equals or not name:
-            # The text is not shown: it may be the second half of a password with a comma in it.
+            # The text is not shown, because it may be a part of a password that contains a comma.
             raise ValueError(f"property {position} is not of the form name=value")
         if name in properties:
-            raise ValueError(f"property {shown(name)} is given twice; leave one")
+            raise ValueError(f"property {shown(name)} is given twice; remove one")
         properties[name] = value
     return properties
 

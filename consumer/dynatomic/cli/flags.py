@@ -37,7 +37,7 @@ Limit = Annotated[
 ]
 Start = Annotated[
     Literal["earliest", "latest"] | None,
-    Parameter(help="Where a group without committed offsets starts, also in an old topic."),
+    Parameter(help="Where a group without committed offsets starts, even in an old topic."),
 ]
 Strict = Annotated[
     bool,

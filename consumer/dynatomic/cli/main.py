@@ -1,7 +1,7 @@
 """The command ``dynatomic``: reads the settings, calls one function, turns errors into exit codes.
 
-Exit codes: 0 done; 1 failed, or the answer is no; 2 wrong usage; 75 a server did not answer in
-time; 78 wrong configuration; 130 interrupted.
+Exit codes: 0 done; 1 failed, or a check found a problem; 2 wrong usage; 75 a server did not answer
+in time; 78 wrong configuration; 130 interrupted.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def init(  # noqa: PLR0913 -- one a flag
     partitions: Annotated[
         int | None,
         Parameter(
-            help="Partitions of the topic: so many consumers can share it. Default: 6.",
+            help="Partitions of the topic, and the maximum number of consumers. Default: 6.",
             converter=whole_number_from(1),
         ),
     ] = None,
@@ -65,7 +65,7 @@ def init(  # noqa: PLR0913 -- one a flag
             converter=whole_number_from(1),
         ),
     ] = None,
-    print_iam: Annotated[bool, flag("Print an IAM policy instead. No server is asked.")] = False,
+    print_iam: Annotated[bool, flag("Print an IAM policy and do nothing else.")] = False,
     policy: flags.Policy = "run",
     region: flags.Region = "*",
     account: flags.Account = "*",
@@ -100,7 +100,7 @@ def run(
     ] = False,
     endpoint_url: EndpointUrl = None,
 ) -> int:
-    """Consume events: sum them per window, add the sums to DynamoDB, commit the offsets."""
+    """Consume events: sum them in windows, add the sums to DynamoDB, commit the offsets."""
     from dynatomic.service.run import run as consume  # noqa: PLC0415 -- see `command`
 
     return consume(settings, endpoint_url, once=once, dry_run=dry_run, start=start)
@@ -230,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print_error(str(error))
         return error.exit_code
     except BrokenPipeError:
-        # The reader of the output has ended. Python flushes stdout at its end, so that must work.
+        # The reader of the pipe has ended. Python flushes stdout at exit, and that must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
-"""The manual page, dynatomic(1), made from the same commands and settings as ``--help``.
+"""The manual page, dynatomic(1), from the same commands and settings as ``--help``.
 
-Written in the man macros, which man-db, groff and mandoc all read. Source: man(7).
+It uses the man macros, which man-db, groff and mandoc support. Source: man(7).
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from dynatomic.config.settings import SETTINGS
 
 EXIT_CODES: Mapping[int, str] = {
     0: "Done, or drained after SIGTERM.",
-    1: "Failed, or the answer is no.",
+    1: "Failed, or a check found a problem.",
     2: "Wrong usage.",
     75: "A server did not answer in time; try again later.",
     78: "Wrong configuration; trying again cannot help.",

@@ -18,7 +18,7 @@ app.command(_dlq)
 
 @command(app, *GROUP)
 def lag(settings: Settings, *, output: flags.Output = "text") -> int:
-    """Show how far the group is behind, partition by partition.
+    """Show the lag of the group for each partition.
 
     The columns are those of `kafka-consumer-groups --describe`, and the age of
     the oldest event that is not committed.
@@ -72,10 +72,10 @@ def offsets(  # noqa: PLR0913 -- one a flag
         bool, flag("Carry out the plan. Without it the plan is only printed.")
     ] = False,
 ) -> int:
-    """Plan new committed offsets for a stopped group, and say what they cost.
+    """Plan new committed offsets for a stopped group, and show their effects.
 
     Without a target it finds the partitions that the consumer stopped because of
-    their committed offsets, and proposes the offset to continue at.
+    their committed offsets, and proposes an offset.
     """
     from dynatomic.operations.offset_plan import Target  # noqa: PLC0415 -- see `command`
     from dynatomic.operations.reset_offsets import ResetOptions, reset_offsets  # noqa: PLC0415
@@ -125,7 +125,7 @@ def replay(
 ) -> int:
     """Send dead letters to their topic again, each only once over all runs.
 
-    It needs the settings of the consumers, to say what they would do with each
+    It needs the settings of the consumers, to predict what they do with each
     event.
     """
     from dynatomic.dead_letters.replay import ReplayOptions  # noqa: PLC0415 -- see `command`

@@ -248,7 +248,7 @@ def plan_lines(plan: ReplayPlan, settings: Settings, options: ReplayOptions) -> 
             if reason == verdict_reason
         ]
         yield f"{header_text(verdict_reason)}: {', '.join(outcomes)}"
-    done = "were put back on" if options.execute else "would be put back on"
+    done = "were sent again to" if options.execute else "would be sent again to"
     yield f"{plan.to_replay:,} of {waiting:,} waiting letters {done} {settings.topic}"
     unknown = 0 if options.force else sum(n for (_, v), n in plan.verdicts.items() if v == UNKNOWN)
     if left := waiting - plan.to_replay - unknown:

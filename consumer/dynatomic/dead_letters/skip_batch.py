@@ -56,8 +56,8 @@ class SkipOptions:
 class BatchFinder:
     """Finds the ends of a batch that the client cannot unpack.
 
-    The client's error has the first offset of the batch, at whatever offset of it the read began.
-    So a binary search finds the last one, with some 20 reads for a million offsets.
+    The error of the client has the first offset of the batch, for a read at any offset of it. So a
+    binary search finds the last offset, with about 20 reads for a million offsets.
     """
 
     def __init__(

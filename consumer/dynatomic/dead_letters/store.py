@@ -1,6 +1,6 @@
 """Stores events that cannot be counted in the dead-letter topic, with their bytes and the reason.
 
-A letter keeps the message's key, value and headers, and adds headers of its own (`HEADERS`). A
+A letter keeps the key, the value and the headers of the message, and adds headers (`HEADERS`). A
 letter that the topic refuses is sent again until it is stored. Until then the offset of its event
 is not committed. A letter that is too large for the topic is cut (`letter`).
 """

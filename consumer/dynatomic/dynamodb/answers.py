@@ -1,4 +1,4 @@
-"""What DynamoDB's answer to a statement means, and what to do next. Pure.
+"""The meaning of an answer of DynamoDB to a statement, and the next step. No I/O.
 
 Source: AWS, *Error handling with DynamoDB* and *PartiQL for DynamoDB*.
 """
@@ -58,7 +58,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Retrying cannot help until somebody corrects the table, its name or the permissions."""
+    """A retry cannot help until the table, its name or the permissions are corrected."""
 
     cause: str
 

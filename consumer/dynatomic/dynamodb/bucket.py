@@ -50,7 +50,7 @@ def in_bucket(row: Row, bucket: Bucket, keys: KeySchema) -> Row:
     """
     if keys.ttl_name is None:
         raise ConfigError(
-            f"table {row.table} has no TTL attribute, so old buckets would stay for ever: switch "
+            f"table {row.table} has no TTL attribute, so old buckets would never expire: switch "
             "TTL on (aws dynamodb update-time-to-live), and allow dynamodb:DescribeTimeToLive"
         )
     if (keys.range_type or keys.hash_type) != "S":

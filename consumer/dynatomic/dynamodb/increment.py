@@ -248,7 +248,7 @@ def _check_options(limit: int | None, token: str | None) -> None:
 
 
 def _check_retries(client: "DynamoDBClient") -> None:
-    """Raise ConfigError if the client sends a request again by itself."""
+    """Raise ConfigError if the client retries requests."""
     config = getattr(client.meta, "config", None)  # a fake has none
     retries: Any = {} if config is None else getattr(config, "retries", None) or {}
     if config is not None and retries.get("total_max_attempts") != 1:

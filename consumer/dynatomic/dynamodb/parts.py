@@ -28,7 +28,7 @@ _ONE_COUNTER = len('SET ""=""+? ')
 
 MAX_CHARACTERS = _MAX_STATEMENT_CHARACTERS - _OTHER_CHARACTERS
 SMALL = MAX_CHARACTERS // (2 * _MAX_NAME_CHARACTERS + _ONE_COUNTER)
-"""So many counters fit into one statement whatever their names are."""
+"""This number of counters fits into one statement with names of any length."""
 
 
 class _Room:

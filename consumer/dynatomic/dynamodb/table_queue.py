@@ -1,4 +1,4 @@
-"""What waits for one table, and how many requests it gets at once. Not thread-safe.
+"""The queue of one table, and its limit of concurrent requests. Not thread-safe.
 
 The limit of requests is halved when the table is throttled, slow or failing, and grows by one
 after as many good answers as the limit. A throttled table therefore never occupies the threads
@@ -17,7 +17,7 @@ from dynatomic.dynamodb.write import WindowWrite
 from dynatomic.telemetry.logs import RateLimiter
 
 RECENT_CHANGES = 100
-"""About how many of the last changes of a table predict what the next ones find."""
+"""The number of recent changes in the moving average of missing items."""
 
 INSERT_FIRST_ABOVE = 0.5
 """The share of missing items at which UPDATE first and INSERT first cost as many statements."""

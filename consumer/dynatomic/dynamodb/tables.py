@@ -125,7 +125,7 @@ def _request_error(
         meta = client.meta
         return ConfigError(
             f"table {table!r} does not exist in region {meta.region_name} at {meta.endpoint_url}: "
-            f"make it, or run `dynatomic init --create-tables --table {table}`"
+            f"create it, or run `dynatomic init --create-tables --table {table}`"
             f"{suggestion(table, _table_names(client))}"
         )
     meaning = classify(error_code(error), error_message(error))
@@ -173,12 +173,13 @@ def refusal_message(cause: str, resource: str, action: str) -> str:
         )
     if code == "AccessDenied":
         return (
-            f"access denied: allow {action} on {resource}, as `dynatomic init --print-iam` has it"
+            f"access denied: allow {action} on {resource}; `dynatomic init --print-iam` prints a "
+            "policy"
         )
     if code == "ResourceNotFound":
         return (
-            f"{resource} is gone or not active: make it again with `dynatomic init "
-            "--create-tables`, or take it off --table"
+            f"{resource} is missing or not active: create it with `dynatomic init "
+            "--create-tables`, or remove it from --table"
         )
     return f"{code}: {action} on {resource} was refused; check region, credentials and endpoint"
 

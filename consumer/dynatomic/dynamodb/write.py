@@ -73,13 +73,13 @@ class WindowWrite:
 
     @property
     def refused_tables(self) -> dict[str, str]:
-        """The tables that refuse writes until somebody corrects them, with the causes."""
+        """The tables that refuse writes until they are corrected, with the causes."""
         waits = dict(self.waits_by_table)
         return {table: c.cause for table, c in waits.items() if isinstance(c, Refused)}
 
     def first_parts(self, changes: Sequence[Change]) -> Sequence[Change]:
         """Return the parts of changes to write now, and keep the others for `next_part`."""
-        # All in C, because nearly all changes are small: a loop would add a tenth to each.
+        # It runs in C, because nearly all changes are small. A loop would add a tenth of the time.
         if max(map(len, map(_SUMS_OF, changes)), default=0) <= SMALL:
             return changes
         return [self._first_part(change) for change in changes]

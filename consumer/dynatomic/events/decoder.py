@@ -1,9 +1,9 @@
-"""From payloads to increments, without decoding what was decoded before.
+"""From payloads to increments. Payloads that were decoded before are not decoded again.
 
-Python's cost per message limits the speed, so three memos come before the checks: of whole
-payloads, of prefixes and numbers, and of decoded names. A memo holds only what passed every check,
-has a limit, and is cleared when it is full. No memo changes a result: `Decoder.decode` gives what
-reading every payload would give.
+Python's cost for each message limits the speed. So three memos come before the checks: of whole
+payloads, of prefixes and varints, and of decoded names. A memo contains only values that passed all
+checks, has a limit, and is cleared when it is full. No memo changes a result: `Decoder.decode`
+returns the same as decoding each payload.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from dynatomic.events.row import INT64_MAX, INT64_MIN, MAX_PAYLOAD_BYTES, Counte
 from dynatomic.events.varints import MAX_VARINT_BYTES, Varints, tail_length
 
 Increment = tuple[CounterRef, int]
-"""What one event adds to which counter."""
+"""A counter, and what one event adds to it."""
 
 _MEMO_ENTRIES = 100_000
 _MEMO_BYTES = 16 * 1024 * 1024
@@ -154,7 +154,7 @@ class Decoder(dict[bytes, UnitIncrement]):
     ) -> tuple[list[UnitIncrement], list[int]]:
         """Read all payloads, and use the memos again if the names of a sample repeat.
 
-        Without a memo each event in a window holds names of its own, which takes memory.
+        Without a memo, each event in a window holds its own copy of the names, which takes memory.
         """
         self._unmemoised_left = max(0, self._unmemoised_left - len(payloads))
         if len(self._named) > _SAMPLE_NAMES:

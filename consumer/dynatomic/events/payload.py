@@ -1,4 +1,4 @@
-"""One payload read and checked, without a memory of others: what it adds to which counter."""
+"""Reads and checks one payload, without a memo: what it adds to which counter."""
 
 import io
 from collections.abc import Collection, Mapping
@@ -23,23 +23,23 @@ from dynatomic.events.row import (
 from dynatomic.events.schema import schema
 
 Names = tuple[str, str, str | None, str | None]
-"""The fields of a row but the increment."""
+"""The fields of a row without the increment."""
 
 CONTINUES = 0x80
-"""The bit of a varint's byte that says that more bytes follow."""
+"""The bit of a byte of a varint that means that more bytes follow."""
 
-# Bytes that fastavro trips over end in one of these.
+# fastavro raises one of these for malformed bytes.
 _UNDECODABLE = (EOFError, IndexError, ValueError, OverflowError, MemoryError)
 
 _names = itemgetter(*Row._fields[:-1])
 
 
 class PayloadReader:
-    """Reads rows for the given tables, of ``writer_schema`` if there is one, or of our own schema.
+    """Reads rows for the given tables, in ``writer_schema`` if there is one, or in ``row.avsc``.
 
-    A row of our own is cut short for a schema with more fields, so it is read on the second try;
-    what neither reads is rejected for what our own schema makes of it. With ``allowed_counters``,
-    a row may name these and the default counter only.
+    A row in ``row.avsc`` is too short for a schema with more fields, so it is then read in
+    ``row.avsc``. If both fail, the row is rejected with the error of ``row.avsc``. With
+    ``allowed_counters``, a row may name only these and the default counter.
     """
 
     def __init__(  # noqa: PLR0913 - one argument a rule, all but the tables by keyword
@@ -62,9 +62,9 @@ class PayloadReader:
         self._writer_schema = writer_schema
 
     def read(self, payload: bytes | None) -> tuple[Names, int, bytes]:
-        """Return names, increment, and the increment's bytes where it was of our own schema.
+        """Return names, increment, and the bytes of the increment if the row is in ``row.avsc``.
 
-        Raises RowError for what is no row; `resolve` checks the rest.
+        Raises RowError for a payload that is not a row. `resolve` makes the other checks.
         """
         if not payload:
             raise RowError(Reason.EMPTY, "the message has no payload")
@@ -81,12 +81,13 @@ class PayloadReader:
         if self._writer_schema is not None:
             try:
                 source = io.BytesIO(payload)
-                # Read as written: a reader's schema makes fastavro skip fields without a look.
+                # Without a reader schema, because fastavro skips fields with one and does not check
+                # them.
                 fields = fastavro.schemaless_reader(source, self._writer_schema, None)
                 if source.tell() == len(payload):
                     return _names(fields), fields["incr"], b""
             except _UNDECODABLE:
-                pass  # a row of our own schema, or none
+                pass  # it may be a row in row.avsc
         try:
             source = io.BytesIO(payload)
             fields = fastavro.schemaless_reader(source, self._schema, None)
@@ -94,7 +95,8 @@ class PayloadReader:
                 tail = zigzag(fields["incr"])
                 if payload.endswith(tail) and payload[-len(tail) - 1] < CONTINUES:
                     return _names(fields), fields["incr"], tail
-                # A name that ends outside of ASCII looks like the begin of a longer varint.
+                # A name that ends with a non-ASCII character looks like the start of a longer
+                # varint.
                 check_limits(Row(**fields))
                 reason = (Reason.UNDECODABLE, "the increment is not a minimal varint")
             else:
@@ -105,9 +107,9 @@ class PayloadReader:
         raise RowError(*reason)
 
     def resolve(self, names: Names, incr: int) -> CounterRef:
-        """Return the counter that is named; raises RowError if nothing may be added to it.
+        """Return the counter that the row names; raises RowError if nothing may be added to it.
 
-        Of the increment it checks the bounds only, as `in_bounds` does.
+        It also checks the bounds of the increment, as `in_bounds` does.
         """
         row = Row(*names, incr)
         keys = self._tables.get(row.table)
@@ -123,7 +125,7 @@ class PayloadReader:
         return counter_ref(row, name, keys)
 
     def in_bounds(self, incr: int) -> bool:
-        """Tell whether a row may add this much."""
+        """Return whether the increment is within the bounds."""
         return self.min_incr <= incr <= self.max_incr
 
 
@@ -135,11 +137,11 @@ _OTHER_FORMATS = (
     (b"{", Reason.UNDECODABLE, "JSON; send Avro, as `dynatomic produce` does"),
     (b"[", Reason.UNDECODABLE, "JSON; send Avro, as `dynatomic produce` does"),
 )
-"""How payloads of other formats begin. In a row, each would be a negative length of a name."""
+"""The first bytes of other formats. In a row, each would be a negative length of a name."""
 
 
 def _undecodable(payload: bytes, error: Exception) -> tuple[Reason, str]:
-    """Return reason and detail for bytes that are no row; other formats are named."""
+    """Return reason and detail for bytes that are not a row, with the name of a known format."""
     for start, reason, detail in _OTHER_FORMATS:
         if payload.lstrip().startswith(start):
             return reason, detail

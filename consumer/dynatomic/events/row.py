@@ -1,4 +1,4 @@
-"""The row event: its schema, its limits, and from the row to the counter that it names.
+"""The row event: its fields, its limits, and the counter that it names.
 
 A payload is a plain Avro datum of ``schemas/row.avsc``. Limits of keys and numbers are
 DynamoDB's (AWS: *Constraints in Amazon DynamoDB*; *Naming rules and data types*).
@@ -28,7 +28,7 @@ _DIGITS_38 = Context(prec=38)
 
 
 class Reason(StrEnum):
-    """Why a row cannot be counted; the words of dead-letter headers and metrics."""
+    """Why a row cannot be counted. Dead-letter headers and metrics contain these words."""
 
     EMPTY = "empty-payload"
     TOO_LARGE = "payload-too-large"
@@ -49,9 +49,9 @@ class Reason(StrEnum):
 
 
 class Row(NamedTuple):
-    """One increment of one counter, as a producer emits it.
+    """One increment of one counter.
 
-    ``counter`` None means the consumer's default attribute (``count``); ``range`` None means
+    ``counter`` None means the default attribute of the consumer (``count``). ``range`` None means
     that the table has no range key. ``incr`` is an int64.
     """
 
@@ -90,9 +90,8 @@ class CounterRef(NamedTuple):
 class KeySchema:
     """Names and types of a table's key attributes; ``range_name`` None if it has no range key.
 
-    ``index_names`` are the key attributes of its indexes, and ``ttl_name`` is the attribute with
-    the time at which DynamoDB deletes an item, None if there is none or it is not known. No counter
-    may have such a name.
+    ``index_names`` are the key attributes of its indexes. ``ttl_name`` is the TTL attribute, None
+    if there is none or it is not known. No counter may have one of these names.
     """
 
     hash_name: str
@@ -104,7 +103,7 @@ class KeySchema:
 
 
 def check_table_name(name: str) -> str:
-    """Return the name; raises ConfigError if it is not a DynamoDB table name (an ARN is none)."""
+    """Return the name; raises ConfigError if it is not the name of a DynamoDB table."""
     if not TABLE_NAME.fullmatch(name):
         hint = (
             "give the name, not the ARN" if name.startswith("arn:") else "3 to 255 of A-Za-z0-9_.-"
@@ -114,17 +113,18 @@ def check_table_name(name: str) -> str:
 
 
 def check_counter_name(name: str) -> str:
-    """Return the name; raises RowError if it cannot name a counter.
+    """Return the name; raises RowError if a counter cannot have it.
 
-    It stands in statements, quoted: no quote, no ``#`` (DynamoDB Local), and not a fence's name.
+    Statements contain it in quotes, so it has no quote. It has no ``#`` (DynamoDB Local), and is
+    not the name of a fence.
     """
     if not COUNTER_NAME.fullmatch(name):
-        raise RowError(Reason.COUNTER_NAME, "1 to 255 of A-Za-z0-9_.-, and not a fence's name")
+        raise RowError(Reason.COUNTER_NAME, "1 to 255 of A-Za-z0-9_.-, and not the name of a fence")
     return name
 
 
 def check(row: Row) -> Row:
-    """Return the row; raises RowError for what no table would take, whatever its keys are."""
+    """Return the row; raises RowError if no table can take it."""
     types = ((str,), (str,), (str, type(None)), (str, type(None)), (int,))
     for field, value, allowed in zip(Row._fields, row, types, strict=True):
         if type(value) not in allowed:
@@ -134,7 +134,7 @@ def check(row: Row) -> Row:
 
 
 def check_limits(row: Row) -> Row:
-    """Return the row, whose fields have the right types; raises RowError as `check` does."""
+    """Return the row; the types of its fields are right. Raises RowError as `check` does."""
     if not TABLE_NAME.fullmatch(row.table):
         raise RowError(Reason.TABLE, "not a table name (3 to 255 of A-Za-z0-9_.-, no ARN)")
     _check_size(row.key, MAX_KEY_BYTES, "key")
@@ -159,10 +159,10 @@ def _check_size(text: str, limit: int, what: str) -> None:
 
 
 def key_value(text: str, kind: KeyType) -> str:
-    """Return the key as DynamoDB compares it: text as it is, a number in its one plain form.
+    """Return the key as DynamoDB compares it: text unchanged, a number in its canonical form.
 
-    ``1``, ``1.0`` and ``01`` name the same item of a table with a number key, so their sums
-    must meet before they are written. Raises RowError for what is no DynamoDB number.
+    ``1``, ``1.0`` and ``01`` name the same item of a table with a number key, so they must be one
+    key before they are summed. Raises RowError if it is not a DynamoDB number.
     """
     if kind == "S":
         return text
@@ -174,7 +174,7 @@ def key_value(text: str, kind: KeyType) -> str:
             number, exact = Decimal(0), Decimal(1)
         if number == exact and (not exact or -130 <= exact.adjusted() <= 125):  # noqa: PLR2004
             return format(exact, "f") if exact else "0"
-    raise RowError(Reason.KEY_NOT_A_NUMBER, "the key is no number of at most 38 digits")
+    raise RowError(Reason.KEY_NOT_A_NUMBER, "the key is not a number of at most 38 digits")
 
 
 def counter_ref(row: Row, name: str, keys: KeySchema) -> CounterRef:

@@ -1,4 +1,4 @@
-"""Made-up row events, the same for the same seed."""
+"""Sample row events. The same seed gives the same events."""
 
 import random
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def samples(  # noqa: PLR0913 - one a flag
 ) -> Iterator[Row]:
     """Make ``count`` rows over ``rows`` keys (``key-0`` and so on), the same for the same seed.
 
-    ``zipf``: the key of rank k has a share proportional to 1/k**1.1, as popular things do.
+    ``zipf``: the key of rank k has a share proportional to 1/k**1.1.
     Increments are from 1 to ``max_incr``. Raises ValueError if there is no key to choose from.
     """
     if count < 0 or rows < 1 or max_incr < 1:

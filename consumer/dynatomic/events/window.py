@@ -29,11 +29,11 @@ _REF_OF = attrgetter("ref")
 class Window:
     """What the events of one partition between ``first`` and ``last`` add to which counter.
 
-    What each event adds stays here until the window is settled: what a fence refuses is summed
-    again from it, and what the table refuses becomes dead letters by offset. That is 8 bytes an
-    increment where payloads repeat and 16 where numbers vary; offsets cost nothing where they
-    follow each other, else 8 more. Unit increments and multipliers are the decoder's.
-    Where names never repeat, each event has a unit increment of its own, about 300 bytes.
+    The window keeps the increments of each event until it is complete. If a fence refuses a sum, it
+    is computed again for the later events. If the table refuses a counter, its events become dead
+    letters. The memory of an increment is 8 bytes if payloads repeat, 16 if increments vary, 8 more
+    if offsets are not consecutive, and about 300 more if names never repeat. Unit increments and
+    multipliers come from the decoder.
 
     An event may add to several counters, each of them once: then its offset occurs once for each.
     Of the events that add to none, ``rejected`` are dead letters, ``unmatched`` are those that no
@@ -65,7 +65,7 @@ class Window:
         self._index: dict[CounterRef, tuple[array[int], list[int]]] | None = None
 
     def __len__(self) -> int:
-        """Return how many events it holds, also those that add to no counter."""
+        """Return the number of events, also of those that add to no counter."""
         return self._counted_events + self.rejected + self.unmatched + self.tombstones
 
     @property
@@ -82,7 +82,7 @@ class Window:
 
     @property
     def counters(self) -> int:
-        """How many counters have a sum."""
+        """The number of counters with a sum."""
         return len(self._sums)
 
     @property
@@ -133,7 +133,7 @@ class Window:
         known = len(counted)
         if multipliers is None:
             self._unit_counts.update(unit_increments)
-        else:  # All in C: a loop that adds each multiplier takes twice as long.
+        else:  # It runs in C: a loop that adds each multiplier takes twice as long.
             deque(
                 map(
                     list.append,
@@ -183,7 +183,7 @@ class Window:
         self._unit_increments.extend(unit_increments)
 
     def reject(self, offset: int) -> None:
-        """Take an offset in whose event is a dead letter: it must not be committed before that."""
+        """Add the offset of a dead letter, which must be stored before the offset is committed."""
         self._cover(offset, offset)
         self.rejected += 1
 
@@ -264,8 +264,8 @@ class Window:
         return sum(increments[offset] == count for offset, count in Counter(wanted).items())
 
     def _build_index(self) -> "dict[CounterRef, tuple[array[int], list[int]]]":
-        # Most windows meet no fence, so this is made for the first that does. Request threads may
-        # make it at the same time: they make the same.
+        # Most windows meet no fence, so it is made at the first fence. If request threads make it
+        # at the same time, they make the same.
         index: dict[CounterRef, tuple[array[int], list[int]]] = {}
         for offset, ref, incr in self.events():
             if ref not in index:

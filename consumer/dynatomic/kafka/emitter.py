@@ -223,7 +223,7 @@ class Emitter:
                 atexit.unregister(self._close_at_exit)
 
     def _close_at_exit(self) -> None:
-        """Flush an Emitter that was not closed; its rows would be lost without a word."""
+        """Flush an Emitter that was not closed: its rows would be lost without a message."""
         if self._closed or os.getpid() != self._process:
             return
         try:

@@ -1,4 +1,4 @@
-"""Consumed messages turned into what they add to which counter, whatever their format is.
+"""Reads consumed messages of any format: what each adds to which counter.
 
 The worker, `verify` and `dlq` read events only this way, so they always agree on an event.
 """

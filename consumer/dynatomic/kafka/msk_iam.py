@@ -32,7 +32,7 @@ def login(bootstrap_servers: str, properties: Mapping[str, str]) -> dict[str, An
         if name in _SET_BY_IAM or name.startswith("sasl."):
             raise ConfigError(
                 f"librdkafka property {name}: refused: kafka_auth is msk-iam, which sets it; "
-                "leave one of the two"
+                "remove one of the two"
             )
     return {
         "security.protocol": "SASL_SSL",

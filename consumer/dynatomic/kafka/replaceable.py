@@ -49,8 +49,8 @@ def has_brokers(client: Any, topic: str, timeout_s: float = 5.0) -> bool:
 class ReplaceableClient(Generic[Client_co]):
     """Holds one client, which one thread at a time may use.
 
-    ``make`` returns a new client. A discarded client is closed by its last reference, on a thread
-    of its own, because librdkafka can wait there for requests in flight.
+    ``make`` returns a new client. A discarded client is closed by its last reference, on a
+    separate thread, because librdkafka can wait there for requests in flight.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The commands beside `run`: init, lag, top, offsets, config check, produce, demo.
+"""The commands other than `run`: init, lag, top, offsets, config check, produce, demo.
 
 Entry: one function per command. No module here imports the worker.
 """

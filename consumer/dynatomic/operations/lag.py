@@ -1,9 +1,9 @@
-"""``dynatomic lag``: how far a group is behind, partition by partition.
+"""``dynatomic lag``: the lag of a group in each partition.
 
 The columns are those of ``kafka-consumer-groups --describe``, and the age of the oldest event that
-is not committed. The end offset is the last stable offset: the group can read no further while a
-transaction is open. What it holds back, up to the high watermark, is not part of the lag; a note
-tells how much it is.
+is not committed. The end offset is the last stable offset, because the group cannot read further
+while a transaction is open. The offsets from there to the high watermark are not part of the lag. A
+note shows their number.
 """
 
 import json
@@ -47,7 +47,7 @@ class PartitionLag:
     """How far the group is behind in one partition; None for what is not known.
 
     ``age_s`` is the age in seconds of the oldest event that is not committed. A member without
-    partitions has a row of its own, whose ``partition`` is None.
+    partitions has its own row, whose ``partition`` is None.
     """
 
     partition: int | None = None

@@ -1,9 +1,9 @@
 """``dynatomic offsets``: plans new committed offsets of a stopped group, and commits them if asked.
 
 It differs from ``kafka-consumer-groups --reset-offsets`` in three ways. Without a target it finds
-the partitions that `worker.offsets` stops, and proposes an offset. It says what the new offsets
-cost: events skipped, or read again. Its commits contain the id of the topic, as those of the
-consumer do, so that they are not mistaken for commits of a deleted topic.
+the partitions that `worker.offsets` stops, and proposes an offset. It shows the effects of
+the new offsets: events that are skipped or read again. Its commits contain the topic id, as those
+of the consumer do, so they cannot be confused with commits for a deleted topic.
 
 A group that has members is not changed: brokers refuse commits of other clients while it has.
 """

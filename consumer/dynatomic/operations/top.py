@@ -140,7 +140,7 @@ def top(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = time.sleep,
 ) -> int:
-    """Show the group every ``interval_s`` seconds, ``iterations`` times or for ever; return 0.
+    """Show the group every ``interval_s`` seconds, ``iterations`` times or without end; return 0.
 
     If brokers stop answering later, it waits for them. Raises ConfigError, and UnavailableError if
     they do not answer at the start.

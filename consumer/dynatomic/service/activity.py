@@ -6,7 +6,7 @@ from dynatomic.worker.causes import Cause, Stall
 from dynatomic.worker.snapshot import ConsumerSnapshot
 
 _SENTENCES = {
-    Cause.LOOP_HANGS: "the loop stands still",
+    Cause.LOOP_HANGS: "the loop does not run",
     Cause.NEVER_ASSIGNED: "waiting for the group: no assignment",
     Cause.NEVER_FETCHED: "waiting for the broker: nothing was read",
     Cause.FETCH_STOPPED: "waiting for events that the broker has",
@@ -27,7 +27,7 @@ _SENTENCES = {
 def activity(
     snapshot: ConsumerSnapshot, stalls: Sequence[Stall], *, is_stopping: bool, is_ready: bool
 ) -> str:
-    """Return the sentence: the stall or the wait that is oldest, else what it does."""
+    """Return the sentence: the oldest stall or wait, or the current step."""
     if is_stopping:
         return "stopping"
     if reasons := (*stalls, *snapshot.waits):

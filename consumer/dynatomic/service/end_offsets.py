@@ -1,7 +1,7 @@
-"""Polls where the topic ends and whether the brokers answer, without blocking the loop.
+"""Polls the end offsets of the topic, and whether the brokers answer, without blocking the loop.
 
-The group's consumer knows the end of what it fetches. But a paused partition is not fetched, and
-a fetch that stopped is what this poll detects, so the answers come from a client of their own.
+The consumer of the group knows the end offsets of the partitions that it fetches. But it does not
+fetch paused partitions, and this poll must detect a fetch that stopped. So it has its own client.
 
 A consumer with the isolation level ``read_committed`` gets the last stable offset as the end: the
 offset of the oldest open transaction, or the high watermark. One with ``read_uncommitted`` gets the
@@ -22,7 +22,7 @@ from dynatomic.worker.brokers import BrokerView, OpenTransaction
 INTERVAL_S, TIMEOUT_S = 3.0, 3.0
 
 TOPIC_ONLY = -1
-"""Stands for the topic's metadata where no partition is assigned."""
+"""The key for the metadata of the topic when no partition is assigned."""
 
 # librdkafka may answer with these from its cache while no broker is up.
 _FROM_CACHE = (KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)  # noqa: SLF001

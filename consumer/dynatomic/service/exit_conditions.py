@@ -1,4 +1,4 @@
-"""When the loop ends without a signal: all is counted, or a new process is likely to recover."""
+"""When the loop ends without a signal: all events are counted, or a restart is likely to help."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -23,11 +23,11 @@ MAX_UNANSWERED = 2
 
 
 class RestartDecision:
-    """Decides whether a new process is likely to recover where this one does not.
+    """Decides whether a restart of the process is likely to help.
 
-    It is if brokers answer other clients but not the group's own client, in two checks in a row:
-    that client has lost its brokers (see `kafka.replaceable`). Whether a restart helps against
-    anything else is not known, so that gets more time.
+    It helps if brokers answer other clients but not the client of the group, in two checks in a
+    row: that client has lost its brokers (see `kafka.replaceable`). For other stalls it is not
+    known whether a restart helps, so they get more time.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class RestartDecision:
         self._unanswered = 0
 
     def error_for(self, stall: Stall | None) -> DynatomicError | None:
-        """Return the error to end with, None to go on. Requests metadata once for each stall."""
+        """Return the error to end with, None to continue. Requests metadata once for each stall."""
         if stall is None:
             self._last_stall, self._unanswered = None, 0
             return None
@@ -64,8 +64,8 @@ class RestartDecision:
 class DrainCondition:
     """Whether the group has committed the topic up to the end offsets of its start.
 
-    Events that come later do not delay it. A partition that cannot go on, because it is stopped or
-    a table refuses its writes, is in ``blocked``: it does not keep the others from being counted.
+    Events that come later do not delay it. ``blocked`` has the partitions that cannot continue,
+    because they are stopped or a table refuses their writes. The other partitions are counted.
     The partitions of other members are checked by their committed offsets.
     """
 
@@ -85,11 +85,11 @@ class DrainCondition:
 
     @property
     def error(self) -> DynatomicError | None:
-        """Why the first of the blocked partitions cannot go on, None if none is blocked."""
+        """Why the first blocked partition cannot continue, None if none is blocked."""
         return next(iter(self.blocked.values()), None)
 
     def done(self) -> bool:
-        """Return whether all is committed, but for the partitions that are blocked."""
+        """Return whether all partitions that are not blocked are committed."""
         not_owned, self.blocked, is_drained = [], {}, True
         for partition_id, end in self._ends.items():
             partition = self._worker.partitions.get(partition_id)
@@ -119,7 +119,7 @@ class DrainCondition:
 
 
 def _blocking_error(partition: PartitionSnapshot) -> DynatomicError | None:
-    """Return why a partition cannot go on, None if it can."""
+    """Return why a partition cannot continue, None if it can."""
     if partition.stop_reason:
         return DynatomicError(partition.stop_reason)
     for table, cause in partition.refused_tables.items():

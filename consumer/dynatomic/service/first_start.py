@@ -1,4 +1,4 @@
-"""Tells the first start of a group from one whose committed offsets expired.
+"""Distinguishes the first start of a group from a start after its committed offsets expired.
 
 Brokers delete the committed offsets of a group that had no member for ``offsets.retention.minutes``
 (KIP-211), by default 7 days. Such a group starts at the beginning of the topic, and with

@@ -3,7 +3,7 @@
 With the group protocol 'consumer' (KIP-848) librdkafka reports an assignment only if it has a
 partition. So a member without a partition looks like one that never joined: librdkafka sends
 nothing at all to brokers without the protocol, and reports no error (seen with Kafka 3.9). The
-description of the group tells the two apart.
+description of the group shows which of the two is true.
 """
 
 import time

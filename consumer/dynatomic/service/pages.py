@@ -1,4 +1,4 @@
-"""What each path of the HTTP endpoint responds. Knows no socket."""
+"""The response of each path of the HTTP endpoint. It uses no socket."""
 
 import base64
 import hashlib
@@ -37,7 +37,7 @@ class StatusPages:
         }
 
     def attach(self, status: Status) -> None:
-        """Respond from this status from now on."""
+        """Use this status for all later responses."""
         self.status = self._metrics.status = status
 
     def _metrics_page(self, accept: str) -> Response:

@@ -103,9 +103,9 @@ def run(
             last_problem=last_problem,
         )
         pages.attach(status)
-        # Windows hold millions of small tuples and no cycles. Searching them for cycles was the
-        # largest single cost: 2.5 us of CPU for each event instead of 2.1, and 4.5 instead of 2.8
-        # where increments vary.
+        # Windows hold millions of small tuples without reference cycles. The search for cycles was
+        # the largest single cost: 2.5 us of CPU for each event instead of 2.1, and 4.5 instead of
+        # 2.8 where increments vary.
         gc.freeze()
         gc.set_threshold(100_000, 50, 50)
         try:
@@ -253,7 +253,7 @@ def _turn(
             status.after_tick()
         error = restart.error_for(worker.progress.client_stall)
         if error is not None:
-            log.error("ends for want of progress", extra={"fields": {"cause": str(error)}})
+            log.error("exits without progress", extra={"fields": {"cause": str(error)}})
         elif drain is not None and drain.done():
             error = drain.error
         else:

@@ -1,6 +1,6 @@
 """The HTTP endpoint: /metrics, /livez, /readyz, /status and the page at /.
 
-It answers GET and HEAD, one request for each connection, on threads of its own. A client cannot
+It answers GET and HEAD, one request for each connection, on its own threads. A client cannot
 block the process or use up its memory: the head of a request is limited in bytes and time, a
 response in time, and connections in number. If there are too many, the oldest one is closed, so a
 probe always gets in.

@@ -9,7 +9,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class Durations:
-    """A histogram of seconds; safe from any thread."""
+    """A histogram of seconds. Thread-safe."""
 
     __slots__ = ("_counts", "_lock", "_sum")
 
@@ -19,12 +19,12 @@ class Durations:
         self._lock = Lock()
 
     def add(self, seconds: float) -> None:
-        """Take one duration in."""
+        """Add a duration."""
         with self._lock:
             self._counts[bisect_left(BUCKETS, seconds)] += 1
             self._sum += seconds
 
     def read(self) -> tuple[Sequence[int], float]:
-        """Return how many fell into each bucket, the last without a bound, and their sum."""
+        """Return the number of durations in each bucket (the last has no bound), and their sum."""
         with self._lock:
             return tuple(self._counts), self._sum

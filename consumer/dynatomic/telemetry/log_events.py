@@ -175,9 +175,9 @@ LOG_EVENTS = (
         "as `do` says",
     ),
     LogEvent(
-        "ends for want of progress",
+        "exits without progress",
         "error",
-        "The process ends, because a new one may make progress. Its windows are finished first.",
+        "The process exits, because a new one may make progress. It writes its windows first.",
         "let the supervisor start it again",
     ),
     LogEvent(

@@ -40,7 +40,7 @@ def setup(level: str = "info", stream: TextIO | None = None, *, for_people: bool
 
 
 class RateLimiter:
-    """True when called for the first time, and then once in ``seconds``: for repeated lines."""
+    """Returns True at the first call, and then once in ``seconds``: limits repeated lines."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -48,7 +48,7 @@ class RateLimiter:
         self._next = float("-inf")
 
     def __call__(self) -> bool:
-        """Tell whether it is time again."""
+        """Return whether the time has passed."""
         now = self._clock()
         if now < self._next:
             return False
@@ -57,7 +57,7 @@ class RateLimiter:
 
 
 class LastProblem(logging.Handler):
-    """Keeps the last warning or error of this package: ``last`` has time, level, event, fields."""
+    """Keeps the last warning or error of this package in ``last``: time, level, event, fields."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -73,18 +73,18 @@ class LastProblem(logging.Handler):
         }
 
     def __enter__(self) -> Self:
-        """Begin to listen."""
+        """Start to listen."""
         logging.getLogger(_ROOT).addHandler(self)
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Listen no more."""
+        """Stop listening."""
         logging.getLogger(_ROOT).removeHandler(self)
 
 
 class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's name
-        """Let it go: a full disk or a closed pipe under the logs must not stop the counting."""
+        """Ignore the error: a full disk or a closed pipe must not stop the counting."""
 
 
 class _Json(logging.Formatter):
@@ -129,7 +129,7 @@ def _event(record: logging.LogRecord) -> str:
 def _text(value: object) -> str:
     try:
         return str(value)
-    except Exception:  # noqa: BLE001 -- a log line never raises, whatever a value does
+    except Exception:  # noqa: BLE001 -- a log line never raises, also if ``str`` of a value does
         return f"<{type(value).__name__}>"
 
 

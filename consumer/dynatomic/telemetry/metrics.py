@@ -1,8 +1,8 @@
-"""Every metric, once: name, kind, unit, labels, meaning; and what is counted where it happens.
+"""The metrics: name, kind, unit, labels and meaning of each.
 
-`service.prometheus` gives them to Prometheus, and docs/generate.py writes the table of the docs.
-Names follow Prometheus (one prefix, base units, ``_total`` for what only grows). A label holds a
-partition, a table of the settings or a word of a fixed list, never anything that an event says.
+`service.prometheus` exposes them, and docs/generate.py writes the table of the documentation. Names
+follow the rules of Prometheus: one prefix, base units, ``_total`` for a counter. A label contains a
+partition, a table of the settings or a word of a fixed list, never a value of an event.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """Prometheus' kinds."""
+    """The metric types of Prometheus."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -19,7 +19,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What is known of one metric."""
+    """The definition of one metric."""
 
     name: str
     kind: Kind
@@ -43,27 +43,31 @@ def _histogram(name: str, text: str, *labels: str) -> Metric:
 BUILD_INFO = _gauge(
     "build_info",
     "1",
-    "Always 1; its labels say what runs.",
+    "Always 1. The labels are the version and the settings.",
     "version",
     "python",
     "librdkafka",
     "processing_guarantee",
 )
-EVENTS = _counter("events", "events", "Events read and taken in, bad ones among them.")
-WINDOWS = _counter("windows", "windows", "Windows settled: written, and their bad rows stored.")
-WINDOW_EVENTS = _counter("window_events", "events", "Events of settled windows.")
-WINDOW_COUNTERS = _counter(
-    "window_counters", "counters", "Sums of settled windows: one addition to one counter each."
+EVENTS = _counter("events", "events", "Events that were read, including rejected ones.")
+WINDOWS = _counter(
+    "windows", "windows", "Complete windows: written, and their dead letters stored."
 )
-HELD_EVENTS = _gauge("held_events", "events", "Events in windows that fill or are written.")
+WINDOW_EVENTS = _counter("window_events", "events", "Events of complete windows.")
+WINDOW_COUNTERS = _counter(
+    "window_counters", "counters", "Sums of complete windows: each is one addition to one counter."
+)
+HELD_EVENTS = _gauge(
+    "held_events", "events", "Events in windows that are filling or being written."
+)
 PHASE = _histogram(
     "phase_duration",
-    "poll: a call to consume, waiting for events included; decode: taking in what it brought; "
-    "write: a window from its end until it is settled; commit: until the broker answered.",
+    "poll: a call to consume, including the wait for events; decode: adding messages to windows; "
+    "write: from the end of a window until it is complete; commit: until the broker answered.",
     "phase",
 )
 PAYLOADS_DECODED = _counter(
-    "payloads_decoded", "payloads", "Payloads that were in no memo, and were decoded by Avro."
+    "payloads_decoded", "payloads", "Payloads that were not in a cache and were decoded."
 )
 REQUESTS = _counter(
     "dynamodb_requests",
@@ -83,7 +87,7 @@ UNKNOWN_OUTCOMES = _counter(
     "dynamodb_unknown_outcomes",
     "requests",
     "Requests whose writes may be in the table or not: the answer was lost, or was a server error. "
-    "They are sent again. In at-least-once, each may add its sums once too often.",
+    "They are sent again. With at-least-once, each may add its sums once too often.",
     "table",
 )
 WRITE_UNITS = _counter(
@@ -95,7 +99,7 @@ WRITE_UNITS = _counter(
 SUPPRESSED = _counter(
     "fence_suppressed_events",
     "events",
-    "Events that were in their counter already, and fences kept from being counted twice.",
+    "Events that their counter already contained. A fence kept them from being counted twice.",
 )
 PARTITION_READ = _counter(
     "partition_events_read", "events", "Events read from each partition.", "partition"
@@ -104,7 +108,7 @@ PARTITION_EVENTS = _counter(
     "partition_events",
     "events",
     "Events of each partition by outcome: counted (in their counter), suppressed (in it before, "
-    "kept out by a fence), dead-letter (stored in the dead-letter topic), unmatched (no counter of "
+    "refused by a fence), dead-letter (stored in the dead-letter topic), unmatched (no counter of "
     "the counters file takes it), tombstone (no payload), abandoned (dropped with a lost "
     "partition, its next owner reads them again).",
     "partition",
@@ -113,31 +117,31 @@ PARTITION_EVENTS = _counter(
 UNACCOUNTED = _gauge(
     "unaccounted_events",
     "events",
-    "Events that were read, are in no window and have no outcome. Other than 0 for more than a "
-    "moment: a defect that may make a counter wrong.",
+    "Events that were read, are in no window and have no outcome. A value other than 0 that "
+    "stays is a defect, and a counter may be wrong.",
     "partition",
 )
 LETTERS = _counter("dead_letters", "events", "Events sent to the dead-letter topic.", "reason")
-LETTERS_HELD = _gauge("dead_letters_held", "events", "Dead letters that the topic has not yet.")
+LETTERS_HELD = _gauge("dead_letters_held", "events", "Dead letters that are not stored yet.")
 COMMITS = _counter("commits", "commits", "Commits of offsets: ok, failed.", "outcome")
 LAST_COMMIT = _gauge(
-    "last_commit_timestamp_seconds", "seconds", "When a commit succeeded last, as Unix time."
+    "last_commit_timestamp_seconds", "seconds", "Unix time of the last commit that succeeded."
 )
-ASSIGNED = _gauge("assigned_partitions", "partitions", "Partitions that this consumer has.")
+ASSIGNED = _gauge("assigned_partitions", "partitions", "Partitions that this consumer owns.")
 REBALANCES = _counter(
     "rebalances", "rebalances", "Changes of the assignment: assigned, revoked, lost.", "event"
 )
 LAG_EVENTS = _gauge(
     "lag_events",
     "offsets",
-    "Offsets between the committed one and the end, of each partition that this consumer has.",
+    "Offsets between the committed offset and the end of each partition of this consumer.",
     "partition",
 )
 LAG_SECONDS = _gauge(
     "lag_seconds",
     "seconds",
-    "Age of the oldest event that is not committed, by its timestamp; 0 where all are, left out "
-    "where it is not known, as of events that were not read.",
+    "Age of the oldest event that is not committed, by its timestamp. 0 if all are committed; "
+    "missing if it is not known, for example because the event was not read.",
     "partition",
 )
 TRANSACTION_OFFSETS = _gauge(
@@ -156,7 +160,7 @@ WAITING = _gauge(
     "1 while the consumer waits for this cause for some seconds. It may come and go.",
     "cause",
 )
-LOOP_AGE = _gauge("loop_age_seconds", "seconds", "Time since the loop did its last turn.")
+LOOP_AGE = _gauge("loop_age_seconds", "seconds", "Time since the last turn of the loop.")
 
 METRICS: tuple[Metric, ...] = (
     *(BUILD_INFO, EVENTS, WINDOWS, WINDOW_EVENTS, WINDOW_COUNTERS, HELD_EVENTS, PHASE),
@@ -177,7 +181,7 @@ METRICS: tuple[Metric, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked of the metrics most, in PromQL."""
+    """Useful queries in PromQL."""
 
     name: str
     promql: str

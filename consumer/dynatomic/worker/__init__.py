@@ -6,8 +6,8 @@ Entry: `loop.Worker`. It keeps this promise:
    as a dead letter.
 2. at-least-once: no event is ever missing from a counter; after a crash, a lost partition or a
    request with an unknown outcome, some may be counted twice.
-3. exactly-once: every event is in its counter once, whatever is killed, retried, replayed,
-   rewound or answered late.
+3. exactly-once: every event is in its counter once, also after kills, retries, replays, rewinds
+   and late answers.
 4. One window at a time is in flight per partition, and windows of a partition are applied in
    order.
 5. A problem of one partition (a throttled table, a bad row) never stops another partition.

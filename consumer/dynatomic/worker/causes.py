@@ -17,7 +17,7 @@ class Cause(Enum):
 
     LOOP_HANGS = (
         "loop-hangs",
-        "the loop stands still: restart the process, and report its log",
+        "the loop does not run: restart the process, and report its log",
         True,
     )
     NEVER_ASSIGNED = (

@@ -29,7 +29,7 @@ STALLED_AFTER_S = 30.0
 """After how many seconds a stall is logged first, and how often it is logged again."""
 
 RESTART_AFTER_S = 300.0
-"""After how many seconds of a stall that a restart ends the process exits by itself."""
+"""After how many seconds the process exits, if a restart can end the stall."""
 
 WAIT_INTERVAL_S = 1.0
 

@@ -52,7 +52,7 @@ class Worker:
     writes and ``read_again`` happens on the thread that calls `tick`.
     """
 
-    def __init__(  # noqa: PLR0913 - its parts, each replaced in a test
+    def __init__(  # noqa: PLR0913 - each is replaced in a test
         self,
         settings: Settings,
         *,
@@ -104,7 +104,7 @@ class Worker:
 
     @property
     def topic_id(self) -> str | None:
-        """The id of the topic that is read, where the brokers give one."""
+        """The id of the topic, None if the brokers have no topic ids."""
         return self._topic_id_check.topic_id
 
     def subscribe(self) -> None:
@@ -124,7 +124,10 @@ class Worker:
             partition.confirm_start()
 
     def tick(self, timeout_s: float = POLL_S) -> None:
-        """Read once, and move every partition on. After an exception only `close` is allowed."""
+        """Poll once, and do the next steps of all partitions.
+
+        After an exception only `close` is allowed.
+        """
         if self._topic_id_check.pending:
             timeout_s = min(timeout_s, SHORT_POLL_S)
         started = self._clock()
@@ -143,7 +146,7 @@ class Worker:
         )
 
     def shut_down(self) -> bool:
-        """Finish the open windows, commit and leave the group; False if the bound was too short.
+        """Write the open windows, commit and leave the group; False if the time was too short.
 
         Up to `LEAVE_S` of the bound is kept for leaving the group: a coordinator that is busy with
         a rebalance answers neither a commit nor LeaveGroup, and librdkafka waits 5 s for that.
@@ -166,7 +169,7 @@ class Worker:
             self.close()
 
     def close(self) -> None:
-        """Leave the group at once; windows that are not done are dropped and read again later."""
+        """Leave the group at once. The next owner reads the events of unfinished windows again."""
         self._is_closing = True
         self.abandon(list(self.partitions))
         self.consumer.close()
@@ -190,7 +193,7 @@ class Worker:
             take_error(message, self.partitions, self.settings, self._should_log)
 
     def _keep_only_closing(self) -> bool:
-        """Drop all but the windows that are being written; return whether all those are committed.
+        """Drop all windows except those being written; return whether these are committed.
 
         If the process ended before these are committed, their events would count twice.
         """
@@ -200,7 +203,7 @@ class Worker:
         return is_committed
 
     def _advance(self, finish: Sequence[Partition] = ()) -> None:
-        """Move every partition on; windows of those in ``finish`` are closed at once."""
+        """Do the next steps of all partitions; windows in ``finish`` are closed at once."""
         if self._writer.failure is not None:
             raise self._writer.failure
         self._letters.poll(0.0)
@@ -238,9 +241,9 @@ class Worker:
     def _write_out(
         self, partitions: Sequence[Partition], deadline: float, blocked_deadline: float
     ) -> bool:
-        """Finish the windows of partitions that are given up; False if time ran out first.
+        """Write the windows of revoked partitions; False if the time was too short.
 
-        Windows that wait for something that does not work have time until ``blocked_deadline``.
+        Windows that wait for a table or topic with a problem have time until ``blocked_deadline``.
         """
         while True:
             self._wake.clear()
@@ -266,7 +269,8 @@ class Worker:
 
     def _on_assign(self, _consumer: Any, assigned: list[TopicPartition]) -> None:
         for topic_partition in assigned:
-            # librdkafka keeps a pause over assignments, so `FlowControl` resumes each new one.
+            # librdkafka keeps a pause after a new assignment, so `FlowControl` resumes each new
+            # one.
             partition_id = topic_partition.partition
             counts, now = self.event_counts[partition_id], self._clock()
             partition = Partition(partition_id, is_paused=True, progress_at=now, counts=counts)
@@ -278,7 +282,7 @@ class Worker:
         partition_ids = [r.partition for r in revoked]
         if not self._is_closing and self._callbacks.first is None:
             partitions = [self.partitions[i] for i in partition_ids if i in self.partitions]
-            # Nothing is read in here, not the other partitions either.
+            # Nothing is read here, also not from the other partitions.
             bound_s, now = self.settings.shutdown_timeout_ms / 1000, self._clock()
             if not self._write_out(partitions, now + bound_s, now + min(bound_s, REVOKE_WAIT_S)):
                 log.warning("revoked before it was written; the next owner reads it again")

@@ -101,12 +101,11 @@ class ConsumerSnapshot:
 
     ``has_joined`` says that the group has this member, with or without a partition.
     ``loop_age_seconds`` is the time since the last turn of the loop, None before the first one.
-    ``stalls`` has all that makes no progress though events wait, ``waits`` what the
-    consumer waits for since seconds. ``partitions`` is sorted by id.
-    ``event_counts`` has each partition that was ever assigned, ``unaccounted_events`` the events of
-    each that were read and have no outcome: 0 but for a moment. ``unknown_outcomes`` counts the
-    requests that may have been applied or not. ``write_units`` are those that DynamoDB reported.
-    ``last_commit_time`` is in Unix time, 0 without a commit.
+    ``stalls`` has the stalls, and ``waits`` those that are only seconds old. ``partitions`` is
+    sorted by id. ``event_counts`` has each partition that was ever assigned, ``unaccounted_events``
+    the events of each that were read and have no outcome, which is 0 except for a moment.
+    ``unknown_outcomes`` counts the requests that may have been applied or not. ``write_units`` are
+    those that DynamoDB reported. ``last_commit_time`` is in Unix time, 0 without a commit.
     """
 
     has_joined: bool

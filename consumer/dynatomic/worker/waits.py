@@ -1,6 +1,6 @@
 """What the consumer waits for at the moment, seconds after it begins, long before it is a stall.
 
-A stall makes the probes fail, so it needs a minute. A wait only tells people, so it may come and
+A stall makes the probes fail, so it needs a minute. A wait only informs people, so it may come and
 go: on the page, in the status, as a metric, and in the log when it begins and when it has ended.
 """
 

@@ -104,7 +104,7 @@ def test_the_plan_sends_nothing(lab: Lab) -> None:
     assert lines == [
         "table-not-allowed: 1 would be counted now",
         "undecodable: 1 would be undecodable again",
-        "1 of 2 waiting letters would be put back on row-events",
+        "1 of 2 waiting letters would be sent again to row-events",
         "1 stay: they would be dead letters again (--force replays them too)",
         "nothing was sent: add --execute",
     ]
@@ -205,7 +205,7 @@ def test_a_plan_without_tables_says_that_it_does_not_know() -> None:
     plan = ReplayPlan(verdicts=Counter({("undecodable", UNKNOWN): 3}))
     assert list(plan_lines(plan, SETTINGS, ReplayOptions())) == [
         "undecodable: 3 not judged",
-        "0 of 3 waiting letters would be put back on row-events",
+        "0 of 3 waiting letters would be sent again to row-events",
     ]
 
 

@@ -1,4 +1,4 @@
-"""The transactions of a replay: no letter is lost or put back twice, even after a kill."""
+"""The transactions of a replay: no letter is lost or replayed twice, even after a kill."""
 
 from collections.abc import Iterator
 from contextlib import suppress

@@ -138,7 +138,12 @@ def test_a_page_that_dynamodb_did_not_write_is_not_taken_for_missing_items(
             ConfigError,
             "allow dynamodb:BatchGetItem on arn:y",
         ),
-        ("ResourceNotFoundException", "no table", ConfigError, "table/hits is gone or not active"),
+        (
+            "ResourceNotFoundException",
+            "no table",
+            ConfigError,
+            "table/hits is missing or not active",
+        ),
         ("ValidationException", "no", DynatomicError, "refused dynamodb:BatchGetItem"),
     ],
 )

@@ -58,7 +58,7 @@ def test_promise_10_the_process_finishes_first_what_it_has(
         with pytest.raises(DynatomicError, match="no progress for 31 s"):
             _loop(member.worker, member.worker.settings, signals, once=False, dry_run=False)
         assert bounded, "nothing ends it if it hangs"
-        assert "ends for want of progress" in caplog.messages
+        assert "exits without progress" in caplog.messages
         assert w.counts() == ({"a": 1, "b": 1} if finished else {})
         assert w.committed() == (2 if finished else None)
         assert member.consumer.closed
