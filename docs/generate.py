@@ -6,7 +6,7 @@ A page holds the place of a table between ``<!-- name -->`` and ``<!-- /name -->
 import sys
 from pathlib import Path
 
-from dynatomic.config.settings import SETTINGS
+from dynatomic.config.catalogue import SETTINGS
 from dynatomic.telemetry.log_events import LOG_EVENTS
 from dynatomic.telemetry.metrics import METRICS, QUERIES
 from dynatomic.worker.causes import Cause

@@ -11,7 +11,8 @@ import yaml
 from cyclopts import CycloptsError
 
 import dynatomic.cli.main  # noqa: F401 -- its commands are the app's
-from dynatomic.config.settings import SETTINGS, Settings
+from dynatomic.config.catalogue import SETTINGS
+from dynatomic.config.settings import Settings
 from dynatomic.service.signals import GRACE_S
 from tests.support.children import REPOSITORY
 from tests.support.compose import AWS_NEEDED, COMPOSE, OURS, SERVICES, of, parsed, stages

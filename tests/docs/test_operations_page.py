@@ -12,7 +12,7 @@ from cyclopts import CycloptsError
 import dynatomic.cli.main  # noqa: F401 -- its commands are the app's
 from dynatomic.cli.app import app
 from dynatomic.cli.man import EXIT_CODES
-from dynatomic.config.settings import SETTINGS
+from dynatomic.config.catalogue import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "operations.md").read_text()

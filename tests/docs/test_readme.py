@@ -13,7 +13,7 @@ import pytest
 import dynatomic.cli.main  # noqa: F401 -- its commands are the app's
 from dynatomic.cli import man
 from dynatomic.cli.app import app
-from dynatomic.config.settings import SETTINGS
+from dynatomic.config.catalogue import SETTINGS
 from dynatomic.events.row import Reason
 from tests.support.brokers import HasBootstrapServers
 from tests.support.names import unique

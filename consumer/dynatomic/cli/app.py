@@ -13,7 +13,8 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from dynatomic.cli.sources import Sources, signature
-from dynatomic.config.settings import SETTINGS, Settings
+from dynatomic.config.catalogue import SETTINGS
+from dynatomic.config.settings import Settings
 from dynatomic.telemetry import logs
 
 ALL = tuple(setting.name for setting in SETTINGS)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from cyclopts import App
 from cyclopts.argument import Argument
 
-from dynatomic.config.settings import SETTINGS
+from dynatomic.config.catalogue import SETTINGS
 
 EXIT_CODES: Mapping[int, str] = {
     0: "Done, or drained after SIGTERM.",

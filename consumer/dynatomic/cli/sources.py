@@ -16,8 +16,8 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter, Token
 from cyclopts.argument import Argument
 
 from dynatomic.cli.converters import decimal, pairs, split, whole
+from dynatomic.config.catalogue import SETTINGS, Setting
 from dynatomic.config.properties import whole_values
-from dynatomic.config.settings import SETTINGS, Setting
 from dynatomic.errors import ConfigError
 
 CONFIG_ENV = "DYNATOMIC_CONFIG"

@@ -1,13 +1,12 @@
 """The settings: name, type, default, help and check of each.
 
-The flag, the environment variable, the key in the TOML file, the help and the table in
-docs/reference/settings.md follow from the field. Code can create `Settings` without a command
-line: ``Settings(tables=("hits",))``.
+Code can create them without a command line: ``Settings(tables=("hits",))``. `catalogue` derives the
+flags, the environment variables and the documentation from them.
 """
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Literal, get_args, get_type_hints
 
 from dynatomic.config import checks
 from dynatomic.errors import ConfigError
@@ -21,7 +20,9 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
-class _SettingNotes:
+class SettingNotes:
+    """The help and the check of a setting, and how it is written where the name does not say it."""
+
     help: str
     check: checks.Check
     flag: str = ""  # if it is not the name with dashes
@@ -39,16 +40,16 @@ class Settings:
 
     bootstrap_servers: Annotated[
         str,
-        _SettingNotes(
+        SettingNotes(
             "Kafka brokers, separated by commas.", checks.servers, short="-b", metavar="HOST:PORT"
         ),
     ] = "localhost:9092"
-    topic: Annotated[str, _SettingNotes("Topic with the row events.", checks.topic, short="-t")] = (
+    topic: Annotated[str, SettingNotes("Topic with the row events.", checks.topic, short="-t")] = (
         "row-events"
     )
     group_id: Annotated[
         str,
-        _SettingNotes(
+        SettingNotes(
             "Consumer group.",
             checks.matching(checks.GROUP, "is not a group: use 1 to 255 printable characters"),
             short="-g",
@@ -56,7 +57,7 @@ class Settings:
     ] = "dynatomic"
     tables: Annotated[
         tuple[str, ...],
-        _SettingNotes(
+        SettingNotes(
             "Table that events may name; repeatable. Events with another table are dead letters.",
             checks.tables,
             flag="--table",
@@ -65,7 +66,7 @@ class Settings:
     ] = ()
     counters: Annotated[
         Path | None,
-        _SettingNotes(
+        SettingNotes(
             "File that declares counters over events of other formats (docs/counters.md).",
             checks.or_none(checks.path),
             metavar="FILE",
@@ -74,7 +75,7 @@ class Settings:
     ] = None
     dead_letter_topic: Annotated[
         str | None,
-        _SettingNotes(
+        SettingNotes(
             "Topic for events that cannot be counted.",
             checks.or_none(checks.topic),
             unset="<topic>.dlq",
@@ -82,7 +83,7 @@ class Settings:
     ] = None
     dead_letter_max_ratio: Annotated[
         float,
-        _SettingNotes(
+        SettingNotes(
             "Exit if a larger share of the last events are dead letters; 1 disables it.",
             checks.ratio,
             metavar="RATIO",
@@ -90,7 +91,7 @@ class Settings:
     ] = 1.0
     counter: Annotated[
         str,
-        _SettingNotes(
+        SettingNotes(
             "Attribute to add to if the event names none.",
             checks.attribute,
             metavar="NAME",
@@ -98,7 +99,7 @@ class Settings:
     ] = "count"
     allowed_counters: Annotated[
         tuple[str, ...],
-        _SettingNotes(
+        SettingNotes(
             "Counter that events may name in addition to --counter; repeatable. None: all except "
             "keys and TTL.",
             checks.attributes,
@@ -108,76 +109,76 @@ class Settings:
     ] = ()
     processing_guarantee: Annotated[
         ProcessingGuarantee,
-        _SettingNotes(
+        SettingNotes(
             "Guarantee after a failure. Stop the group to change it.",
             checks.one_of(ProcessingGuarantee),
         ),
     ] = "at-least-once"
     window_ms: Annotated[
         int,
-        _SettingNotes(
+        SettingNotes(
             "Time to sum events before a write, in milliseconds.",
             checks.between(10, checks.HOUR_MS),
         ),
     ] = 1_000
     window_max_events: Annotated[
         int,
-        _SettingNotes(
+        SettingNotes(
             "Maximum number of events in all windows. Partitions get equal shares.",
             checks.between(1, 100_000_000),
         ),
     ] = 2_000_000
     window_max_counters: Annotated[
         int,
-        _SettingNotes(
+        SettingNotes(
             "Maximum number of counters in all windows. Partitions get equal shares.",
             checks.between(1, 10_000_000),
         ),
     ] = 200_000
     window_max_bytes: Annotated[
         int,
-        _SettingNotes(
+        SettingNotes(
             "Maximum size of all windows and dead letters, in bytes. Partitions get equal shares.",
             checks.between(1_000_000, 100_000_000_000),
         ),
     ] = 128_000_000
     group_protocol: Annotated[
         GroupProtocol,
-        _SettingNotes(
+        SettingNotes(
             "Group protocol of Kafka; 'consumer' needs brokers >= 4.0.",
             checks.one_of(GroupProtocol),
         ),
     ] = "classic"
     write_mode: Annotated[
         WriteMode,
-        _SettingNotes(
+        SettingNotes(
             "'batch': 25 counters in a request; 'single': one, for endpoints without PartiQL.",
             checks.one_of(WriteMode),
         ),
     ] = "batch"
     max_requests: Annotated[
         int,
-        _SettingNotes("Maximum number of concurrent requests to DynamoDB.", checks.between(1, 256)),
+        SettingNotes("Maximum number of concurrent requests to DynamoDB.", checks.between(1, 256)),
     ] = 8
     min_incr: Annotated[
         int,
-        _SettingNotes(
+        SettingNotes(
             "Smallest increment of an event; 0 forbids negative increments.", checks.int64
         ),
     ] = -checks.INT64
-    max_incr: Annotated[int, _SettingNotes("Largest increment of an event.", checks.int64)] = (
+    max_incr: Annotated[int, SettingNotes("Largest increment of an event.", checks.int64)] = (
         checks.INT64 - 1
     )
     max_payload_bytes: Annotated[
         int,
-        _SettingNotes(
+        SettingNotes(
             "Largest payload of an event in bytes; a larger one is a dead letter.",
             checks.between(1_000, 100_000_000),
         ),
     ] = 1_048_576
     writer_schema: Annotated[
         Path | None,
-        _SettingNotes(
+        SettingNotes(
             "File with the Avro schema of the events.",
             checks.or_none(checks.path),
             unset="built in",
@@ -185,14 +186,14 @@ class Settings:
     ] = None
     shutdown_timeout_ms: Annotated[
         int,
-        _SettingNotes(
+        SettingNotes(
             "Time to write open windows after SIGTERM, in milliseconds.",
             checks.between(100, checks.HOUR_MS),
         ),
     ] = 25_000
     http: Annotated[
         str | None,
-        _SettingNotes(
+        SettingNotes(
             "Address of /metrics, /livez, /readyz, /status and the page at /; 'off' for none.",
             checks.or_none(checks.http),
             metavar="HOST:PORT",
@@ -201,31 +202,31 @@ class Settings:
     ] = None
     progress_timeout_ms: Annotated[
         int,
-        _SettingNotes(
+        SettingNotes(
             "Time without progress, while events wait, until /livez fails, in milliseconds.",
             checks.between(1_000, checks.HOUR_MS),
         ),
     ] = 60_000
     kafka_auth: Annotated[
         KafkaAuth,
-        _SettingNotes(
+        SettingNotes(
             "Login to Kafka: 'properties' as set with -X; 'msk-iam' with AWS credentials.",
             checks.one_of(KafkaAuth),
         ),
     ] = "properties"
     tls_verification: Annotated[
         TlsVerification,
-        _SettingNotes(
+        SettingNotes(
             "'optional' lets -X disable certificate checks; for development only.",
             checks.one_of(TlsVerification),
         ),
     ] = "required"
     log_level: Annotated[
-        LogLevel, _SettingNotes("Lowest level of the log lines on stderr.", checks.one_of(LogLevel))
+        LogLevel, SettingNotes("Lowest level of the log lines on stderr.", checks.one_of(LogLevel))
     ] = "info"
     librdkafka: Annotated[
         dict[str, str],
-        _SettingNotes(
+        SettingNotes(
             "Property of the Kafka client; repeatable. All origins are merged by name.",
             checks.properties,
             flag="-X",
@@ -239,8 +240,9 @@ class Settings:
                 object.__setattr__(self, name, tuple(dict.fromkeys(listed)))
         if isinstance(self.librdkafka, dict):
             object.__setattr__(self, "librdkafka", dict(self.librdkafka))
-        for setting in SETTINGS:
-            setting.validate(getattr(self, setting.name))
+        for name, notes in NOTES.items():
+            if problem := notes.check(getattr(self, name)):
+                raise ConfigError(f"{name}: {problem}")
         if self.min_incr > self.max_incr:
             raise ConfigError(
                 f"min_incr: {self.min_incr} is more than max_incr, which is {self.max_incr}; "
@@ -273,53 +275,7 @@ class Settings:
         return self.tables
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A setting with its flag, environment variable and check; `SETTINGS` has all of them."""
-
-    name: str
-    type: Any
-    default: Any
-    help: str
-    flags: tuple[str, ...]
-    env: str
-    metavar: str
-    shown_default: str
-    check: checks.Check
-
-    def validate(self, value: object, origin: str = "") -> None:
-        """Raise `ConfigError` if the value is wrong; ``origin`` says where it comes from."""
-        if problem := self.check(value):
-            raise ConfigError(f"{self.name}: {problem}" + (f" (from {origin})" if origin else ""))
-
-
-def _settings() -> tuple[Setting, ...]:
-    hints = get_type_hints(Settings, include_extras=True)
-    settings = []
-    for item in fields(Settings):
-        kind, metadata = get_args(hints[item.name])
-        default = item.default if item.default_factory is MISSING else item.default_factory()
-        flag = metadata.flag or "--" + item.name.replace("_", "-")
-        settings.append(
-            Setting(
-                name=item.name,
-                type=kind,
-                default=default,
-                help=metadata.help,
-                flags=(flag, metadata.short) if metadata.short else (flag,),
-                env=f"DYNATOMIC_{item.name.upper()}",
-                metavar=metadata.metavar,
-                shown_default=_default_text(default, metadata.unset),
-                check=metadata.check,
-            )
-        )
-    return tuple(settings)
-
-
-def _default_text(default: object, unset: str) -> str:
-    if default in (None, (), {}):
-        return unset
-    return f"{default:g}" if isinstance(default, float) else str(default)
-
-
-SETTINGS = _settings()
+NOTES: dict[str, SettingNotes] = {
+    name: get_args(hint)[1] for name, hint in get_type_hints(Settings, include_extras=True).items()
+}
+"""The notes of each setting, by its name."""

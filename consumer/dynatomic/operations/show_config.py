@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dynatomic.config.catalogue import SETTINGS
 from dynatomic.config.properties import is_secret
-from dynatomic.config.settings import SETTINGS, Settings
+from dynatomic.config.settings import Settings
 from dynatomic.console import printable
 from dynatomic.errors import DynatomicError
 

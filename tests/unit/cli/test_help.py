@@ -3,7 +3,7 @@
 import pytest
 
 from dynatomic.cli import main as cli
-from dynatomic.config.settings import SETTINGS
+from dynatomic.config.catalogue import SETTINGS
 
 COMMANDS = (["init"], ["run"], ["produce"], ["incr"], ["demo"], ["config", "show"])
 

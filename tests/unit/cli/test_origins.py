@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dynatomic.cli import main as cli
-from dynatomic.config.settings import SETTINGS
+from dynatomic.config.catalogue import SETTINGS
 from tests.support.command_line import shown
 
 # setting -> (flags, environment, file, and the value of each in the file's types)

@@ -13,7 +13,7 @@ import pytest
 from dynatomic.cli.app import app
 from dynatomic.cli.main import main
 from dynatomic.cli.man import EXIT_CODES, commands, page
-from dynatomic.config.settings import SETTINGS
+from dynatomic.config.catalogue import SETTINGS
 from tests.support.children import REPOSITORY
 from tests.support.needed import needs
 
@@ -150,7 +150,7 @@ def test_the_page_is_one_that_man_reads(capsys: pytest.CaptureFixture[str]) -> N
     shown = output(needs("mandoc"), "-T", "ascii", input_=text)
     plain = re.sub(r".\x08", "", shown)
     assert "dynatomic run [OPTIONS]" in plain
-    assert "Milliseconds of events to sum before a write." in plain
+    assert "Time to sum events before a write, in milliseconds." in plain
     assert "--processing-guarantee" in plain
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from dynatomic.config.settings import SETTINGS, Settings
+from dynatomic.config.catalogue import SETTINGS
+from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError
 
 
@@ -108,7 +109,7 @@ def test_settings_do_not_change_with_the_dict_they_were_made_of() -> None:
 def test_every_setting_has_its_names_and_a_default_that_passes() -> None:
     assert [setting.name for setting in SETTINGS] == list(Settings.__dataclass_fields__)
     for setting in SETTINGS:
-        setting.validate(setting.default)
+        assert setting.check(setting.default) is None
         assert setting.env == "DYNATOMIC_" + setting.name.upper()
         assert setting.help.endswith(".")
     flags = [flag for setting in SETTINGS for flag in setting.flags]

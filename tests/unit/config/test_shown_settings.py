@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynatomic.cli import sources
-from dynatomic.config.settings import SETTINGS, Settings
+from dynatomic.config.catalogue import SETTINGS
+from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError
 from dynatomic.operations import show_config as config
 

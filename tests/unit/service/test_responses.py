@@ -101,6 +101,8 @@ def test_status_has_what_the_page_and_people_need(served: Served) -> None:
                 "counted": 3,
                 "suppressed": 0,
                 "dead_letters": 1,
+                "unmatched": 0,
+                "tombstones": 0,
                 "abandoned": 0,
             },
         }
