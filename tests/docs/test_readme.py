@@ -14,6 +14,7 @@ import dynatomic.cli.main  # noqa: F401 -- its commands are the app's
 from dynatomic.cli import man
 from dynatomic.cli.app import app
 from dynatomic.config.catalogue import SETTINGS
+from dynatomic.counting.reasons import RejectReason
 from dynatomic.events.row import Reason
 from tests.support.brokers import HasBootstrapServers
 from tests.support.names import unique
@@ -171,7 +172,7 @@ def test_make_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
 def test_every_reason_of_a_dead_letter_is_listed() -> None:
     page = (ROOT / "docs" / "reference" / "dead-letter-reasons.md").read_text()
     listed = re.findall(r"^\| `([a-z-]+)` \|", page, flags=re.MULTILINE)
-    assert sorted(listed) == sorted(reason.value for reason in Reason)
+    assert sorted(listed) == sorted({reason.value for reason in (*Reason, *RejectReason)})
 
 
 def test_every_setting_has_its_range() -> None:

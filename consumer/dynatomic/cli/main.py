@@ -36,7 +36,7 @@ INTERRUPTED = 130
 _logger = logging.getLogger(__name__)
 
 
-@command(app, *KAFKA, "dead_letter_topic", "group_id")
+@command(app, *KAFKA, "counters", "dead_letter_topic", "group_id")
 def init(  # noqa: PLR0913 -- one a flag
     settings: Settings,
     *,
@@ -74,6 +74,9 @@ def init(  # noqa: PLR0913 -- one a flag
 ) -> int:
     """Create the topics and, with --create-tables, the tables. Existing ones do not change."""
     if print_iam:
+        from dynatomic.counting.from_settings import load_counters  # noqa: PLC0415 -- see `command`
+
+        settings, _ = load_counters(settings)
         return say(iam.print_iam(policy, settings, iam.PolicyScope(region, account, msk_cluster)))
     from dynatomic.operations.init import initialise  # noqa: PLC0415 -- see `command`
 

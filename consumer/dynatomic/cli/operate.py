@@ -156,9 +156,10 @@ def skip_batch(
 
 
 def _checked(reason: str | None) -> str | None:
-    from dynatomic.events.row import Reason  # noqa: PLC0415 -- see `command`
+    from dynatomic.counting.reasons import RejectReason  # noqa: PLC0415 -- see `command`
+    from dynatomic.events.row import Reason  # noqa: PLC0415
 
-    known = [value.value for value in Reason]
+    known = list(dict.fromkeys(value.value for value in (*Reason, *RejectReason)))
     if reason is not None and reason not in known:
         raise CycloptsError(msg=f"--reason: {reason!r} is not one of {', '.join(known)}")
     return reason

@@ -9,11 +9,16 @@ from dynatomic.events.row import KeySchema
 
 
 def check_keys(definition: CountersFile, keys: Mapping[str, KeySchema]) -> None:
-    """Raise ConfigError for the first counter that its table cannot have."""
+    """Raise ConfigError for the first counter that its table cannot have.
+
+    Tables that are not in ``keys`` are not checked.
+    """
     lifetimes: dict[tuple[str, str, str], CounterDefinition] = {}
     for counter in definition.counters:
         range_text = counter.range.text if counter.range else ""
         other = lifetimes.setdefault((counter.table, counter.key.text, range_text), counter)
+        if counter.table not in keys:
+            continue
         problems = list(_problems(counter, keys[counter.table]))
         if other.expires_s != counter.expires_s:
             problems.append(
@@ -47,7 +52,9 @@ def _problems(counter: CounterDefinition, keys: KeySchema) -> Iterator[str]:
     if counter.expires_s is not None and keys.ttl_name is None:
         yield (
             f"expires: table {table} has no TTL attribute, or it may not be read "
-            "(dynamodb:DescribeTimeToLive); `dynatomic init --create-tables` switches TTL on"
+            "(dynamodb:DescribeTimeToLive); switch it on: aws dynamodb update-time-to-live "
+            f"--table-name {table} --time-to-live-specification "
+            "Enabled=true,AttributeName=expires_at"
         )
 
 

@@ -128,7 +128,7 @@ class LetterReport:
         if row is not None:
             content = printable(json.dumps(_without_none(row)), _MAX_ROW_LENGTH)
         else:
-            content = _hex(letter.value)
+            content = _text_of(letter.value) or _hex(letter.value)
         if letter.whole is not None:
             content += f", cut: the whole value has {letter.whole.value_bytes:,} bytes"
         return _columns(
@@ -138,7 +138,7 @@ class LetterReport:
             "replayed" if replayed else "waiting",
             stored.group,
             content,
-            letter.detail,
+            letter.detail + (f"; only {', '.join(letter.counters)}" if letter.counters else ""),
         )
 
     def _json(self, stored: StoredLetter, replayed: bool) -> str:  # noqa: FBT001 - as _text
@@ -152,6 +152,8 @@ class LetterReport:
             "dead_letter_partition": stored.partition,
             "dead_letter_offset": stored.offset,
             "row": None if row is None else row._asdict(),
+            "counters": letter.counters,
+            "event_time": None if letter.timestamp_ms is None else _time(letter.timestamp_ms),
             "key": _base64(letter.key),
             "value": _base64(letter.value),
             "headers": [[name, _base64(value)] for name, value in letter.headers],
@@ -186,6 +188,16 @@ def _columns(*cells: str) -> str:
 
 def _without_none(row: Row) -> dict[str, Any]:
     return {name: value for name, value in row._asdict().items() if value is not None}
+
+
+def _text_of(payload: bytes | None) -> str:
+    """Return a payload that is JSON as text, else nothing."""
+    if not payload or payload.lstrip()[:1] not in (b"{", b"["):
+        return ""
+    try:
+        return printable(payload.decode(), _MAX_ROW_LENGTH)
+    except UnicodeDecodeError:
+        return ""
 
 
 def _hex(payload: bytes | None) -> str:

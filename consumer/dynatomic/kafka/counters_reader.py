@@ -107,6 +107,8 @@ class CountersReader:
 
         counted = self._counting.count(values, timestamps, kafka_of, headers_of)
         self.decodes += len(values)
+        if counted.unavailable:
+            raise next(iter(counted.unavailable.values()))
         if self._must_check or replayed:
             counted = self._checked(counted, timestamps, replayed)
         return Decoded(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from dynatomic.config import checks
 from dynatomic.config.settings import Settings
+from dynatomic.counting.from_settings import load_counters
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.operations.show_config import CROSS, TICK, CheckResult, check
 
@@ -26,7 +27,7 @@ def check_config(
     if code == 0 and connect:
         from dynatomic.operations.check_servers import connect as reach  # noqa: PLC0415 -- takes a while to load
 
-        code = _print_results(reach(settings, endpoint_url, probe))
+        code = _print_results(reach(*load_counters(settings), endpoint_url, probe))
     if probe is not None and code in (0, UnavailableError.exit_code):
         different = _print_results(_probed(settings, endpoint_url, probe))
         code = code or different

@@ -7,15 +7,18 @@ when it is needed.
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 
 from dynatomic.config.settings import Settings
+from dynatomic.counting.check_keys import check_keys
+from dynatomic.counting.definition import CountersFile
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.counters import Counters
-from dynatomic.dynamodb.tables import describe
+from dynatomic.dynamodb.tables import describe, describe_with_ttl
 from dynatomic.errors import ConfigError
 from dynatomic.kafka.admission import check_group
 from dynatomic.kafka.client import (
@@ -44,7 +47,10 @@ _SILENT = (KafkaException, KeyError)
 
 
 def connect(
-    settings: Settings, endpoint_url: str | None, probed: str | None = None
+    settings: Settings,
+    definition: CountersFile | None,
+    endpoint_url: str | None,
+    probed: str | None = None,
 ) -> Iterator[CheckResult]:
     """Yield the result of each check of the brokers, the topics, the group and the tables.
 
@@ -61,7 +67,8 @@ def connect(
             yield run_check(f"group {settings.group_id}", lambda: _group(settings, admin, consumer))
     for table in settings.tables:
         unknown = "" if probed == table or settings.write_mode == "single" else INSERTS
-        yield run_check(f"table {table}", lambda: _table(settings, endpoint_url, table) + unknown)  # noqa: B023 - called at once
+        reach = partial(_table, settings, definition, endpoint_url, table)
+        yield run_check(f"table {table}", lambda: reach() + unknown)  # noqa: B023 - called at once
 
 
 def _brokers(settings: Settings) -> str:
@@ -112,9 +119,14 @@ def _group(settings: Settings, admin: Any, consumer: Any) -> str:
     return f"{offsets}{members}{unknown}{unchecked}"
 
 
-def _table(settings: Settings, endpoint_url: str | None, table: str) -> str:
+def _table(
+    settings: Settings, definition: CountersFile | None, endpoint_url: str | None, table: str
+) -> str:
     client = make_client(endpoint_url)
     keys = describe(client, table)
+    if definition is not None:
+        keys = describe_with_ttl(client, table)
+        check_keys(definition, {table: keys})
     Counters(client, {table: keys}).check_access(table, settings.write_mode)
     key_names = [f"{keys.hash_name} ({keys.hash_type})"]
     if keys.range_name:

@@ -1,11 +1,22 @@
 """``dynatomic init``: creates the topics and, when asked, the tables. Existing ones stay."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 from dynatomic.config.settings import Settings
+from dynatomic.counting.check_keys import check_keys
+from dynatomic.counting.definition import CounterDefinition
+from dynatomic.counting.from_settings import load_counters
 from dynatomic.dynamodb.client import make_client
-from dynatomic.dynamodb.tables import check_endpoint, create_table, describe
+from dynatomic.dynamodb.tables import (
+    check_endpoint,
+    create_table,
+    describe,
+    describe_with_ttl,
+    switch_ttl_on,
+)
 from dynatomic.kafka.client import wait_for_kafka
 from dynatomic.kafka.topics import PARTITIONS, Topic, check_not_compacted, create_topics
 from dynatomic.retry import until
@@ -28,6 +39,7 @@ def initialise(  # noqa: PLR0913 -- one for each flag
     With ``wait_s`` it waits that many seconds for Kafka and DynamoDB, otherwise it asks each once.
     Raises ConfigError or UnavailableError.
     """
+    settings, definition = load_counters(settings)
     deadline = time.monotonic() + (wait_s or 0.0)
     client = make_client(endpoint_url) if settings.tables or wait_s is not None else None
     if wait_s is not None:
@@ -47,12 +59,27 @@ def initialise(  # noqa: PLR0913 -- one for each flag
     if wait_s is not None:
         until(deadline, lambda: check_endpoint(client), server)
     for table in settings.tables:
-        made = create_tables and until(deadline, lambda: create_table(client, table), server)  # noqa: B023
-        keys = until(deadline, lambda: describe(client, table), server)  # noqa: B023 - called at once
+        counters = [c for c in definition.counters if c.table == table] if definition else []
+        made = create_tables and until(deadline, partial(_create, client, table, counters), server)
+        keys = until(
+            deadline, partial(describe_with_ttl if counters else describe, client, table), server
+        )
         names = f"{keys.hash_name} ({keys.hash_type})"
         if keys.range_name:
             names += f", {keys.range_name} ({keys.range_type})"
-        yield f"table {table}: {'created' if made else 'exists'}, keys {names}"
+        ttl = f", TTL attribute {keys.ttl_name}" if keys.ttl_name else ""
+        yield f"table {table}: {'created' if made else 'exists'}, keys {names}{ttl}"
+        if definition is not None:
+            check_keys(definition, {table: keys})
+
+
+def _create(client: Any, table: str, counters: Sequence[CounterDefinition]) -> bool:
+    """Create a table with the keys that its counters need, and a TTL attribute if one expires."""
+    range_key = any(counter.range is not None for counter in counters)
+    made = create_table(client, table, range_key=range_key)
+    if made and any(counter.expires_s is not None for counter in counters):
+        switch_ttl_on(client, table)
+    return made
 
 
 def _topic_line(topic: Topic, wanted: int | None) -> str:

@@ -89,9 +89,25 @@ def run_check(name: str, run: Callable[[], str | None]) -> CheckResult:
 def check(settings: Settings) -> Iterator[CheckResult]:
     """Yield the result of each check. No server is asked."""
     yield CheckResult("settings")  # `Settings` has checked them
-    yield run_check("tables", lambda: ", ".join(settings.require_tables()))
+    if settings.counters is not None:
+        yield run_check("counters", lambda: _counters(settings))
+    else:
+        yield run_check("tables", lambda: ", ".join(settings.require_tables()))
     yield run_check("writer schema", lambda: _writer_schema(settings))
     yield run_check("librdkafka", lambda: _librdkafka(settings))
+
+
+def _counters(settings: Settings) -> str:
+    from dynatomic.counting.from_settings import load_counters  # noqa: PLC0415 -- only with a file
+
+    settings, definition = load_counters(settings)
+    if definition is None:
+        return ""
+    return (
+        f"{definition.path}: {len(definition.counters)} counters, "
+        f"{len(definition.examples)} examples as expected, "
+        f"tables {', '.join(settings.tables)}, fingerprint {definition.fingerprint}"
+    )
 
 
 def _writer_schema(settings: Settings) -> None:

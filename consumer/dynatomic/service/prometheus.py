@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from dynatomic.counting.reasons import RejectReason
 from dynatomic.events.row import Reason
 from dynatomic.telemetry import metrics as t
 from dynatomic.telemetry.durations import BUCKETS
@@ -109,7 +110,8 @@ def _event_counts(snapshot: ConsumerSnapshot) -> Iterator[Family]:
 
 
 def _letters(counts: Mapping[str, int]) -> Family:
-    letters = dict.fromkeys((reason.value for reason in Reason), 0) | dict(counts)
+    reasons = (reason.value for reason in (*Reason, *RejectReason))
+    letters = dict.fromkeys(reasons, 0) | dict(counts)
     return _family(t.LETTERS, {(reason,): count for reason, count in letters.items()})
 
 

@@ -12,7 +12,7 @@ def needs(command: list[str]) -> set[str]:
     kafka = {"bootstrap_servers", "topic", "tables", "librdkafka"}
     kafka |= {"kafka_auth", "tls_verification"}
     some = {
-        "init": kafka | {"dead_letter_topic", "group_id"},
+        "init": kafka | {"counters", "dead_letter_topic", "group_id"},
         "produce": kafka,
         "incr": {"counter"},
         "demo": set(),

@@ -59,12 +59,25 @@ def test_show_as_json_has_every_byte(lab: Lab) -> None:
         "dead_letter_partition": 0,
         "dead_letter_offset": 0,
         "row": None,
+        "counters": None,
+        "event_time": None,
         "key": 0,
         "value": 0,
         "headers": 0,
         "cut": None,
     }
     assert second["row"] == {"table": "hits", "key": "a", "range": None, "counter": None, "incr": 1}
+
+
+def test_show_has_the_text_of_json_and_the_refused_counters(lab: Lab) -> None:
+    lab.store(3, b'{"a": 1}', timestamp_ms=1000, counters=("daily/bytes",), detail="why")
+    lab.store(4, b"{\xff")
+    lines, _ = lab.show()
+    assert '{"a": 1}' in lines[1]
+    assert lines[1].endswith("why; only daily/bytes")
+    assert "0x7bff" in lines[2]
+    (first, _) = lab.json()
+    assert (first["counters"], first["event_time"]) == (["daily/bytes"], "1970-01-01T00:00:01.000Z")
 
 
 def test_show_decodes_with_the_writer_schema_too(lab: Lab, tmp_path: Path) -> None:
