@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from dynatomic.config.settings import ProcessingGuarantee
+from dynatomic.events.encoder import message_key
 from dynatomic.events.payload import zigzag
 from dynatomic.events.row import Row
 from dynatomic.events.samples import ZIPF_EXPONENT, Distribution
 from dynatomic.events.schema import encode
-from dynatomic.kafka.emitter import message_key
 
 TABLE: Final = "bench"
 EVENTS: Final = 2_000_000

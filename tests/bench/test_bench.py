@@ -23,9 +23,9 @@ from bench.sink import Sink
 from bench.topics import Topic, Topics, fill
 from bench.workloads import CASES, WRITER_SCHEMA, Case, Reader, Workload
 from dynatomic.errors import DynatomicError
+from dynatomic.events.encoder import message_key
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode, load_writer_schema, schema
-from dynatomic.kafka.emitter import message_key
 from dynatomic.testing.embedded import Embedded
 from tests.support.brokers import HasBootstrapServers
 from tests.support.children import Spawn

@@ -12,9 +12,10 @@ import pytest
 from confluent_kafka import KafkaError
 
 from dynatomic.errors import DeliveryError
+from dynatomic.events.encoder import message_key
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
-from dynatomic.kafka.emitter import Emitter, message_key
+from dynatomic.kafka.emitter import Emitter
 from dynatomic.testing.mock_broker import MockBroker
 from tests.support.brokers import Broker, HasBootstrapServers, MakeTopic, create_kafka_topic
 from tests.support.emitting import ROWS

@@ -7,10 +7,10 @@
         emit(Row("bytes-served", "customer-7", "2026-01", incr=5120))
 
 The key of a row's message is ``table/key``, or ``table/key/range`` if the row has a range, in UTF-8
-(`message_key`). The partition is chosen by murmur2, as in Kafka's Java client. So all rows of an
-item are in one partition and are summed into one write, also those of producers in other languages
-that use the same key. No count depends on this: two items with the same message key (key ``a/b``
-without a range, and key ``a`` with range ``b``) only share a partition.
+(`encoder.message_key`). The partition is chosen by murmur2, as in Kafka's Java client. So all rows
+of an item are in one partition and are summed into one write, also those of producers in other
+languages that use the same key. No count depends on this: two items with the same message key (key
+``a/b`` without a range, and key ``a`` with range ``b``) only share a partition.
 """
 
 import atexit
@@ -28,13 +28,14 @@ from confluent_kafka import KafkaError, KafkaException
 
 from dynatomic.config.settings import KafkaAuth, Settings, TlsVerification
 from dynatomic.errors import DeliveryError
+from dynatomic.events.encoder import Encoder
 from dynatomic.events.row import Row
-from dynatomic.events.schema import encode
 from dynatomic.kafka.client import PURGED, new_producer, producer_config, reason
 
 log = logging.getLogger(__name__)
 
 _MAX_REASONS = 3  # in one message
+_ROWS_PER_POLL, _POLL_PAUSE_S = 256, 0.1
 # poll and flush raise a fatal error. If it also broke a delivery report (see Emitter._polling), it
 # is the cause of the exception that they raise.
 _BROKEN = (KafkaException, SystemError)
@@ -54,13 +55,6 @@ class Producing(Protocol):
 
     def purge(self) -> None:
         """Discard all messages that are not confirmed."""
-
-
-def message_key(row: Row) -> bytes:
-    """Return the key of the row's message: ``table/key`` or ``table/key/range``."""
-    if row.range is None:
-        return f"{row.table}/{row.key}".encode()
-    return f"{row.table}/{row.key}/{row.range}".encode()
 
 
 class Emitter:
@@ -113,6 +107,9 @@ class Emitter:
         self._confirmed = 0
         self._failed: Counter[str] = Counter()
         self._reported = 0
+        self._encoder = Encoder()
+        self._next_poll = 0.0
+        self._on_delivery = self._delivered  # looked up once, not for each row
 
     @property
     def confirmed(self) -> int:
@@ -125,30 +122,34 @@ class Emitter:
         The row is queued, not stored, when this returns: `flush`, or the end of the block, confirms
         that. Raises DeliveryError if the queue stayed full for ``timeout_s`` seconds.
         """
-        value = encode(row)
-        self._usable()
+        value, key = self._encoder.message(row)
+        if self._closed or os.getpid() != self._process:
+            self._usable()
         try:
             try:
-                self._produce(row, value)
+                self._produce(value, key)
             except BufferError:
-                self._produce_when_room(row, value)
-            self._poll(0)
+                self._produce_when_room(value, key)
+            # Often enough to report failures soon; a poll costs as much as all other work.
+            if self._emitted % _ROWS_PER_POLL == 0 or self._clock() >= self._next_poll:
+                self._next_poll = self._clock() + _POLL_PAUSE_S
+                self._poll(0)
         except _BROKEN as error:
             raise DeliveryError(
                 f"the producer of topic {self._topic!r} takes no rows: {reason(error)}"
             ) from None
 
-    def _produce(self, row: Row, value: bytes) -> None:
-        self._producer.produce(self._topic, value, message_key(row), on_delivery=self._delivered)
+    def _produce(self, value: bytes, key: bytes) -> None:
+        self._producer.produce(self._topic, value, key, on_delivery=self._on_delivery)
         with self._counting:
             self._emitted += 1
 
-    def _produce_when_room(self, row: Row, value: bytes) -> None:
+    def _produce_when_room(self, value: bytes, key: bytes) -> None:
         deadline = self._clock() + self._timeout_s
         while (left_s := deadline - self._clock()) > 0:
             self._poll(min(0.1, left_s))
             try:
-                self._produce(row, value)
+                self._produce(value, key)
             except BufferError:
                 continue
             return

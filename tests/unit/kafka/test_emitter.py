@@ -9,8 +9,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from dynatomic.errors import ConfigError, DeliveryError, RowError
+from dynatomic.events.encoder import message_key
 from dynatomic.events.row import Row
-from dynatomic.kafka.emitter import Emitter, message_key
+from dynatomic.kafka.emitter import Emitter
 from dynatomic.testing.embedded import free_port
 from tests.support.emitting import ROWS
 
