@@ -11,8 +11,15 @@ def main() -> int:
     # Set before the imports of the command, which take longer than a container may live.
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+    # Python answers an interrupt with a traceback. Until the command can say something better, the
+    # signal ends the process as it ends other programs. Where it is ignored, it stays ignored.
+    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if interruptible:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from dynatomic.cli import main as cli  # noqa: PLC0415 - see above
 
+    if interruptible:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return cli.main()
 
 

@@ -48,7 +48,7 @@ def test_after_retention_the_plan_lets_the_group_go_on(
     (fix,) = set(re.findall(r"then `dynatomic ([^`]*)`", child.stderr))
     fixed = stack.spawn(*shlex.split(fix), env=stack.env())
     assert fixed.wait() == 0, fixed.logs()
-    assert "skips no event" in fixed.stdout
+    assert "loses up to 4 events" in fixed.stdout
     assert stack.committed(topic) == {0: 8}
     stack.drain(topic, [name])
     for key in ("k0", "k1"):

@@ -38,6 +38,7 @@ class Admin:
     def __init__(self, broker: FakeBroker) -> None:
         self.broker = broker
         self.group: int | tuple[ConsumerGroupState, list[Any]] = (ConsumerGroupState.STABLE, [])
+        self.groups: list[str] = []
         self.assignor = ""
         self.type = ConsumerGroupType.CLASSIC
         self.protocols: str | None = None
@@ -56,6 +57,12 @@ class Admin:
         else:
             told.set_result({PROTOCOLS_NAME: SimpleNamespace(value=self.protocols)})
         return dict.fromkeys(resources, told)
+
+    def list_consumer_groups(self, *, request_timeout: float) -> Future[Any]:
+        assert request_timeout > 0
+        told: Future[Any] = Future()
+        told.set_result(SimpleNamespace(valid=[SimpleNamespace(group_id=n) for n in self.groups]))
+        return told
 
     def describe_topics(self, _topics: Any, *, request_timeout: float) -> dict[str, Any]:
         assert request_timeout > 0

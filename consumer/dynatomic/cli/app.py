@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from dynatomic.cli.environment import warn_of_unknown_variables
 from dynatomic.cli.sources import Sources, signature
 from dynatomic.config.catalogue import SETTINGS
 from dynatomic.config.settings import Settings
@@ -77,6 +78,7 @@ def command(group: App, *names: str) -> Callable[[Callable[..., int]], Callable[
             settings = Settings(**{name: given.pop(name) for name in names if name in given})
             # The lines of a service are read by programs, those of a command by people.
             logs.setup(settings.log_level, for_people=function.__name__ != "run")
+            warn_of_unknown_variables()
             return function(settings, *args, **given)
 
         call.__signature__ = signature(function, names)  # type: ignore[attr-defined]

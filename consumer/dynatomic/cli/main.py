@@ -173,6 +173,7 @@ def verify(  # noqa: PLR0913 - one a flag
     sample: flags.Sample = None,
     seed: flags.Seed = None,
     limit: flags.Limit = 20,
+    force: Annotated[bool, flag("Let --snapshot replace a file.")] = False,
     strict: flags.Strict = False,
     output: flags.Output = "text",
     endpoint_url: EndpointUrl = None,
@@ -192,7 +193,7 @@ def verify(  # noqa: PLR0913 - one a flag
     return compare(
         settings,
         endpoint_url,
-        VerifyOptions(baseline, snapshot, sample, seed, limit, strict, output),
+        VerifyOptions(baseline, snapshot, sample, seed, limit, strict, output, force),
     )
 
 

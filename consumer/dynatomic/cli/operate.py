@@ -71,6 +71,9 @@ def offsets(  # noqa: PLR0913 -- one a flag
     execute: Annotated[
         bool, flag("Carry out the plan. Without it the plan is only printed.")
     ] = False,
+    create_group: Annotated[
+        bool, flag("Accept a group that does not exist yet, and commit its first offsets.")
+    ] = False,
 ) -> int:
     """Plan new committed offsets for a stopped group, and show their effects.
 
@@ -85,8 +88,12 @@ def offsets(  # noqa: PLR0913 -- one a flag
         raise CycloptsError(
             msg="give one target: --to-earliest, --to-latest, --to-offset or --to-datetime"
         )
+    if to_offset is not None and not partition:
+        raise CycloptsError(
+            msg="--to-offset needs --partition: the same offset is another event in each partition"
+        )
     target = Target(to_earliest, to_latest, to_offset, to_datetime) if any(given) else None
-    return reset_offsets(settings, ResetOptions(target, partition, execute))
+    return reset_offsets(settings, ResetOptions(target, partition, execute, create_group))
 
 
 @command(_dlq, *BROKERS, "topic", "dead_letter_topic", "writer_schema")

@@ -186,9 +186,10 @@ def _judge(
     options: ReplayOptions,
     definition: CountersFile | None,
 ) -> tuple[Judge, DynatomicError | None]:
+    tables = settings.require_tables()
     try:
         client = make_client(endpoint_url)
-        keys = {table: describe_with_ttl(client, table) for table in settings.require_tables()}
+        keys = {table: describe_with_ttl(client, table) for table in tables}
     except DynatomicError as error:
         if options.execute and not options.force:
             raise

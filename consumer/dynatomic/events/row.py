@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Literal, NamedTuple
 
 from dynatomic.config.checks import COUNTER_NAME, TABLE_NAME
-from dynatomic.errors import ConfigError, RowError
+from dynatomic.errors import ConfigError, RowError, suggestion
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 MAX_PAYLOAD_BYTES = 1024 * 1024
@@ -67,11 +67,13 @@ class Row(NamedTuple):
         try:
             fields = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise RowError(Reason.UNDECODABLE, f"not JSON: {error}") from None
+            raise RowError(Reason.UNDECODABLE, f"not JSON: {_json_problem(error)}") from None
         if not isinstance(fields, dict):
             raise RowError(Reason.UNDECODABLE, "not a JSON object")
         if unknown := sorted(fields.keys() - set(cls._fields)):
-            raise RowError(Reason.UNDECODABLE, f"no such field: {', '.join(map(ascii, unknown))}")
+            names = ", ".join(map(ascii, unknown))
+            similar = suggestion(unknown[0], cls._fields)
+            raise RowError(Reason.UNDECODABLE, f"no such field: {names}{similar}")
         if missing := sorted({"table", "key"} - fields.keys()):
             raise RowError(Reason.UNDECODABLE, f"field missing: {', '.join(missing)}")
         return check(cls(**fields))
@@ -126,11 +128,29 @@ def check_counter_name(name: str) -> str:
 def check(row: Row) -> Row:
     """Return the row; raises RowError if no table can take it."""
     types = ((str,), (str,), (str, type(None)), (str, type(None)), (int,))
+    if not isinstance(row, Row):
+        kind = type(row).__name__  # type: ignore[unreachable] # a caller without a type checker
+        raise RowError(Reason.UNDECODABLE, f"a row is a Row, not a {kind}: use Row(**fields)")
     for field, value, allowed in zip(Row._fields, row, types, strict=True):
         if type(value) not in allowed:
-            kind = type(value).__name__
-            raise RowError(Reason.UNDECODABLE, f"field {field} cannot be of type {kind}")
+            raise RowError(Reason.UNDECODABLE, _type_problem(field, value))
     return check_limits(row)
+
+
+def _json_problem(error: ValueError | RecursionError) -> str:
+    """Return the problem without a line number: the caller knows which line of a file it is."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno}"
+    return str(error)
+
+
+def _type_problem(field: str, value: object) -> str:
+    kind = type(value).__name__
+    if field != "incr":
+        return f"field {field} must be text, not {kind}"
+    if isinstance(value, float):
+        return f"field incr must be a whole number, not {value!r}"
+    return f"field incr must be a whole number, not {kind}"
 
 
 def check_limits(row: Row) -> Row:

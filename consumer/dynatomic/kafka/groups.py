@@ -17,7 +17,7 @@ from confluent_kafka import (
 )
 
 from dynatomic.config.settings import GroupProtocol, Settings
-from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
+from dynatomic.errors import ConfigError, DynatomicError, UnavailableError, suggestion
 from dynatomic.kafka.client import DENIED, reason
 from dynatomic.retry import until
 
@@ -100,6 +100,19 @@ def _member(member: Any, topic: str) -> GroupMember:
     partitions = frozenset(tp.partition for tp in assigned if tp.topic == topic)
     return GroupMember(
         member.member_id, member.host, member.client_id, partitions, idle=not assigned
+    )
+
+
+def missing_group(admin: Any, settings: Settings) -> DynatomicError:
+    """Return the error to raise where the group does not exist, with a similar one that does."""
+    try:
+        listed = admin.list_consumer_groups(request_timeout=TIMEOUT_S).result()
+        names = [group.group_id for group in listed.valid]
+    except KafkaException:
+        names = []  # without the permission there is no suggestion
+    return DynatomicError(
+        f"group {settings.group_id} does not exist at {settings.bootstrap_servers}; check "
+        f"-g/--group-id{suggestion(settings.group_id, names)}"
     )
 
 

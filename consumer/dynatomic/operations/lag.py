@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from dynatomic.config.settings import Settings
 from dynatomic.console import UNKNOWN, duration, table_lines
-from dynatomic.errors import UnavailableError
+from dynatomic.errors import DynatomicError, UnavailableError
 from dynatomic.kafka.client import (
     Watermarks,
     admin_config,
@@ -29,7 +29,13 @@ from dynatomic.kafka.client import (
     wait_for_kafka,
     watermarks,
 )
-from dynatomic.kafka.groups import GroupDescription, GroupMember, committed_offsets, describe_group
+from dynatomic.kafka.groups import (
+    GroupDescription,
+    GroupMember,
+    committed_offsets,
+    describe_group,
+    missing_group,
+)
 from dynatomic.kafka.topics import topic_id
 from dynatomic.operations.positions import SMALL_FETCHES, GroupPosition, Timestamps
 
@@ -100,6 +106,7 @@ class GroupLag:
     rows: list[PartitionLag]
     remarks: list[str]
     at: float
+    exists: bool = True
 
 
 class LagReader:
@@ -163,7 +170,12 @@ class LagReader:
             for position in positions
         ]
         rows += [PartitionLag(member=member) for member in members if member.idle]
-        return GroupLag(rows, list(self._remarks(group, has_commits=bool(committed))), at)
+        exists = group is None or group.exists or bool(committed)
+        return GroupLag(rows, list(self._remarks(group, exists=exists)), at, exists)
+
+    def missing(self) -> DynatomicError:
+        """Return the error to raise for a group that does not exist."""
+        return missing_group(self._admin, self._settings)
 
     def _high_watermarks(self, marks: Mapping[int, Watermarks]) -> dict[int, int]:
         """Return the high watermarks, which are not below the ends that were read before."""
@@ -172,11 +184,11 @@ class LagReader:
         high = watermarks(self._uncommitted, self._settings.topic)
         return {n: max(high[n].high, marks[n].high) for n in marks if n in high}
 
-    def _remarks(self, group: GroupDescription | None, *, has_commits: bool) -> Iterator[str]:
+    def _remarks(self, group: GroupDescription | None, *, exists: bool) -> Iterator[str]:
         name = self._settings.group_id
         if group is None:
             yield f"group {name}: these brokers do not report its members"
-        elif not group.exists and not has_commits:
+        elif not exists:
             yield f"group {name} does not exist"
         elif not group.active:
             yield f"group {name} has no active members"
@@ -203,9 +215,14 @@ def lag_reader(settings: Settings) -> Iterator[LagReader]:
 
 
 def lag(settings: Settings, output: Literal["text", "json"] = "text") -> int:
-    """Print the group's lag; return 0. Raises ConfigError or UnavailableError."""
+    """Print the group's lag; return 0.
+
+    Raises DynatomicError if the group does not exist, ConfigError or UnavailableError.
+    """
     with lag_reader(settings) as reader:
         group_lag = reader.read()
+        if not group_lag.exists:
+            raise reader.missing()
     if output == "json":
         rows = [row.fields(settings) for row in group_lag.rows]
         sys.stdout.write(f"{json.dumps(rows)}\n")

@@ -16,6 +16,7 @@ _AGAIN_ONCE = (
 )
 _AGAIN_TWICE = "at-least-once: events read again that were counted before count twice"
 _LETTERS = "bad events among those read again are stored again as dead letters"
+_LOST = "lost events were removed by retention before they were counted: no offset brings them back"
 _SKIPPED = "skipped events are not counted"
 _SKIPPED_ONCE = f"{_SKIPPED}; going back for them later fails where a later event left its fence"
 
@@ -45,6 +46,7 @@ class PlannedOffset:
     changes: bool
     rereads: bool = False
     skips: bool = False
+    loses: bool = False
 
     def cells(self) -> tuple[str, ...]:
         """Return the row of the table."""
@@ -91,12 +93,17 @@ def plan(
         effect = f"reads {_up_to(reached - new)} again"
     else:
         effect = "skips no event"
+    lost = position.lost
+    if lost:
+        also = "" if new == reached else f", {effect}"
+        effect = f"loses {_up_to(lost)}{also}"
     return PlannedOffset(
         *(position.partition, current, new, effect, why),
         changes=True,
         # Without a commit it is not known: brokers delete commits of a group that was away long.
         rereads=(committed is None and new < position.marks.high) or (not first and new < reached),
         skips=new > reached,
+        loses=lost > 0,
     )
 
 
@@ -110,6 +117,8 @@ def notes(steps: list[PlannedOffset], *, exactly_once: bool) -> Iterator[str]:
     if any(step.rereads for step in steps):
         yield _AGAIN_ONCE if exactly_once else _AGAIN_TWICE
         yield _LETTERS
+    if any(step.loses for step in steps):
+        yield _LOST
     if any(step.skips for step in steps):
         yield _SKIPPED_ONCE if exactly_once else _SKIPPED
 

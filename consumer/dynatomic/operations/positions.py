@@ -67,6 +67,13 @@ class GroupPosition:
         return f"{committed.offset - high} beyond the end" if committed.offset > high else ""
 
     @property
+    def lost(self) -> int:
+        """How many offsets retention removed before the group reached them."""
+        if self.committed is None or self.foreign:
+            return 0
+        return max(0, self.marks.low - self.committed.offset)
+
+    @property
     def lag(self) -> int | None:
         """The offsets up to the end, as in Kafka's tool; None if the commit is not usable."""
         committed, high = self.committed, self.marks.high

@@ -1,13 +1,20 @@
 """``dynatomic produce``: sends row events from a file, or sample events."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from dynatomic.config.settings import Settings
-from dynatomic.errors import RowError
+from dynatomic.errors import DeliveryError, RowError
 from dynatomic.events.row import Row, check_table_name
 from dynatomic.events.samples import _CHUNK, Distribution, samples
 from dynatomic.kafka.client import admin_config, new_admin, topic_partitions
 from dynatomic.kafka.emitter import Emitter
+
+_logger = logging.getLogger(__name__)
+
+INTERRUPTED_S = 5.0
+"""How long the rows that were sent before an interrupt may take to be confirmed."""
 
 Progress = Callable[[int], None]
 
@@ -29,7 +36,7 @@ def produce_samples(  # noqa: PLR0913 - one a flag
     """
     check_table_name(table)
     made = samples(table=table, count=count, rows=rows, distribution=distribution, seed=seed)
-    with _emitter(settings) as emit:
+    with _emitter(settings) as emit, _reporting_interrupt(settings, emit):
         _send(emit, made, progress)
     return emit.confirmed
 
@@ -42,7 +49,7 @@ def produce_file(
     Blank lines are skipped. Raises RowError with the line number for a line that is not a row; the
     rows before it are stored then. Raises the other errors of `produce_samples` too.
     """
-    with _emitter(settings) as emit:
+    with _emitter(settings) as emit, _reporting_interrupt(settings, emit):
         _send(emit, _rows(emit, lines), progress)
     return emit.confirmed
 
@@ -57,6 +64,27 @@ def _emitter(settings: Settings) -> Emitter:
         kafka_auth=settings.kafka_auth,
         tls_verification=settings.tls_verification,
     )
+
+
+@contextmanager
+def _reporting_interrupt(settings: Settings, emit: Emitter) -> Iterator[None]:
+    """After an interrupt, log how many rows are stored, and let it pass."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        try:
+            emit.flush(INTERRUPTED_S)
+        except DeliveryError as error:
+            _logger.error("events not delivered", extra={"fields": {"cause": str(error)}})  # noqa: TRY400 - one line
+        stored = emit.confirmed
+        _logger.warning(
+            "interrupted",
+            extra={
+                "fields": {"events": stored, "topic": settings.topic},
+                "sentence": f"interrupted: {stored:,} events are stored in topic {settings.topic}",
+            },
+        )
+        raise
 
 
 def _send(emit: Emitter, rows: Iterable[Row], progress: Progress | None) -> None:

@@ -35,9 +35,11 @@ from dynatomic.kafka.commit_metadata import CommitMetadata
 from dynatomic.kafka.groups import (
     TIMEOUT_S,
     CommittedOffset,
+    GroupDescription,
     committed_offsets,
     denied_or_unavailable,
     describe_group,
+    missing_group,
 )
 from dynatomic.kafka.topics import topic_id
 from dynatomic.operations.lag import START_S
@@ -63,6 +65,7 @@ class ResetOptions:
     target: Target | None = None
     partitions: tuple[int, ...] = ()
     execute: bool = False
+    create_group: bool = False
 
 
 class Resetter:
@@ -95,6 +98,7 @@ class Resetter:
         settings = self._settings
         steps = self._steps(options)
         group = describe_group(self._admin, settings)
+        self._check_exists(group, steps, options)
         yield from table_lines([_HEADINGS, *(step.cells() for step in steps)], {0, 1, 2})
         yield from notes(steps, exactly_once=settings.exactly_once)
         if group is None:
@@ -116,6 +120,18 @@ class Resetter:
         if changes:
             self._commit(changes, alone=group is None)
             yield from self._read_back(changes)
+
+    def _check_exists(
+        self, group: GroupDescription | None, steps: list[PlannedOffset], options: ResetOptions
+    ) -> None:
+        """Raise DynatomicError for a group that does not exist, unless it is to be created.
+
+        With auto.offset.reset=error the first offsets of a new group are committed here.
+        """
+        known = group is None or group.exists or any(step.current is not None for step in steps)
+        is_first = options.target is None and reset_policy(self._settings) == "error"
+        if not (known or is_first or options.create_group):
+            raise missing_group(self._admin, self._settings)
 
     def _steps(self, options: ResetOptions) -> list[PlannedOffset]:
         settings = self._settings

@@ -212,11 +212,22 @@ LOG_EVENTS = (
         "A signal ended the process while it waited for a server. Nothing had been read.",
     ),
     LogEvent("forced to end", "warning", "A second signal ended the process at once."),
+    LogEvent(
+        "unknown variable",
+        "warning",
+        "The environment variable `variable` begins with our prefix, but has no effect.",
+        "correct its name as `cause` says, or remove it",
+    ),
+    LogEvent(
+        "interrupted",
+        "warning",
+        "`dynatomic produce` was interrupted. `events` of its rows are stored.",
+    ),
     LogEvent("events stored", "info", "`dynatomic produce` has ended."),
     LogEvent(
         "events not delivered",
         "error",
-        "`Emitter` lost events.",
+        "`Emitter` or `dynatomic produce` lost events.",
         "check the brokers, and emit them again",
     ),
 )

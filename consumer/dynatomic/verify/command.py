@@ -15,7 +15,7 @@ from dynatomic.dead_letters.topic import reader_config
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.items import read_items, scan_items
 from dynatomic.dynamodb.tables import describe_with_ttl
-from dynatomic.errors import ConfigError, UnavailableError
+from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.events.payload import PayloadReader
 from dynatomic.events.schema import load_writer_schema
 from dynatomic.kafka.client import (
@@ -50,6 +50,7 @@ class VerifyOptions:
     limit: int = 20
     strict: bool = False
     output: Literal["text", "json"] = "text"
+    force: bool = False
 
 
 def verify(settings: Settings, endpoint_url: str | None, options: VerifyOptions) -> int:
@@ -60,6 +61,11 @@ def verify(settings: Settings, endpoint_url: str | None, options: VerifyOptions)
     Raises ConfigError if the topic or the baseline does not have the events to recount, and
     UnavailableError if a server does not answer or an at-least-once group is not idle.
     """
+    if options.snapshot and options.snapshot.is_file() and not options.force:
+        raise DynatomicError(
+            f"--snapshot {options.snapshot}: the file exists; name another one, or replace it with "
+            "--force"
+        )
     with ExitStack() as stack:
         snapshot = stack.enter_context(Snapshot(options.snapshot)) if options.snapshot else None
         verdict = _compare(settings, endpoint_url, options, snapshot, stack)

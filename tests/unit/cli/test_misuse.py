@@ -32,6 +32,7 @@ from tests.support.command_line import failed
         (["init", "--wait", "nan"], "'nan' is not a number of seconds"),
         (["produce", "--cuont", "5"], "unknown option --cuont"),
         (["produce", "a.jsonl", "b.jsonl"], "b.jsonl"),
+        (["offsets", "--to-offset", "5"], "--to-offset needs --partition"),
         (["produce", "--count", "-1"], "--count: -1 is less than 0"),
         (["produce", "--count", "1", "--rows", "0", "--table", "hits"], "--rows: 0 is less"),
         (["produce", "--count", "1", "--distribution", "x"], "zipf"),

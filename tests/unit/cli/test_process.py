@@ -2,8 +2,10 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,6 +45,42 @@ def test_a_shell_s_words_arrive_as_they_were_quoted() -> None:
     values = tomllib.loads(done.stdout)
     assert values["librdkafka"] == {"sasl.username": 'a\'b "c" é, ='}
     assert values["group_id"] == "$HOME *"
+
+
+def test_an_interrupt_at_any_time_gives_no_traceback() -> None:
+    for delay_s in (0.0, 0.05, 0.15, 0.3):
+        child = subprocess.Popen(
+            [sys.executable, "-c", _MAIN, "lag", "-b", "127.0.0.1:1"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "up\n"  # the interpreter has started
+        time.sleep(delay_s)  # not a condition: any moment must do
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=60)
+        assert child.returncode in (130, -signal.SIGINT), delay_s
+        assert "Traceback" not in err, delay_s
+
+
+_MAIN = """
+import signal, sys
+from dynatomic.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+set_handler = signal.signal
+
+
+def noted(number, handler):
+    set_handler(number, handler)
+    if handler is signal.SIG_DFL:
+        print("up", flush=True)
+
+
+signal.signal = noted
+sys.exit(main())
+"""
 
 
 def test_a_reader_that_leaves_is_no_traceback() -> None:

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicPartition
 
 from dynatomic.config.settings import Settings
-from dynatomic.errors import ConfigError, UnavailableError
+from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.kafka.groups import GroupMember, committed_offsets, describe_group
 from dynatomic.operations import lag as module
 from tests.support.lag_world import GROUP, OTHER, TOPIC, World, member
@@ -211,6 +211,19 @@ def printed(
     assert module.lag(w.settings, **how) == 0
     found = capsys.readouterr()
     return found.out, found.err
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_a_group_that_does_not_exist_is_an_error_with_a_similar_one(
+    monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    w = World()
+    w.admin.group = (ConsumerGroupState.DEAD, [])
+    w.admin.groups = ["other", "dynatomics"]
+    monkeypatch.setattr(module, "lag_reader", lambda _settings: nullcontext(w.watch()))
+    words = r"^group dynatomic does not exist at localhost:9092; .* did you mean 'dynatomics'\?$"
+    with pytest.raises(DynatomicError, match=words):
+        module.lag(w.settings, output)  # type: ignore[arg-type]
 
 
 def test_the_table_has_the_columns_of_kafkas_tool(

@@ -44,7 +44,7 @@ def test_an_offset_that_retention_removed_goes_to_what_is_left() -> None:
     step = plan(place(4), "error")
     assert (step.current, step.new, step.changes) == (4, 10, True)
     assert step.why == "retention removed offsets 4 to 9"
-    assert step.effect == "skips no event"
+    assert step.effect == "loses up to 6 events"
     assert not step.rereads
     assert not step.skips
 
@@ -126,7 +126,7 @@ def test_a_time_after_the_last_event_is_the_end() -> None:
         (15, 10, "reads up to 5 events again", True, False),
         (15, 14, "reads up to 1 event again", True, False),
         (15, 20, "skips up to 5 events", False, True),
-        (4, 12, "skips up to 2 events", False, True),
+        (4, 12, "loses up to 6 events, skips up to 2 events", False, True),
         (25, 10, "reads up to 10 events again", True, False),
         (25, 20, "skips no event", False, False),
         (None, 10, "reads up to 10 events", True, False),

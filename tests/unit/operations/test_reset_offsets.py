@@ -81,8 +81,23 @@ def test_retention() -> None:
     s = Scene()
     s.commit(3)
     s.broker.delete_before(TOPIC, 0, 6)
-    assert "retention removed offsets 3 to 5" in s.run()
+    said = s.run()
+    assert "retention removed offsets 3 to 5" in said
+    assert "loses up to 3 events" in said
+    assert "lost events were removed by retention" in said
     assert s.stored() == (6, s.id)
+
+
+@pytest.mark.parametrize("target", [None, Target(earliest=True)])
+def test_a_group_that_does_not_exist_is_refused_with_a_similar_one(target: Target | None) -> None:
+    s = Scene()
+    s.admin.group = (ConsumerGroupState.DEAD, [])
+    s.admin.groups = [f"{GROUP}s", "other"]
+    with pytest.raises(DynatomicError, match=rf"does not exist at .* did you mean '{GROUP}s'\?"):
+        s.run(ResetOptions(target, execute=True))
+    assert s.stored() == (None, "")
+    s.run(ResetOptions(Target(latest=True), execute=True, create_group=True))
+    assert s.stored() == (10, s.id)
 
 
 def test_nothing_committed_where_that_is_an_error() -> None:
