@@ -31,7 +31,7 @@ from dynatomic.service.status import Status
 from dynatomic.testing.dynamodb.client import Request
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
-from dynatomic.worker.rejected import read_again
+from dynatomic.worker.rereading import Reread, read_again
 from dynatomic.worker.snapshot import SnapshotSource
 from tests.support.clients import GROUP, LETTERS, TOPIC, WRITES, Gate, Recorder, Sender, written
 from tests.support.ledger import Ledger
@@ -53,6 +53,7 @@ class World(Ledger):
     topic_id_held: bool = False
     topic_missing: bool = False
     held_by_transactions: int = 0
+    reread_bytes: int = 1_000_000
     asked_topic_id: int = 0
     make_writer: Callable[..., Writer] = Writer
     make_member: Callable[..., Member] = Member
@@ -67,7 +68,7 @@ class World(Ledger):
         reset: str = "earliest",
         commits: bool = True,
         join: bool = True,
-        reread: Callable[[int, Iterable[int]], dict[int, Any]] | None = None,
+        reread: Callable[[int, Iterable[int]], Reread] | None = None,
         definition: CountersFile | None = None,
         **settings: Any,
     ) -> Member:
@@ -171,11 +172,15 @@ class World(Ledger):
                 found[number].set_result(log.high + self.held_by_transactions)
         return found
 
-    def read_again(
-        self, config: Mapping[str, Any], number: int, wanted: Iterable[int]
-    ) -> dict[int, Any]:
+    def read_again(self, config: Mapping[str, Any], number: int, wanted: Iterable[int]) -> Reread:
         """Read messages a second time, as the product does."""
-        return read_again(lambda: cast("Any", self.broker.consumer(config)), TOPIC, number, wanted)
+        return read_again(
+            lambda: cast("Any", self.broker.consumer(config)),
+            TOPIC,
+            number,
+            wanted,
+            max_bytes=self.reread_bytes,
+        )
 
     def _consumer(self, config: dict[str, Any]) -> Recorder:
         consumer = Recorder(self.broker, config, f"member-{len(self.members)}")

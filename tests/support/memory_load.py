@@ -27,8 +27,10 @@ from dynatomic.events.row import KeySchema, Reason, Row
 from dynatomic.events.schema import encode
 from dynatomic.kafka.event_reader import RowReader
 from dynatomic.kafka.topic_identity import TopicIdCheck
+from dynatomic.worker.limits import reread_bytes
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
+from dynatomic.worker.rereading import read_again
 
 TOPIC, KEYS = "row-events", {"hits": KeySchema("pk")}
 BUSY_S = 4.0
@@ -60,32 +62,40 @@ LOADS: dict[str, tuple[Callable[[int], bytes], int]] = {
     "long-names": (long_names, 150_000),
     "short-names": (short_names, 400_000),
     "rejected": (short_names, 120_000),
+    "rejected-large": (short_names, 5_000),
     "dead-letters": (bad, 40_000),
     "templates": (many_counters, 200_000),
 }
+
+KEY_BYTES = {"rejected-large": 80_000}
+"""The size of the Kafka keys, which a window does not hold."""
+QUEUE_BYTES = 16 * 1024 * 1024
 
 
 class Source:
     """A consumer of one partition whose messages are made when they are read."""
 
-    def __init__(self, payload: Callable[[int], bytes], events: int) -> None:
+    def __init__(self, payload: Callable[[int], bytes], events: int, key_bytes: int) -> None:
         self._payload = payload
         self._events = events
+        self._key_bytes = key_bytes
         self._next = 0
         self._is_paused = False
         self.committed_offset = 0
 
-    def message(self, offset: int) -> Message:
-        """Return the message at an offset."""
-        return Message(TOPIC, 0, offset, None, self._payload(offset), None, None, (1, 1))
-
     def consume(self, count: int, timeout: float) -> list[Message]:
-        """Return the next messages."""
+        """Return the next messages; not more than librdkafka has in its queue."""
         if self._is_paused or self._next >= self._events:
             time.sleep(min(timeout, 0.01))
             return []
+        if self._key_bytes:
+            count = min(count, QUEUE_BYTES // self._key_bytes)
         start, self._next = self._next, min(self._events, self._next + count)
-        return [self.message(offset) for offset in range(start, self._next)]
+        return [self._message(offset) for offset in range(start, self._next)]
+
+    def _message(self, offset: int) -> Message:
+        key = bytes(self._key_bytes) or None
+        return Message(TOPIC, 0, offset, key, self._payload(offset), None, None, (1, 1))
 
     def commit(self, offsets: Sequence[TopicPartition], *, asynchronous: bool) -> None:
         """Take a commit, which is not answered."""
@@ -100,8 +110,14 @@ class Source:
         """Read on."""
         self._is_paused = False
 
-    def assign(self, _partitions: object) -> None:
-        """Do nothing: it has its partition."""
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        """Read from an offset."""
+        self._next = max(0, partitions[0].offset)
+
+    def get_watermark_offsets(self, _partition: object, timeout: float) -> tuple[int, int]:
+        """Return the first offset and the end offset."""
+        assert timeout > 0
+        return 0, self._events
 
     def close(self) -> None:
         """Do nothing."""
@@ -147,26 +163,18 @@ def executor(load: str) -> Callable[[Step, Sequence[Change]], list[Answer]]:
             request_body(step, KEYS, batch)
         if time.monotonic() - began < BUSY_S and load != "templates":
             return [Retry("ThrottlingError")] * len(batch)
-        if load == "rejected":
+        if load.startswith("rejected"):
             return [Rejected(Reason.REFUSED, "the counter is no number")] * len(batch)
         return [APPLIED] * len(batch)
 
     return execute
 
 
-def reread(source: Source) -> Callable[[int, Any], dict[int, Any]]:
-    """Return what reads messages again."""
-
-    def read(_partition: int, offsets: Any) -> dict[int, Any]:
-        return {offset: source.message(offset) for offset in offsets}
-
-    return read
-
-
 def run(load: str, window_max_bytes: int) -> Iterator[tuple[str, float]]:
     """Run a load to its end; yield what was measured."""
     payload, events = LOADS[load]
-    source, letters = Source(payload, events), Letters()
+    key_bytes = KEY_BYTES.get(load, 0)
+    source, letters = Source(payload, events, key_bytes), Letters()
     settings = Settings(
         topic=TOPIC,
         group_id="g",
@@ -184,7 +192,13 @@ def run(load: str, window_max_bytes: int) -> Iterator[tuple[str, float]]:
         reader=RowReader(Decoder(KEYS)),
         writer=writer,
         letters=cast("Any", letters),
-        read_again=reread(source),
+        read_again=lambda partition, offsets: read_again(
+            lambda: Source(payload, events, key_bytes),
+            TOPIC,
+            partition,
+            offsets,
+            max_bytes=reread_bytes(settings),
+        ),
         offsets=Offsets(TOPIC, "g", commits=False),
         topic_id_check=TopicIdCheck(TOPIC, None, lambda: answer),
     )

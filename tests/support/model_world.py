@@ -12,6 +12,7 @@ from dynatomic.errors import UnavailableError
 from dynatomic.testing.dynamodb.batch import StatementFault
 from dynatomic.testing.dynamodb.client import Request
 from dynatomic.testing.dynamodb.responses import client_error
+from dynatomic.worker.rereading import Reread
 from tests.support.clients import TOPIC, WRITES, Recorder, written
 from tests.support.model_checks import TABLES, ModelChecks
 from tests.support.model_members import Asking, Stepped, SteppedMember, ThreadedMember
@@ -117,13 +118,15 @@ class ModelWorld(ModelChecks):
                 return StatementFault(code, applied=applied)
         return None
 
-    def read_again(self, _config: Any, number: int, wanted: Any) -> dict[int, Any]:
+    def read_again(self, _config: Any, number: int, wanted: Any) -> Reread:
         """Read messages a second time, or say that no broker is there."""
         if self.broker.faults.down:
             raise UnavailableError("no broker")
         log = self.broker.log(TOPIC, number)
         messages = {m.offset(): m for m in log.messages if m is not None} if log else {}
-        return {offset: messages[offset] for offset in wanted if offset in messages}
+        # One at a time, so that every window is read again in slices.
+        first = min(wanted)
+        return Reread({first: messages[first]} if first in messages else {}, first + 1)
 
     def _consumer(self, config: dict[str, Any]) -> Recorder:
         consumer = Asking(self.broker, config, f"member-{len(self.members)}")

@@ -40,6 +40,8 @@ MAX_LETTER_BYTES = 900_000
 MAX_HEAD_BYTES = 64 * 1024
 """Bytes that a cut letter keeps of a value."""
 MAX_CUT_KEY_BYTES = 4 * 1024
+MESSAGE_BYTES = 300
+"""The memory of a message without its content."""
 HEADER_BYTES = 200
 """The memory of a header without its name and value. In a message it takes 3 bytes."""
 
@@ -144,10 +146,9 @@ def dead_letter_of(
 
     ``counters`` are those that the table refused, None if none counts the message.
     """
-    try:
-        headers: Headers = tuple(message.headers() or ())
-    except (SystemError, UnicodeError):  # the client cannot decode names that are not UTF-8
-        headers = ()
+    known = _headers_of(message)
+    headers = known or ()
+    if known is None:
         detail += "; its headers are left out, because their names are not UTF-8"
     stamp = message.timestamp()[1]
     letter = DeadLetter(
@@ -163,6 +164,19 @@ def dead_letter_of(
         counters=counters or counters_of_replay(headers),
     )
     return letter.cut() if letter.size > MAX_LETTER_BYTES else letter
+
+
+def message_size(message: Any) -> int:
+    """Return an estimate of the memory of a consumed message, in bytes."""
+    content = len(message.key() or b"") + len(message.value() or b"")
+    return content + _size_of(_headers_of(message) or ()) + MESSAGE_BYTES
+
+
+def _headers_of(message: Any) -> Headers | None:
+    try:
+        return tuple(message.headers() or ())
+    except (SystemError, UnicodeError):  # the client cannot decode names that are not UTF-8
+        return None
 
 
 def own_headers(letter: DeadLetter, group: str, topic_id: str | None) -> list[tuple[str, bytes]]:

@@ -49,9 +49,10 @@ from dynatomic.service.server import serving
 from dynatomic.service.signals import Signals
 from dynatomic.service.status import Status
 from dynatomic.telemetry.logs import LastProblem
+from dynatomic.worker.limits import reread_bytes
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
-from dynatomic.worker.rejected import ReadAgain, read_again
+from dynatomic.worker.rereading import ReadAgain, Reread, read_again
 from dynatomic.worker.snapshot import SnapshotSource
 
 log = logging.getLogger(__name__)
@@ -300,7 +301,15 @@ def _dead_letters(settings: Settings, topic_id: str | None) -> DeadLetters:
 
 
 def _reader(settings: Settings, config: Mapping[str, Any]) -> ReadAgain:
-    def read(partition: int, offsets: Iterable[int]) -> dict[int, Any]:
-        return read_again(lambda: new_consumer(dict(config)), settings.topic, partition, offsets)
+    max_bytes = reread_bytes(settings)
+
+    def read(partition: int, offsets: Iterable[int]) -> Reread:
+        return read_again(
+            lambda: new_consumer(dict(config)),
+            settings.topic,
+            partition,
+            offsets,
+            max_bytes=max_bytes,
+        )
 
     return read

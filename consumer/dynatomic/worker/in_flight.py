@@ -5,15 +5,16 @@ Other modules read the fields of `InFlightWindow`. Only its methods change them.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dynatomic.dynamodb.write import WindowWrite
 from dynatomic.events.row import CounterRef
 from dynatomic.events.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from concurrent.futures import Future
+
+    from dynatomic.worker.rereading import Reread
 
 
 RejectedEvent = tuple[int, list[tuple[CounterRef, int]]]
@@ -49,7 +50,7 @@ class InFlightWindow:
     letters_bytes: int = 0
     letters_stored: int = 0
     unread_rejected: Iterator[RejectedEvent] | None = None
-    reread: "Future[Mapping[int, Any]] | None" = None
+    reread: "Future[Reread] | None" = None
     reread_events: Sequence[RejectedEvent] = ()
     rejected_reasons: list[str] = field(default_factory=list)
     _lettered: set[int] = field(default_factory=set)
@@ -139,14 +140,10 @@ class InFlightWindow:
         if self.write is not None:
             self.write.rejected.clear()
 
-    def start_reread(
-        self, events: Sequence[RejectedEvent], reread: "Future[Mapping[int, Any]]"
-    ) -> None:
+    def start_reread(self, events: Sequence[RejectedEvent], reread: "Future[Reread]") -> None:
         """Record that a slice of the rejected events is being read again."""
         self.reread_events, self.reread = events, reread
 
-    def end_reread(self, *, succeeded: bool) -> None:
-        """Record that the reading of a slice has ended; it is kept if it must be repeated."""
-        self.reread = None
-        if succeeded:
-            self.reread_events = ()
+    def end_reread(self, unread: Sequence[RejectedEvent]) -> None:
+        """Record that a reading has ended, and which events of the slice are still to be read."""
+        self.reread, self.reread_events = None, unread

@@ -9,6 +9,11 @@ MAX_POLL_MESSAGES = 10_000
 """The maximum number of messages of one poll."""
 
 
+def reread_bytes(settings: Settings) -> int:
+    """Return how many bytes of rejected events may be read again at once, for all partitions."""
+    return max(1, settings.window_max_bytes // 16)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The limits of the settings, divided by the number of ``owned`` partitions.

@@ -27,7 +27,8 @@ from dynatomic.worker.limits import Limits
 from dynatomic.worker.offsets import Offsets
 from dynatomic.worker.partition import Partition
 from dynatomic.worker.ratio import DeadLetterRatio
-from dynatomic.worker.rejected import ReadAgain, RejectedEvents
+from dynatomic.worker.rejected import RejectedEvents
+from dynatomic.worker.rereading import ReadAgain
 from dynatomic.worker.settlement import Settlement
 
 if TYPE_CHECKING:

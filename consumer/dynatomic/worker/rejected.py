@@ -6,31 +6,27 @@ the increments of its events, not their bytes. So the rejected events are read f
 
 import logging
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import groupby, islice
 from operator import itemgetter
 from threading import Thread
-from typing import Any, Protocol
-
-from confluent_kafka import KafkaException, TopicPartition
+from typing import Any
 
 from dynatomic.dead_letters.letter import DeadLetter, WholeMessage, dead_letter_of
 from dynatomic.dynamodb.answers import Rejected
-from dynatomic.errors import DynatomicError, UnavailableError
+from dynatomic.errors import DynatomicError
 from dynatomic.events.row import CounterRef
-from dynatomic.kafka.client import PARTITION_EOF
 from dynatomic.kafka.event_reader import EventReader
 from dynatomic.worker.in_flight import InFlightWindow, RejectedEvent
+from dynatomic.worker.rereading import ReadAgain, Reread
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
 MAX_SLICE_EVENTS = 4_000
 """How many rejected events are read at once, and passed to the dead-letter topic in one turn."""
-
-ReadAgain = Callable[[int, Iterable[int]], Mapping[int, Any]]
-"""Takes a partition and offsets, and returns the messages there by offset."""
 
 
 class RejectedEvents:
@@ -50,13 +46,14 @@ class RejectedEvents:
         self._on_done = on_done
         self._clock = clock
         self._no_read_before = 0.0
-        self._reading: Future[Mapping[int, Any]] | None = None
+        self._reading: Future[Reread] | None = None
 
     def letters(self, partition: int, closing: InFlightWindow) -> list[DeadLetter]:
         """Return the next dead letters of a written window, as soon as their events are read.
 
-        There may be many, so they are read in slices, one slice of one window at a time. The window
-        is not done before all are returned, also if a read fails.
+        There may be many or large ones, so they are read in slices, one slice of one window at a
+        time. A slice may have been read only in part. The window is not done before all are
+        returned, also if a read fails.
         """
         write = closing.write
         if write is None or not write.is_complete or not write.rejected:
@@ -70,12 +67,14 @@ class RejectedEvents:
         if isinstance(error, DynatomicError):
             self._no_read_before = self._clock() + RETRY_S
             log.warning("refused events not read yet", extra={"fields": {"cause": str(error)}})
-            closing.end_reread(succeeded=False)
+            closing.end_reread(closing.reread_events)
             return []
         if error is not None:
             raise error
-        events, messages = closing.reread_events, closing.reread.result()
-        closing.end_reread(succeeded=True)
+        messages, end = closing.reread.result()
+        read = bisect_left(closing.reread_events, end, key=itemgetter(0))
+        events = closing.reread_events[:read]
+        closing.end_reread(closing.reread_events[read:])
         return list(
             rejected_letters(
                 self._topic, partition, events, write.rejected, messages, reader=self._reader
@@ -89,8 +88,8 @@ class RejectedEvents:
         is_reading = self._reading is not None and not self._reading.done()
         if is_reading or self._clock() < self._no_read_before:
             return
-        if closing.letters_pending >= MAX_SLICE_EVENTS:
-            return
+        if closing.letters_pending:
+            return  # the letters of the slice before may have as many bytes
         if closing.unread_rejected is None:
             events = closing.window.increments_from(_first_offsets(rejected))
             closing.start_rejected(_by_event(events))
@@ -103,9 +102,9 @@ class RejectedEvents:
         else:
             closing.end_rejected()
 
-    def _start(self, partition: int, offsets: Iterable[int]) -> "Future[Mapping[int, Any]]":
+    def _start(self, partition: int, offsets: Iterable[int]) -> "Future[Reread]":
         # A daemon thread, because the interpreter waits for the threads of an executor at exit.
-        future: Future[Mapping[int, Any]] = Future()
+        future: Future[Reread] = Future()
         future.add_done_callback(self._on_done)
 
         def read() -> None:
@@ -164,66 +163,3 @@ def rejected_letters(  # noqa: PLR0913 - what a letter needs
 
 def _first_offsets(rejected: Mapping[CounterRef, Rejected]) -> dict[CounterRef, int]:
     return {ref: cause.first for ref, cause in rejected.items()}
-
-
-class MessageReader(Protocol):
-    """The methods of ``confluent_kafka.Consumer`` that are used to read again."""
-
-    def assign(self, partitions: list[TopicPartition]) -> None:
-        """Read these partitions."""
-
-    def consume(self, num_messages: int, timeout: float) -> list[Any]:
-        """Return messages."""
-
-    def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
-        """Return the first offset and the end offset."""
-
-    def close(self) -> None:
-        """Close the client."""
-
-
-def read_again(  # noqa: PLR0913 - two are for tests
-    make_reader: Callable[[], MessageReader],
-    topic: str,
-    partition: int,
-    offsets: Iterable[int],
-    timeout_s: float = 30.0,
-    clock: Callable[[], float] = time.monotonic,
-) -> dict[int, Any]:
-    """Return the messages at some offsets, by offset, if the topic still has them.
-
-    Raises UnavailableError if the broker sends nothing for ``timeout_s`` seconds.
-    """
-    wanted = set(offsets)
-    messages: dict[int, Any] = {}
-    last, deadline = max(wanted), clock() + timeout_s
-    reader = make_reader()
-    try:
-        low, high = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=10.0)
-        start = max(low, min(wanted))
-        if start > last or start >= high:
-            return messages
-        position = -1
-        reader.assign([TopicPartition(topic, partition, start)])
-        while position < last:
-            if clock() > deadline:
-                raise UnavailableError(
-                    f"partition {partition} of {topic} could not be read again; try again"
-                )
-            for message in reader.consume(1000, timeout=0.2):
-                error = message.error()
-                if error is None:
-                    # The deadline limits the time without a message, not the time for a long range.
-                    deadline = clock() + timeout_s
-                    position = message.offset()
-                    if position in wanted:
-                        messages[position] = message
-                elif error.code() == PARTITION_EOF:
-                    position = last
-    except KafkaException as error:
-        raise UnavailableError(
-            f"partition {partition} of {topic}: {error.args[0].str()}; try again"
-        ) from None
-    finally:
-        reader.close()
-    return messages

@@ -9,6 +9,7 @@ from dynatomic.dead_letters.letter import HEADERS
 from dynatomic.errors import UnavailableError
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
+from dynatomic.worker.rereading import Reread
 from tests.support.clients import GROUP, LETTERS, TOPIC, headers_of
 from tests.support.harness import World, world
 from tests.support.log_records import logged
@@ -70,6 +71,28 @@ def test_every_event_of_a_refused_counter_becomes_a_letter_and_no_other_does() -
         assert w.committed() == 5
 
 
+def test_refused_events_of_many_bytes_are_read_again_and_stored_in_slices() -> None:
+    with world() as w:
+        w.spoil("odd")
+        w.reread_bytes = 2_000  # two messages with such a header
+        slices: list[int] = []
+
+        def reread(number: int, wanted: Iterable[int]) -> Reread:
+            found = w.read_again(member.consumer._conf, number, wanted)
+            slices.append(len(found.messages))
+            return found
+
+        member = w.worker(reread=reread)
+        payload = encode(Row("hits", "odd"))
+        for _ in range(9):
+            w.put(payload, headers=[("large", bytes(1_000))], row=Row("hits", "odd"))
+        w.window()
+        w.until(w.all_committed, step_s=1)
+        assert slices == [2, 2, 2, 2, 1]
+        assert sorted(w.letters()) == [(0, offset) for offset in range(9)]
+        assert len(w.broker.messages(LETTERS)) == 9
+
+
 def test_a_refused_counter_takes_no_other_counter_of_its_item_with_it() -> None:
     with world() as w:
         w.spoil("odd")
@@ -102,7 +125,7 @@ def test_nothing_is_committed_while_refused_rows_cannot_be_read_again(
     with world(2) as w:
         down = True
 
-        def reread(number: int, wanted: Iterable[int]) -> dict[int, Any]:
+        def reread(number: int, wanted: Iterable[int]) -> Reread:
             if down:
                 raise UnavailableError("no broker answers")
             return w.read_again(member.consumer._conf, number, wanted)
@@ -124,7 +147,7 @@ def test_nothing_is_committed_while_refused_rows_cannot_be_read_again(
 
 
 def test_a_defect_in_reading_again_ends_the_loop() -> None:
-    def reread(_number: int, _wanted: Iterable[int]) -> dict[int, Any]:
+    def reread(_number: int, _wanted: Iterable[int]) -> Reread:
         raise LookupError("a defect")
 
     with world() as w:
