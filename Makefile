@@ -66,8 +66,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--no-emit-index-url --custom-compile-command 'make lock' $(ARGS)
 lock: $(VENV)/.made
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --group lock
-	@$(LOCK) pyproject.toml --extra embedded --extra msk --group dev --output-file locks/dev.txt
-	@$(LOCK) pyproject.toml --extra msk --constraints locks/dev.txt --output-file locks/image.txt
+	@$(LOCK) pyproject.toml --extra embedded --extra msk --extra registry --group dev --output-file locks/dev.txt
+	@$(LOCK) pyproject.toml --extra msk --extra registry --constraints locks/dev.txt --output-file locks/image.txt
 	@$(LOCK) --group image --constraints locks/dev.txt --output-file locks/image-tools.txt
 
 lint: $(VENV)/.developing

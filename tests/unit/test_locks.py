@@ -33,9 +33,10 @@ WANTED = {
         *PROJECT["dependencies"],
         *EXTRAS["embedded"],
         *EXTRAS["msk"],
+        *EXTRAS["registry"],
         *of_group("dev"),
     ],
-    "image.txt": [*PROJECT["dependencies"], *EXTRAS["msk"]],
+    "image.txt": [*PROJECT["dependencies"], *EXTRAS["msk"], *EXTRAS["registry"]],
     "image-tools.txt": [*of_group("image")],
 }
 

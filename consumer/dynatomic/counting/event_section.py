@@ -62,7 +62,7 @@ def _registry(raw: Raw) -> str | None:
     if parts.username or parts.password:
         raise ConfigError(
             "registry has a password in it: give credentials in the environment, as "
-            "DYNATOMIC_REGISTRY_USER and DYNATOMIC_REGISTRY_PASSWORD"
+            "SCHEMA_REGISTRY_USER and SCHEMA_REGISTRY_PASSWORD"
         )
     return url
 
