@@ -1,18 +1,17 @@
 """One real DynamoDB Local without Docker."""
 
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from dynatomic.errors import DynatomicError
 from dynatomic.testing.embedded import call_dynamodb, free_port
 from tests.support.jars import jars, java
 from tests.support.kafka_server import SHORT_LIVED
-from tests.support.process import Process
+from tests.support.process import Server
 
 ENDPOINT_VARIABLE: Final = "DYNATOMIC_TEST_ENDPOINT_URL"
 
 
-class DynamoDBLocal:
+class DynamoDBLocal(Server):
     """One DynamoDB Local, in memory, one database for all credentials and regions."""
 
     def __init__(self, heap: str = "512m") -> None:
@@ -23,28 +22,11 @@ class DynamoDBLocal:
         command = [java(), f"-Xmx{heap}", *SHORT_LIVED]
         command += [f"-Djava.library.path={folder}", "-cp", f"{folder}/*"]
         main = "com.amazonaws.services.dynamodbv2.local.main.ServerRunner"
-        self._process = Process("dynamodb-local")
+        super().__init__("dynamodb-local")
         command.insert(1, f"-Djava.io.tmpdir={self._process.folder}")
         options = ["-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(port)]
-        try:
+        with self._starting():
             self._process.launch([*command, main, *options], self._is_ready)
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def pid(self) -> int | None:
-        """The process id while it runs."""
-        return self._process.pid
-
-    def close(self) -> None:
-        """End it; its tables were in memory."""
-        self._process.end(kill=True)
-        self._process.delete()
-
-    def tail(self) -> str:
-        """Return the end of its log."""
-        return self._process.tail()
 
     def _is_ready(self) -> bool:
         try:
@@ -52,16 +34,3 @@ class DynamoDBLocal:
         except (OSError, DynatomicError):
             return False
         return True
-
-    def __enter__(self) -> Self:
-        """Give this server to the block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()

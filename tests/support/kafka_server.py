@@ -6,8 +6,7 @@ import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -15,20 +14,19 @@ from confluent_kafka.admin import AdminClient
 from dynatomic.errors import UnavailableError
 from dynatomic.testing.embedded import free_port
 from tests.support.jars import jars, java
-from tests.support.process import Process
+from tests.support.process import Server
 
 BOOTSTRAP_VARIABLE: Final = "DYNATOMIC_TEST_BOOTSTRAP_SERVERS"
 SHORT_LIVED: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """JVM options of servers that live for minutes: a broker starts with 3.7 s of CPU, not 5.9."""
 
 
-class KafkaServer:
-    """One Kafka broker, KRaft, that keeps its port and its data over `stop` and `start`.
+class KafkaServer(Server):
+    """One Kafka broker with KRaft. It keeps its port and its data over `stop` and `start`.
 
-    ``listeners`` are further ones beside the plain one: a name, and the settings of each without
-    their prefix ``listener.name.NAME.``. ``ports`` says where they are. ``advertised`` is the port
-    that clients of the plain one are sent to, where it is another. ``settings`` are the broker's
-    own, beside those of the tests.
+    ``listeners`` are further listeners: a name, and the settings of each without the prefix
+    ``listener.name.NAME.``. ``ports`` has their ports. ``advertised`` is another port that clients
+    of the plain listener are sent to. ``settings`` are further settings of the broker.
     """
 
     def __init__(
@@ -41,7 +39,7 @@ class KafkaServer:
     ) -> None:
         """Start it. Raises `MissingError` without Java or jars, else `UnavailableError`."""
         self._java = [java(), f"-Xmx{heap}", *jvm, "-cp", f"{jars('kafka')}/*"]
-        self._process = Process("kafka")
+        super().__init__("kafka")
         port, controller = free_port(), free_port()
         self.bootstrap_servers = f"127.0.0.1:{port}"
         self.ports = {name: free_port() for name in listeners or {}}
@@ -52,20 +50,12 @@ class KafkaServer:
             every["advertised.listeners"] = f"PLAINTEXT://127.0.0.1:{advertised}"
         for name, value in more.items():
             every[name] = f"{every[name]},{value}" if name in every else value
-        # Line ends within a value, as in a certificate, are escaped.
+        # Line ends in a value, such as a certificate, are escaped.
         lines = (f"{name}={value}".replace("\n", r"\n") for name, value in every.items())
         self._config.write_text("\n".join(lines))
-        try:
+        with self._starting():
             self._format()
             self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def pid(self) -> int | None:
-        """The process id while it runs."""
-        return self._process.pid
 
     def start(self) -> None:
         """Start it again after `stop`, and wait until it answers."""
@@ -82,17 +72,8 @@ class KafkaServer:
         self._process.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after `pause`."""
+        """Let it continue after `pause`."""
         self._process.signal(signal.SIGCONT)
-
-    def close(self) -> None:
-        """Stop it and delete its data."""
-        self.stop(kill=True)
-        self._process.delete()
-
-    def tail(self) -> str:
-        """Return the end of its log."""
-        return self._process.tail()
 
     def _format(self) -> None:
         format_storage(self._java, self._config, cluster_id())
@@ -104,23 +85,10 @@ class KafkaServer:
         except KafkaException:
             return False
 
-    def __enter__(self) -> Self:
-        """Give this server to the block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
-
 
 def cluster_id() -> str:
     """Return an id for a new cluster."""
-    # One in 64 would begin with a dash, and be taken for an option.
+    # Without the letter, one in 64 would start with a dash and look like an option.
     return "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
 
 
@@ -140,7 +108,7 @@ def _further_listeners(
     """Return the settings of listeners with TLS and SASL; lists are added to the plain ones."""
     if not ports:
         return {}
-    # Certificates are for names: where clients go next must have the name that they came by.
+    # A certificate is for a name, so the advertised address must have the name of the first one.
     addresses = ",".join(f"{name}://localhost:{port}" for name, port in ports.items())
     return {
         "listeners": addresses,
@@ -168,7 +136,7 @@ def _kafka_settings(folder: Path, port: int, controller: int) -> dict[str, objec
 
 
 def broker_settings(controller: int, controller_id: int) -> dict[str, object]:
-    """Return what the servers of the tests have in common; ``controller`` is its port."""
+    """Return the settings that all test brokers share; ``controller`` is a port."""
     return {
         "advertised.listeners": "",
         "controller.listener.names": "CONTROLLER",
@@ -189,7 +157,7 @@ def broker_settings(controller: int, controller_id: int) -> dict[str, object]:
         "group.consumer.session.timeout.ms": 6000,
         "group.consumer.heartbeat.interval.ms": 500,
         "auto.create.topics.enable": "false",
-        # Everything is allowed on what has no ACL; a test may give its own topics some.
+        # Without an ACL, everything is allowed. A test may set ACLs on its own topics.
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "true",
         "broker.heartbeat.interval.ms": 200,

@@ -1,4 +1,4 @@
-"""A server process with a folder and a log, which never outlives the process that started it."""
+"""Server processes, each with a folder and a log, that end with the process that started them."""
 
 import functools
 import shutil
@@ -7,9 +7,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from dynatomic.errors import DynatomicError, UnavailableError
 
@@ -17,8 +19,8 @@ _START_SECONDS: Final = 90.0
 _STOP_SECONDS: Final = 30.0
 
 
-# One line a change: "+pid" and "-pid" of processes to kill, "rm path" of folders to delete,
-# when the pipe closes, that is, when the process that holds its other end is gone.
+# Each line adds or removes a process ("+pid", "-pid") or a folder ("dpath", "xpath"). The pipe
+# closes when the process at its other end has ended. Then all that is left is killed and deleted.
 _REAPER: Final = """
 import os, shutil, signal, sys
 pids, folders = set(), set()
@@ -36,17 +38,17 @@ for folder in folders:
 
 
 class MissingError(DynatomicError):
-    """Something that a real server needs is not on this machine; the message says what."""
+    """A program or a file that a real server needs is missing; the message names it."""
 
 
 class Reaper:
-    """Kills the processes and deletes the folders told to it once this process is gone.
+    """Kills the registered processes and deletes the folders when this process has ended.
 
-    A handler or a finalizer cannot do that when this process is killed; another process can.
+    It is another process, because no handler and no finalizer runs when this process is killed.
     """
 
     def __init__(self) -> None:
-        """Start it, in a session of its own: a Ctrl-C here must not end it first."""
+        """Start it in a new session, because a Ctrl-C must not end it first."""
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-c", _REAPER],
@@ -56,22 +58,22 @@ class Reaper:
         )
 
     def add(self, pid: int) -> None:
-        """Kill this process in the end."""
-        self._tell(f"+{pid}")
+        """Kill this process when this program has ended."""
+        self._send(f"+{pid}")
 
     def remove(self, pid: int) -> None:
-        """Forget this process: it has ended."""
-        self._tell(f"-{pid}")
+        """Remove a process that has ended."""
+        self._send(f"-{pid}")
 
     def add_folder(self, folder: Path) -> None:
-        """Delete this folder in the end."""
-        self._tell(f"d{folder}")
+        """Delete this folder when this program has ended."""
+        self._send(f"d{folder}")
 
     def remove_folder(self, folder: Path) -> None:
-        """Forget this folder: it is deleted."""
-        self._tell(f"x{folder}")
+        """Remove a folder that is deleted."""
+        self._send(f"x{folder}")
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process.stdin is not None
         with self._lock:
             self._process.stdin.write(f"{line}\n")
@@ -80,15 +82,15 @@ class Reaper:
 
 @functools.cache
 def reaper() -> Reaper:
-    """Return the one of this process."""
+    """Return the reaper of this process."""
     return Reaper()
 
 
 class Process:
-    """A server process with a folder and a log, ended by its id."""
+    """A server process with a folder and a log. It is ended by its process id."""
 
     def __init__(self, name: str) -> None:
-        """Make the folder; `launch` starts the process."""
+        """Create the folder; `launch` starts the process."""
         self.folder = Path(tempfile.mkdtemp(prefix=f"dynatomic-{name}-"))
         self.log = self.folder / f"{name}.log"
         self._name = name
@@ -129,12 +131,12 @@ class Process:
             time.sleep(0.05)
 
     def signal(self, number: int) -> None:
-        """Send it a signal; nothing if it is not up."""
+        """Send it a signal, if it runs."""
         if self._process is not None:
             self._process.send_signal(number)
 
     def end(self, *, kill: bool = False) -> None:
-        """End it, with SIGKILL at once or after SIGTERM had its time; nothing if it is not up."""
+        """End it, if it runs: with SIGKILL, or with SIGTERM and after a while SIGKILL."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -159,3 +161,51 @@ class Process:
         if not self.log.exists():
             return "(no log)"
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+class Server:
+    """A server that runs as one process, and ends with its ``with`` block.
+
+    A subclass starts ``_process`` in its constructor with `_starting`, so that nothing is left of a
+    server that does not start.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Create the folder of the process."""
+        self._process = Process(name)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while it runs."""
+        return self._process.pid
+
+    def close(self) -> None:
+        """End it and delete its data."""
+        self._process.end(kill=True)
+        self._process.delete()
+
+    def tail(self) -> str:
+        """Return the end of its log."""
+        return self._process.tail()
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Close the server if the block fails."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return this server."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()

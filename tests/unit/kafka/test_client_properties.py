@@ -15,6 +15,7 @@ from dynatomic.kafka.client import (
     new_producer,
     producer_config,
 )
+from dynatomic.kafka.log_filter import CLIENT_MESSAGE
 
 # The kind of value that a property takes, where "1" is none of it.
 VALUES = {
@@ -211,7 +212,8 @@ def _warnings_of(
         consumer = new_consumer(config)
         consumer.poll(0)
         consumer.close()
-    return [r.getMessage() for r in caplog.records if "CONFWARN" in r.getMessage()]
+    messages = [r.__dict__["fields"] for r in caplog.records if r.msg == CLIENT_MESSAGE]
+    return [fields["text"] for fields in messages if fields["kind"] == "CONFWARN"]
 
 
 def test_properties_of_no_list_go_to_every_client() -> None:
