@@ -1,8 +1,9 @@
 """``python -m bench``: says what it will run, runs it part by part, prints tables and plots.
 
-The rounds of a part follow each other, and within a round all of its consumers take turns. A part
-that fails is told and the next one begins; the exit code is 1 then. Ctrl-C ends the benchmark.
-What was measured before either is stored. ``python -m bench report`` makes the page of it.
+The rounds of a part run one after the other. In a round, all consumers of the part run one after
+the other. If a part fails, its error is printed, the next part starts, and the exit code is 1.
+Ctrl-C ends the benchmark. The results up to then are stored. ``python -m bench report`` makes the
+page of them.
 """
 
 import sys
@@ -97,7 +98,7 @@ def _measure(bench: Bench, options: plan.Options) -> int:
 
 
 def _rounds(bench: Bench, part: Part, case: Case | None, size: plan.Size) -> Iterator[None]:
-    """Measure a part into it, and tell whenever there is something to store."""
+    """Measure a part into it, and call back when there is a result to store."""
     if part.name == "freshness":
         for load in size.loads:
             part.freshness.append(steady(bench, *load, size.steady_s, size.left_out_s))

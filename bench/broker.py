@@ -24,7 +24,7 @@ class KeptKafka(KafkaServer):
         super().close()
 
     def _format(self) -> None:
-        # The last line of a name counts; what is only for this run stays as it is.
+        # The last line of a name is used. Settings of this run stay unchanged.
         with self._config.open("a") as config:
             config.write(f"\nlog.dirs={self._data}\nlog.retention.hours={_A_YEAR}\n")
         if not (self._data / "meta.properties").exists():

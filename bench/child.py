@@ -1,16 +1,16 @@
-"""One measured run, in a process of its own: prints what it saw as one line of JSON.
+"""One measured run in a separate process. It prints its result as one line of JSON.
 
 ::
 
     python -m bench.child KIND '{"topic": ..., "events": ..., ...}'
 
-``raw`` only consumes. ``run`` is ``dynatomic run``, ended by a SIGTERM of its own when it has
-read the last event, so that no window is waited for. Both are timed from the first event that
-`consume` returns to the last commit: all is counted by then. With ``share``
-0 somebody else ends it. ``idle`` and ``start`` do what their consumers in `bench.timed` say.
+``raw`` only consumes. ``run`` is ``dynatomic run``. It sends itself SIGTERM when it has read the
+last event, so it does not wait for the end of a window. The time of both is from the first event
+that `consume` returns to the last commit. With ``share`` 0 the parent ends it. The consumers of
+``idle`` and ``start`` are in `bench.timed`.
 
-Without Kafka: ``write`` writes sums, ``update-item`` is what most teams write, one boto3
-UpdateItem a counter; ``decode`` reads payloads as the product does, and each by itself.
+Without Kafka: ``write`` writes sums in batches, ``update-item`` sends one boto3 UpdateItem for each
+counter, and ``decode`` reads payloads as the product does, and one by one.
 """
 
 import gc
@@ -62,8 +62,8 @@ _Consumer = TypeVar("_Consumer", bound=Consumer)
 class Plan:
     """What a child does. ``events`` are the topic's; without Kafka, counters or payloads.
 
-    ``share`` is how many partitions it must have before it may end, ``seconds`` how long it idles.
-    ``workload`` names the fields of the `Workload` to decode.
+    ``share`` is the number of partitions that it must own before it may end, ``seconds`` how long
+    it stays idle. ``workload`` names the fields of the `Workload` to decode.
     """
 
     events: int = 0
@@ -125,7 +125,7 @@ def idle(plan: Plan) -> Seen:
 
 def start(plan: Plan) -> dict[str, float]:
     """Do what ``dynatomic run`` does until its first commit, the reading of its flags included."""
-    from dynatomic.cli import main as cli  # noqa: PLC0415 -- a part of what is timed
+    from dynatomic.cli import main as cli  # noqa: PLC0415 -- the import is a part of the measured time
 
     flags = {
         "bootstrap-servers": plan.bootstrap_servers,
@@ -159,7 +159,7 @@ def _run(call: Callable[[], int], make: Callable[[dict[str, Any]], _Consumer]) -
     def worker(settings: Settings, **parts: Any) -> Worker:
         return Worker(settings, **(parts | {"make_consumer": new_consumer}))
 
-    # The worker's consumer only: others are made to check properties and to ask for offsets.
+    # Only the consumer of the worker. Others check properties and request offsets.
     with patch.object(product, "Worker", worker):
         code = call()
     if code:
@@ -179,7 +179,7 @@ def write(plan: Plan) -> Seen:
     for number in range(11):
         writer.submit(window, lambda _: ready.release())
         ready.acquire()
-        if number == 0:  # connections and credentials are there now
+        if number == 0:  # now the connections and the credentials exist
             first = Moment.now()
     last = Moment.now()
     writer.close()
@@ -204,9 +204,10 @@ def update_item(plan: Plan) -> Seen:
 
 
 def decode(plan: Plan) -> dict[str, float]:
-    """Read payloads as the product does, and each by itself, as it does where it remembers none.
+    """Read payloads as the product does, and one by one, as it does without a memo.
 
-    Returns the CPU seconds of both. They take turns batch by batch: a busy machine slows down both.
+    Returns the CPU seconds of both. They alternate after each batch, so a busy machine slows down
+    both.
     """
     schema = _writer_schema(plan)
     decoder, reader = (
@@ -221,7 +222,7 @@ def decode(plan: Plan) -> dict[str, float]:
     workload = Workload(**(plan.workload or {}))
     batches = [[value for value, _ in chunk] for chunk in workload.messages(plan.events)]
     gc.freeze()
-    gc.set_threshold(100_000, 50, 50)  # as `dynatomic.service.run` has it
+    gc.set_threshold(100_000, 50, 50)  # as in `dynatomic.service.run`
     found = {"decode": 0.0, "decode-each": 0.0}
     for batch in batches:
         began = time.process_time()

@@ -31,14 +31,14 @@ def started(
         try:
             yield child
         finally:
-            child.kill()  # which does nothing to one that has ended
+            child.kill()  # it does nothing if the child has ended
             reaper().remove(child.pid)
 
 
 def output(child: subprocess.Popen[str], name: str, seconds: float) -> str:
     """Return all that a child prints until its end.
 
-    Raises `DynatomicError` if it fails, or has not ended in so many seconds.
+    Raises `DynatomicError` if it fails, or does not end within the given seconds.
     """
     try:
         printed, errors = child.communicate(timeout=seconds)

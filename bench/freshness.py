@@ -1,11 +1,10 @@
 """How old an event is when its counter has it: from ``produce()`` to the sink's answer.
 
-A producer sends events at a steady rate, each an increment of 1, in ticks of 5 ms, and notes the
-time at which each tick began. The sink notes when which counter was added how much. A counter's
-events are added in the order in which they were sent, so the n-th unit that arrives at a counter
-is the n-th event sent to it: that gives the exact age of each event, but for the length of its
-tick, which makes it too old rather than too young. Events of the first seconds, when the consumer
-starts and joins its group, are sent and left out.
+A producer sends events with an increment of 1 at a steady rate, in ticks of 5 ms, and records the
+start of each tick. The sink records the time and the amount of each addition to a counter. The
+events of a counter are added in the order of sending. So the n-th unit that arrives at a counter is
+the n-th event that was sent to it. This gives the age of each event, at most 5 ms too old. Events
+of the first seconds, when the consumer starts and joins its group, are sent but not counted.
 """
 
 import json
@@ -62,7 +61,7 @@ def steady(  # noqa: PLR0913 - what is asked for
 ) -> Freshness:
     """Send ``load`` events a second for ``seconds``, of which the first are left out.
 
-    Raises `DynatomicError` if producer or consumer fails, or not every event arrives.
+    Raises `DynatomicError` if the producer or the consumer fails, or if an event does not arrive.
     """
     workload, events = Workload(), round(load * seconds)
     with bench.topics.empty(workload) as topic:
@@ -115,7 +114,7 @@ def ages_of(
 ) -> Iterator[tuple[float, float]]:
     """Return when each event was sent and its age when it arrived, both in seconds.
 
-    Raises `DynatomicError` if a counter was added more, or less, than was sent to it.
+    Raises `DynatomicError` if the sum of a counter differs from the sum that was sent.
     """
     ticks = list(ticks)
     choices = chain.from_iterable(workload.choices(ticks[-1][1]))
@@ -168,5 +167,5 @@ def produce(plan: dict[str, Any], messages: Iterator[Message]) -> list[Tick]:
 
 if __name__ == "__main__":
     plan = json.loads(sys.argv[1])
-    pieces = list(Workload().messages(plan["events"]))  # made before the clock runs
+    pieces = list(Workload().messages(plan["events"]))  # made before the measurement starts
     print(json.dumps(produce(plan, chain.from_iterable(pieces))))

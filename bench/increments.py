@@ -1,7 +1,8 @@
 """``python -m bench.increments``: what one addition costs, beside other ways, as a Markdown table.
 
-All ways add to one DynamoDB Local, in turns, one call at a time. CPU time is that of this process,
-the best of the rounds. ``--zae PYTHON`` measures zae-limiter in that interpreter too.
+All ways add to the same DynamoDB Local, one call at a time, one way after the other. The CPU time
+is that of this process in the best round. ``--zae PYTHON`` measures zae-limiter in that interpreter
+too.
 """
 
 import argparse
@@ -133,7 +134,7 @@ def main() -> int:
         )
         measured = ways(server.endpoint_url)
         for way in measured:
-            way.measure(CALLS)  # the server compiles its code first
+            way.measure(CALLS)  # during the first calls, the server compiles its code
             way.cpu_s, way.waits_s = float("inf"), []
         for _ in range(ROUNDS):
             for way in measured:

@@ -1,4 +1,4 @@
-"""Whether a request to DynamoDB is well formed, what it adds, and what its answer is."""
+"""Checks requests to DynamoDB: whether they are well formed, what they add, and the answer."""
 
 import json
 import re
@@ -9,13 +9,13 @@ from dynatomic.dynamodb.statements import BATCH
 from dynatomic.events.row import KeySchema
 
 KEYS: Final = KeySchema("pk", "S", None, None)
-"""The keys of every table: any name is a table."""
+"""The keys of all tables. Every name is a table."""
 
 Added = tuple[str, int]
-"""The key of an item and what was added to its counters."""
+"""The key of an item, and the sum that was added to its counters."""
 
 OVERWRITING: Final = "BatchWriteItem"
-"""The operation whose numbers are what its counters are now, not what is added to them."""
+"""The operation that sets counters instead of adding to them."""
 
 _UPDATE: Final = frozenset({"TableName", "UpdateExpression"})
 _TYPES: Final = frozenset({"S", "N"})
@@ -23,7 +23,7 @@ _NAME: Final = re.compile(r"'([^']+)': \?")
 
 
 class MalformedError(Exception):
-    """A request that DynamoDB would refuse for its form; the text says why."""
+    """A malformed request that DynamoDB would refuse; the text is the reason."""
 
 
 def judge(
@@ -31,9 +31,9 @@ def judge(
 ) -> tuple[list[Added], dict[str, Any]]:
     """Return what each statement of a request adds to which key, and its answer.
 
-    With `OVERWRITING` the numbers are totals. ``items`` are the keys that are there, and takes in
-    those that are inserted; without, every item is there and may be inserted, too. A statement
-    that is refused for that adds 0. Raises `MalformedError`.
+    With `OVERWRITING` the numbers are totals. ``items`` has the keys of the existing items; inserts
+    are added to it. Without ``items``, every item exists and can also be inserted. A refused
+    statement adds 0. Raises `MalformedError`.
     """
     try:
         request = json.loads(body)
@@ -78,7 +78,7 @@ def _added(statement: Any) -> Added:
         return _key(parameters), sum(
             n for name, n in zip(names, numbers, strict=True) if not name.startswith("fence_")
         )
-    # The other numbers are a fence's offsets.
+    # The other numbers are the offsets of a fence.
     return _key(parameters), sum(numbers[: text.count('"+?')])
 
 
@@ -114,12 +114,12 @@ def _overwritten(tables: Any) -> list[Added]:
 
 
 def _key(values: Iterable[dict[str, str]]) -> str:
-    """Return the only string there is: other values are numbers."""
+    """Return the only string; the other values are numbers."""
     return next((value["S"] for value in values if "S" in value), "")
 
 
 def _number(value: Any) -> int:
-    """Return a number's value, and 0 for a string; keys are strings here, sums are numbers."""
+    """Return the value of a number, and 0 for a string: keys are strings, sums are numbers."""
     if not isinstance(value, dict) or len(value) != 1:
         raise MalformedError("a parameter is no attribute value")
     ((kind, content),) = value.items()

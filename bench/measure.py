@@ -1,4 +1,4 @@
-"""Runs children one at a time, or as one group, and keeps what each run cost."""
+"""Runs child processes one by one, or as a group, and records the cost of each run."""
 
 import json
 import resource
@@ -28,9 +28,9 @@ _FEWEST: Final = 100
 class Run:
     """What the processes of one run did and cost.
 
-    ``seconds`` and ``cpu_s`` are from the first event to the last commit; ``start_s`` is what
-    passed before that, and ``process_cpu_s`` the CPU time of whole processes. ``peak_bytes`` is
-    the largest process's. ``events`` of a run without Kafka are counters, or payloads.
+    ``seconds`` and ``cpu_s`` are from the first event to the last commit. ``start_s`` is the
+    time before that, and ``process_cpu_s`` the CPU time of the whole processes. ``peak_bytes`` is
+    that of the largest process. ``events`` of a run without Kafka are counters, or payloads.
     """
 
     case: str
@@ -54,7 +54,7 @@ class Run:
 class Bench:
     """Where runs take place; the ordinary topic has ``events``.
 
-    ``skipped`` has the peers that did not run here, with the reason, ``warm`` the names of the
+    ``skipped`` has the peers that did not run, with the reason. ``warm`` has the names of the
     topics that were read before.
     """
 
@@ -77,10 +77,12 @@ class Bench:
     def case(self, case: Case, peers: Sequence[Peer], number: int) -> Iterator[Run]:
         """Run all that a case names once, in turn.
 
-        Raises `DynatomicError` if a child of ours fails or added another sum than the topic's.
+        Raises `DynatomicError` if a consumer fails, or if its sum differs from that of the topic.
         """
         topic = self.topics.get(case.workload, max(_FEWEST, round(case.share * self.events)))
-        if topic.name not in self.warm:  # a broker's first answers are slow, and so is its disk
+        if (
+            topic.name not in self.warm
+        ):  # the first answers of a broker and the first reads of its disk are slow
             self.warm.add(topic.name)
             self.raw(case.name, topic, number)
         yield self._told(self.raw(case.name, topic, number))
@@ -161,7 +163,7 @@ class Bench:
         return self.alone(kind, label, "write", Plan(counters), number)
 
     def decode(self, name: str, workload: Workload, number: int) -> list[Run]:
-        """Read payloads without Kafka, as the product does and each by itself, in turns."""
+        """Read payloads without Kafka, as the product does and one by one, alternately."""
         plan = Plan(max(_FEWEST, self.events // 2), workload=asdict(workload))
         plan = replace(plan, writer_schema=_writer_schema(workload))
         seen = json.loads(self._printed(self.child("decode", plan), name))
@@ -207,8 +209,8 @@ class Bench:
     ) -> Run:
         """Run a command, or as many of it at once, and see what it did; ``labels`` go to `Run`.
 
-        With ``empty`` the sink has no items. Raises `DynatomicError` if it fails, or if what the
-        sink was sent is not ``expected``.
+        With ``empty`` the sink has no items. Raises `DynatomicError` if it fails, or if the sum
+        in the sink is not ``expected``.
         """
         name = labels["label"]
         self.sink.take()

@@ -1,7 +1,7 @@
 """What was measured, a file a part: a crash loses a run, and parts measured apart are merged.
 
-A part is a case of `bench.workloads.CASES` or one of `OTHERS`. Its file is written anew after
-each run and takes the place of what an earlier run left there.
+A part is a case of `bench.workloads.CASES` or one of `OTHERS`. Its file is
+replaced after each run.
 """
 
 import json
@@ -24,9 +24,9 @@ NAMES = (*(case.name for case in CASES), *OTHERS)
 class Part:
     """What one part gave: its runs, or what else it measures.
 
-    ``size`` and ``case`` say what was asked for; it is ``complete`` when all of that is there.
-    ``seconds`` are what it took, topics and preparations included, ``denied`` what `report.denied`
-    says of it. ``error`` is what ended it.
+    ``size`` and ``case`` describe what is to be measured. It is ``complete`` when all of it is
+    measured. ``seconds`` is the duration with the preparation of topics, ``denied`` the result of
+    `report.denied`, and ``error`` the error that ended it.
     """
 
     name: str

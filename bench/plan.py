@@ -1,4 +1,4 @@
-"""What a run of the benchmark is asked for, and what it will do, said before it does it."""
+"""The options of the benchmark, and the plan that it prints before it starts."""
 
 import argparse
 import math
@@ -12,7 +12,7 @@ from bench.workloads import CASES, EVENTS, OTHERS, Case, Workload
 from dynatomic.config.settings import ProcessingGuarantee
 
 Loads = tuple[tuple[int, ProcessingGuarantee, int], ...]
-"""Events/s, how they are counted, and the milliseconds of a window."""
+"""Events/s, processing guarantee, and window length in milliseconds."""
 
 STEADY: Final[Loads] = (
     (1_000, "at-least-once", 1000),
@@ -31,27 +31,28 @@ DECODED: Final = {
     "an id in each": Workload(max_incr=1000, never_repeats="id"),
     "another counter in each": Workload(never_repeats="key"),
 }
-"""What payloads `bench.child` decodes without Kafka."""
+"""The payloads that `bench.child` decodes without Kafka."""
 
 RESULTS: Final = Path(__file__).with_name("results")
 """The folder of stored results."""
 
 _EPILOG: Final = """\
-`python -m bench report` writes docs/performance.md from what is stored; see its --help.
+`python -m bench report` writes docs/performance.md from the stored results; see its --help.
 
 parts:
 """
 
-# What the plan's time is reckoned with, on two cores: events/s and seconds.
+# The estimate of the duration on two cores: events/s and seconds.
 _RAW, _FILLED, _DECODED, _PROCESS_S, _PEER_S = 1_400_000, 600_000, 150_000, 1.2, 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of everything: ``events`` of the ordinary topic, ``rounds`` of each run.
+    """The size of the benchmark: ``events`` of the ordinary topic, ``rounds`` of each run.
 
-    ``steady_s`` of each of ``loads``, of which the first ``left_out_s`` are left out; ``idle_s``;
-    ``starts`` of a process; counters ``written`` in batches, and ``update_items``.
+    Each of ``loads`` runs for ``steady_s`` seconds, and the first ``left_out_s`` do not count.
+    ``idle_s`` is the time of the idle process, ``starts`` the number of starts, ``written`` the
+    number of counters in batches, and ``update_items`` the number of single updates.
     """
 
     events: int = EVENTS
@@ -70,7 +71,7 @@ QUICK: Final = Size(20_000, 1, STEADY[:1], 3.0, 1.0, 1.0, 1, 1_000, 20)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says."""
+    """The parsed command line."""
 
     size: Size
     cases: tuple[Case, ...]
@@ -82,30 +83,28 @@ class Options:
 
 
 def options(arguments: Sequence[str] | None = None) -> Options:
-    """Read the command line; ends the process with code 2 and a line where it is wrong."""
+    """Parse the command line; a mistake ends the process with code 2 and a message."""
     names = [*(case.name for case in CASES), *OTHERS]
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Measure the whole way beside raw consume() and other ways to count.",
+        description="Measure the way from Kafka to the table, raw consume(), and other programs.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EPILOG + "\n".join(f"  {name:16} {about}" for name, about in _about()),
     )
     parser.add_argument("--only", nargs="+", choices=names, metavar="PART", help="see below")
-    parser.add_argument("--events", type=_positive, help=f"events a topic; default {EVENTS:,}")
-    parser.add_argument(
-        "--rounds", type=_positive, help="how often each is run, in turn; default 3"
-    )
-    parser.add_argument("--quick", action="store_true", help="little of everything, once")
-    place = parser.add_mutually_exclusive_group()
-    place.add_argument("--bootstrap-servers", help="a Kafka of your own; default: one is started")
-    place.add_argument("--keep", type=Path, metavar="DIR", help="keep the topics for the next run")
+    parser.add_argument("--events", type=_positive, help=f"events in a topic; default {EVENTS:,}")
+    parser.add_argument("--rounds", type=_positive, help="number of rounds; default 3")
+    parser.add_argument("--quick", action="store_true", help="a short run of each part, one round")
+    kafka = parser.add_mutually_exclusive_group()
+    kafka.add_argument("--bootstrap-servers", help="another Kafka; default: one is started")
+    kafka.add_argument("--keep", type=Path, metavar="DIR", help="keep the topics for the next run")
     parser.add_argument(
         "--results",
         type=Path,
         help="the folder for JSON and plots; default: bench/results/full, or quick with --quick",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="leave out parts that the folder has whole"
+        "--resume", action="store_true", help="skip parts that are complete in the folder"
     )
     given = parser.parse_args(arguments)
     size = QUICK if given.quick else Size()
@@ -123,7 +122,7 @@ def options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def text(options: Options) -> str:
-    """Return what will run, with about how long it takes on two cores, in lines."""
+    """Return the plan as text, with the estimated duration on two cores."""
     seconds = {case.name: _seconds(case, options.size) for case in options.cases}
     seconds |= {name: _other_seconds(name, options.size) for name in options.others}
     about = dict(_about())

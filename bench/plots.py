@@ -1,4 +1,4 @@
-"""Draws the plots of what was measured."""
+"""Draws the plots of the results."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,7 +15,7 @@ Row = dict[str, Any]
 RAW: Final = "#6b7280"
 COLOURS: Final = {"": RAW, "at-least-once": "#0f62a8", "exactly-once": "#c2410c"}
 SIZES: Final = {"": (1.8, 6), "at-least-once": (3.0, 8), "exactly-once": (1.4, 4)}
-"""Widths of lines and sizes of marks: where two lines are one, both are seen."""
+"""Widths of lines and sizes of marks, so that two lines on each other can both be seen."""
 PEERS: Final = ("#15803d", "#7e22ce", "#a16207", "#be185d", "#0e7490", "#4d7c0f", "#1f2937")
 MARKS: Final = ("p", "D", "^", "v", "P", "X", "*")
 GOAL_MB: Final = 250
@@ -39,9 +39,9 @@ _STYLE: Final[Any] = {
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
-    """Draw what the results have data for, into a folder; return the files.
+    """Draw the plots that have data into a folder; return the files.
 
-    The ground is white, so that they can be read on a dark page, too.
+    The background is white, so they can be read on a dark page too.
     """
     drawn = []
     with mpl.rc_context(_STYLE):
@@ -95,7 +95,7 @@ def windows(results: Results) -> Figure | None:
     )
     if caught_up:
         paced: Any = {"color": "#15803d", "label": f"caught up, {_number(PACED)} events/s"}
-        upper.plot([], [], "--^", **paced)  # for the legend, which is that of the upper one
+        upper.plot([], [], "--^", **paced)  # for the legend in the upper plot
         lower.plot(*zip(*caught_up, strict=True), "--^", **paced)
     upper.set(ylabel="events/s", yscale="log")
     lower.set(ylabel="events per write", xlabel="window, s")
@@ -156,7 +156,7 @@ def _rows(results: Results, figure: str) -> list[Row]:
     ]
 
 
-def _lines(  # noqa: PLR0913 - what is drawn, and how
+def _lines(  # noqa: PLR0913 - data and style
     axes: Axes,
     style: str,
     rows: Iterable[Row],
@@ -218,10 +218,10 @@ def _finished(figure: Figure) -> Figure:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(_number))
             low, high = axis.get_view_interval()
-            # Where there is no power of ten to read, the ticks between them need their numbers.
+            # If no power of ten is in the range, the ticks between them need labels.
             short = 0 < low < high < 20 * low
             axis.set_minor_formatter(FuncFormatter(_number) if short else NullFormatter())
-    # A label stands there once, whatever the number of axes.
+    # Each label is shown once, with any number of axes.
     labelled = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
     figure.legend(labelled.values(), labelled.keys(), loc="outside right center")
     return figure

@@ -1,4 +1,4 @@
-"""What a process costs apart from its events: to stand idle, to start, to print its help."""
+"""The cost of a process without events: idle, at its start, and for its help."""
 
 import json
 import sys
@@ -15,14 +15,14 @@ from bench.measure import Bench
 from bench.workloads import Workload
 
 WINDOW_MS: Final = 100
-"""The window of a cold start: it is waited for, and no time of our own."""
+"""The window of a cold start. Its length is a part of the measured time."""
 
 _LIMIT_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """The CPU time of a consumer with nothing to do, in cores."""
+    """The CPU time of a consumer with nothing to do, as a share of a core."""
 
     seconds: float
     of_core: float
@@ -31,12 +31,12 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The parts of a cold start, in seconds, medians: they are passed one after the other.
+    """The phases of a cold start, one after the other, as medians in seconds.
 
     ``imports_s`` is from the start of the process to subscribing, ``join_s`` until partitions are
-    assigned, ``read_s`` until the first event, ``write_s`` until the first commit, of which
-    ``window_ms`` are the window. ``own_s`` is all but the join. ``help_s`` is
-    ``dynatomic --help``. Modules are compiled before, as they are where pip installed them.
+    assigned, ``read_s`` until the first event, and ``write_s`` until the first commit, including
+    the window of ``window_ms``. ``own_s`` is the sum without the join. ``help_s`` is the time of
+    ``dynatomic --help``. Modules are compiled before, as after an installation with pip.
     """
 
     times: int
@@ -50,7 +50,7 @@ class Start:
 
 
 def idle(bench: Bench, seconds: float) -> Idle:
-    """Let a consumer own the partitions of an empty topic for this long."""
+    """Let a consumer own the partitions of an empty topic for some seconds."""
     with bench.topics.empty(Workload()) as topic:
         plan = Plan(topic=topic.name, group=topic.name, seconds=seconds)
         run = bench.alone("idle", "idle", "idle", plan, number=1)
@@ -60,7 +60,7 @@ def idle(bench: Bench, seconds: float) -> Idle:
 
 
 def start(bench: Bench, times: int) -> Start:
-    """Start a consumer on a small backlog, and print the help, that often, and once before."""
+    """Start a consumer on a small backlog, and print the help, ``times`` times and once before."""
     topic = bench.topics.get(Workload(counters=100), 1000)
     found = []
     for _ in range(1 + times):

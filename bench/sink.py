@@ -1,12 +1,11 @@
-"""A DynamoDB endpoint that counts what it is sent and keeps nothing, in a process of its own.
+"""A DynamoDB endpoint in a separate process that adds up what it receives and stores no items.
 
 It answers DescribeTable, BatchExecuteStatement, UpdateItem and BatchWriteItem over keep-alive
-HTTP/1.1, as quickly as Python can, and refuses what DynamoDB would refuse for its form: an
-unsigned request, no JSON, too many statements, a statement without its parameters. ``GET /take``
-returns the counts since the last one. Every item is there; after ``GET /empty``, until they are
-taken, only those that were inserted. After ``GET /watch`` it also notes when which counter was
-added to, which ``GET /arrivals`` returns. `Sink` starts it; it ends when its standard input is
-closed.
+HTTP/1.1, as fast as Python can, and refuses malformed requests: unsigned, not JSON, too
+many statements, a statement without its parameters. ``GET /take`` returns the counts since the last
+call. Every item exists. After ``GET /empty`` and until the next ``GET /take``, only the inserted
+items exist. After ``GET /watch`` it also records the time of each addition, which ``GET /arrivals``
+returns. `Sink` starts it. It ends when its standard input is closed.
 """
 
 import asyncio
@@ -45,7 +44,7 @@ Arrival = tuple[float, str, int]
 class Counts:
     """What came: good requests that write, their statements, the sum of what they added.
 
-    ``refused`` counts malformed requests, ``reason`` says what was wrong with the first one.
+    ``refused`` counts malformed requests. ``reason`` is the problem of the first one.
     """
 
     requests: int = 0
@@ -166,7 +165,7 @@ async def _serve(port: int) -> None:
 
 
 class Sink:
-    """The sink's process, for as long as the block lasts."""
+    """The process of the sink, as a context manager."""
 
     def __init__(self) -> None:
         """Start it and wait until it listens. Raises `UnavailableError` if it does not."""

@@ -1,7 +1,7 @@
 """Events per write, write units and their price, from counters, rate and window: docs/sizing.md.
 
-Arrivals are taken for a Poisson process, so a counter with the share ``p`` of ``n`` events of a
-window is written with the probability ``1 - exp(-n p)``.
+Arrivals are assumed to be a Poisson process. So a counter with the share ``p`` of the ``n`` events
+of a window is written with the probability ``1 - exp(-n p)``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,8 +23,8 @@ def shares(counters: int, exponent: float) -> list[float]:
 def written(share: Sequence[float], events: float, partitions: int = 1) -> float:
     """Return how many counters the events of one window are expected to name.
 
-    With ``partitions`` each of them has its own window of an equal part of every counter's events,
-    as it is without keys.
+    With ``partitions``, each partition has its own window with an equal part of the events of each
+    counter, as for events without keys.
     """
     each = events / partitions
     return partitions * sum(1 - exp(-each * p) for p in share)

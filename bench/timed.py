@@ -28,7 +28,7 @@ class Moment(NamedTuple):
 def peak_bytes() -> int:
     """Return the largest resident memory of this process.
 
-    On Linux ru_maxrss begins with what the parent had when it forked; VmHWM does not.
+    On Linux, ru_maxrss includes the memory of the parent at the fork; VmHWM does not.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -42,7 +42,7 @@ def peak_bytes() -> int:
 class Seen:
     """What a process saw: the first and the last moment, and its largest resident memory.
 
-    Both moments are None for one of several processes that came too late for any event.
+    Both moments are None for a process that got no event, because others had read all of them.
     """
 
     first: Moment | None
@@ -51,10 +51,10 @@ class Seen:
 
 
 class TimedConsumer(Consumer):
-    """Takes the time of the first event and of the last commit, and tells when all are read.
+    """Records the time of the first event and of the last commit, and calls back when all are read.
 
-    All are read when the process has ``share`` partitions or more, and each is at its end. The
-    topic must not grow. With ``share`` 0 it never tells.
+    All are read when the process owns at least ``share`` partitions and each is at its end. The
+    topic must not grow. With ``share`` 0 it never calls back.
     """
 
     first: Moment | None = None
@@ -76,7 +76,7 @@ class TimedConsumer(Consumer):
         if self.first is None and any(m.error() is None for m in messages):
             self.first = Moment.now()
         self._left -= len(messages)
-        # Only then may the batch have been the last; ends of partitions were counted too.
+        # Only then it may be the last batch. Ends of partitions were counted too.
         last = self._left <= 0 or len(messages) < num_messages
         if self._all_read is not None and last and self._at_end(messages):
             self._all_read()
@@ -106,7 +106,7 @@ class TimedConsumer(Consumer):
 
 
 class StartingConsumer(Consumer):
-    """Takes the times of a cold start, and tells when its first events are committed."""
+    """Records the times of a cold start, and calls back when its first events are committed."""
 
     def __init__(self, config: dict[str, Any], committed: Callable[[], object]) -> None:
         """Make a consumer with librdkafka's configuration."""
@@ -132,7 +132,7 @@ class StartingConsumer(Consumer):
         return messages
 
     def commit(self, *args: Any, **kwargs: Any) -> Any:
-        """Commit; the first time that an event is in it, tell."""
+        """Commit, and call back at the first commit with an event."""
         answer = super().commit(*args, **kwargs)
         if "committed" not in self.times and any(p.offset > 0 for p in kwargs["offsets"]):
             self._note("committed")
@@ -162,7 +162,7 @@ class IdleConsumer(Consumer):
         now = Moment.now()
         if self.first is None:
             if self._settled == float("inf") and self.assignment():
-                self._settled = now.clock + 1  # the first fetches and commits are no idling
+                self._settled = now.clock + 1  # the first fetches and commits are not idle time
             elif now.clock >= self._settled:
                 self.first = now
         elif self.last is None and now.clock - self.first.clock >= self._seconds:

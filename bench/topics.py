@@ -52,8 +52,8 @@ class Topic:
 class Topics:
     """Makes the topics that are asked for, unless an earlier run left them on this broker.
 
-    What is left half filled is deleted on an ``own`` broker only: on another somebody may be
-    filling it.
+    A topic that is only partly filled is deleted on an ``own`` broker only. On another broker,
+    another process may be filling it.
     """
 
     def __init__(self, bootstrap_servers: str, say: Say, *, own: bool = True) -> None:
@@ -68,7 +68,7 @@ class Topics:
     def get(self, workload: Workload, events: int) -> Topic:
         """Return a topic with exactly these events. Raises `DynatomicError` if it was not filled.
 
-        One that an interrupted run left half filled, or that lost old events, is not taken.
+        A topic that is only partly filled, or that has lost events, is not used.
         """
         if (workload, events) in self._known:
             return self._known[workload, events]
@@ -144,8 +144,8 @@ class Topics:
 def fill(bootstrap_servers: str, topic: str, workload: Workload, events: int) -> None:
     """Send the events to a topic that is there, with the keys and partitions of `Emitter`.
 
-    `Emitter` checks, encodes and confirms each row, which takes ten times as long; here only the
-    number that the topic holds afterwards tells that all arrived.
+    `Emitter` checks, encodes and confirms each row, which takes ten times as long. Here only
+    the number of messages in the topic is checked afterwards.
     """
     settings = Settings(bootstrap_servers=bootstrap_servers, topic=topic)
     producer = new_producer(producer_config(settings) | _FILLING)

@@ -1,9 +1,9 @@
-"""What the benchmark reads: every topic and every case, one table of them at the end.
+"""The topics and the cases of the benchmark, listed at the end.
 
-A `Workload` is what a topic holds; a `Case` is a topic's size and who reads it: always raw
-``consume()``, then ours with each window and guarantee that the case names, then the peers. The
-ordinary topic has `EVENTS` events, 4 partitions, and keyed events of 10,000 counters whose
-popularity is zipf 1.1; a case says where it differs.
+A `Workload` describes the content of a topic. A `Case` is the size of a topic and its readers: raw
+``consume()``, then ours with each window and guarantee of the case, then the peers. The ordinary
+topic has `EVENTS` events, 4 partitions, and keyed events for 10,000 counters with a zipf
+distribution (exponent 1.1). A case names the differences.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from dynatomic.events.schema import encode
 
 TABLE: Final = "bench"
 EVENTS: Final = 2_000_000
-"""Events of the ordinary topic, unless ``--events`` says otherwise."""
+"""The events of the ordinary topic; ``--events`` changes it."""
 
 WRITER_SCHEMA: Final = Path(__file__).with_name("row_with_id.avsc")
-"""The schema of events that have an id beside the fields of row.avsc."""
+"""The schema of events that have an id in addition to the fields of row.avsc."""
 
 Message = tuple[bytes, bytes | None]
 """A payload and its key."""
@@ -34,17 +34,17 @@ Message = tuple[bytes, bytes | None]
 Figure = Literal["counters", "windows", "backlog"]
 
 _CHUNK: Final = 10_000
-_VERSION: Final = 2  # of what `messages` makes: topics of another version are filled again
-_STRIDE: Final = 7919  # shares no factor with 1000
+_VERSION: Final = 2  # of the result of `messages`; topics of another version are filled again
+_STRIDE: Final = 7919  # has no common factor with 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """The events of one topic.
 
-    Increments are all 1, or from 1 to ``max_incr``, each as often as any other.
-    ``never_repeats``: with ``id`` each payload ends in an id of its own (`WRITER_SCHEMA`), with
-    ``key`` each event names a counter that no other names.
+    Increments are 1, or from 1 to ``max_incr`` with equal frequency. ``never_repeats``: with ``id``
+    each payload ends with a unique id (`WRITER_SCHEMA`), with ``key`` each event names a unique
+    counter.
     """
 
     counters: int = 10_000
@@ -65,12 +65,12 @@ class Workload:
         return 1 + number * _STRIDE % self.max_incr
 
     def content(self) -> str:
-        """Return what tells a topic with these events from others, in 8 hex digits."""
+        """Return a hash of the workload in 8 hex digits, for the name of the topic."""
         text = f"{_VERSION} {sorted(asdict(self).items())}"
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def choices(self, events: int) -> Iterator[list[int]]:
-        """Return the number of the counter of each event, in pieces; always the same."""
+        """Yield the index of the counter of each event, in chunks; always the same."""
         rng = random.Random(0)  # noqa: S311 - samples, not secrets
         shares = None
         if self.distribution == "zipf":
@@ -86,34 +86,34 @@ class Workload:
                 yield [*islice(dealt, size)]
 
     def _dealt(self, rng: random.Random) -> Iterator[int]:
-        """Return all counters in some order, then all in another one: each is as popular."""
+        """Yield all counters in random order, again and again, so each is equally frequent."""
         counters = list(range(self.counters))
         while True:
             rng.shuffle(counters)
             yield from counters
 
     def messages(self, events: int) -> Iterator[list[Message]]:
-        """Return the events, in pieces.
+        """Yield the events, in chunks.
 
-        A payload is put together of what the product encoded once: encoding each takes longer
+        A payload is built from parts that were encoded once, because encoding each takes longer
         than reading it.
         """
-        begun = _Begun(self.keyed)
+        prefixes = _Prefixes(self.keyed)
         tails = [zigzag(self.incr(n)) for n in range(self.max_incr)]
         number = 0
         for choices in self.choices(events):
-            found = [
+            messages = [
                 (prefix + tails[n % self.max_incr], key)
-                for n, (prefix, key) in enumerate(map(begun.__getitem__, choices), number)
+                for n, (prefix, key) in enumerate(map(prefixes.__getitem__, choices), number)
             ]
             if self.never_repeats == "id":
-                found = [(v + b"\x18%012d" % n, k) for n, (v, k) in enumerate(found, number)]
+                messages = [(v + b"\x18%012d" % n, k) for n, (v, k) in enumerate(messages, number)]
             number += len(choices)
-            yield found
+            yield messages
 
 
-class _Begun(dict[int, Message]):
-    """What every payload of a counter begins with, and its key; made when they are first needed."""
+class _Prefixes(dict[int, Message]):
+    """The first bytes of the payloads of a counter, and its key; made at the first access."""
 
     def __init__(self, keyed: bool) -> None:  # noqa: FBT001 - it is a field of the workload
         super().__init__()
@@ -121,9 +121,9 @@ class _Begun(dict[int, Message]):
 
     def __missing__(self, counter: int) -> Message:
         row = Row(TABLE, f"key-{counter}")
-        begun = encode(row)[:-1], message_key(row) if self._keyed else None
-        self[counter] = begun
-        return begun
+        prefix = encode(row)[:-1], message_key(row) if self._keyed else None
+        self[counter] = prefix
+        return prefix
 
 
 GUARANTEES: Final[tuple[ProcessingGuarantee, ...]] = ("at-least-once", "exactly-once")
@@ -131,7 +131,7 @@ GUARANTEES: Final[tuple[ProcessingGuarantee, ...]] = ("at-least-once", "exactly-
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """One of ours: its guarantee, its window, and how many processes share the topic."""
+    """One of our consumers: guarantee, window, and the number of processes."""
 
     guarantee: ProcessingGuarantee
     window_ms: int
@@ -140,12 +140,12 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A topic and who reads it, in turn: raw ``consume()``, each of `readers`, and ``peers``.
+    """A topic and its readers: raw ``consume()``, each of `readers`, and ``peers``.
 
-    ``share`` is the topic's size in ordinary topics. ``expected`` are the events/s of ours that
-    the plan's time is reckoned with. ``figures`` are the plots that the results go to. Peers get
-    as many events as they can read in reasonable time, in topics of that size. With ``empty`` the
-    table has no items at the start of each run of ours, else it has all.
+    ``share`` is the size of the topic divided by that of the ordinary topic. ``expected`` is the
+    number of events/s for the estimate of the duration. ``figures`` are the plots that use the
+    results. Peers read a topic with as many events as they can read in a reasonable time. With
+    ``empty`` the table has no items at the start of each of our runs. Otherwise it has all.
     """
 
     name: str
@@ -162,7 +162,7 @@ class Case:
 
     @property
     def readers(self) -> list[Reader]:
-        """Ours, in the order in which they take turns."""
+        """Our consumers, in the order in which they run."""
         return [
             Reader(guarantee, window_ms, processes)
             for window_ms in self.windows_ms
@@ -182,13 +182,13 @@ CASES: Final = (
     ),
     Case(
         "10k-uniform",
-        "10,000 counters, all as popular",
+        "10,000 counters, uniform",
         Workload(distribution="uniform"),
         figures=("counters",),
     ),
     Case(
         "1m-uniform",
-        "1,000,000 counters, all as popular: every event is a write",
+        "1,000,000 counters, uniform: every event is a write",
         Workload(counters=1_000_000, distribution="uniform"),
         share=0.5,
         expected=29_000,
@@ -209,7 +209,7 @@ CASES: Final = (
     ),
     Case(
         "fresh-keys",
-        "each event names another counter, and none of their items is there",
+        "each event names another counter, and no item exists",
         Workload(never_repeats="key"),
         share=0.15,
         empty=True,
@@ -221,7 +221,7 @@ CASES: Final = (
     *(
         Case(
             f"backlog-{share:g}x",
-            f"memory against backlog: {share:g} ordinary topics",
+            f"memory with a backlog of {share:g} ordinary topics",
             share=share,
             figures=("backlog",),
         )
@@ -234,15 +234,15 @@ CASES: Final = (
         guarantees=("at-least-once",),
         processes=(1, 2),
     ),
-    Case("peers", "other ways to count the ordinary topic", windows_ms=(5000,), peers=True),
+    Case("peers", "other programs that count the ordinary topic", windows_ms=(5000,), peers=True),
 )
-"""All that read topics, in the order of the table."""
+"""The cases that read topics, in the order of the table."""
 
 OTHERS: Final = {
-    "decode": "payloads in memory: ours against reading each without a memory of others",
-    "write": "sums in memory: batches against one UpdateItem a counter",
+    "decode": "payloads in memory: ours against decoding one by one",
+    "write": "sums in memory: batches against one UpdateItem for each counter",
     "freshness": "from produce to visible in the table, at several loads",
     "idle": "CPU time of a consumer with nothing to do",
     "start": "cold start to the first commit, and dynatomic --help",
 }
-"""All that do not, with what they measure."""
+"""The parts without a topic, with a description."""

@@ -1,8 +1,8 @@
 """Bytewax: batches of the Kafka source are summed, folded into windows and written 25 a request.
 
-Tuned as its documentation says. ``flat_map_batch`` decodes and sums a whole batch of the source in
-one call, so that only sums go through its operators, which cost microseconds an item. It has no
-commit: recovery keeps the offsets and the open window, once an epoch, and an epoch is a window.
+It is tuned according to its documentation. ``flat_map_batch`` decodes and sums a whole batch in one
+call, so only sums pass its operators, which cost microseconds for each item. It has no commit.
+Recovery stores the offsets and the open window at the end of each epoch, and an epoch is a window.
 """
 
 import tempfile
@@ -25,7 +25,7 @@ from bench.peers.program import Counter, Meter, Plan, Table
 Sums = dict[Counter, int]
 
 
-class CounterPartition(StatelessSinkPartition):  # type: ignore[misc] # it comes without types
+class CounterPartition(StatelessSinkPartition):  # type: ignore[misc] # it has no types
     """What a worker writes with."""
 
     def __init__(self, table: Table) -> None:
@@ -38,7 +38,7 @@ class CounterPartition(StatelessSinkPartition):  # type: ignore[misc] # it comes
             self._table.add_batches(sums)
 
 
-class CounterSink(DynamicSink):  # type: ignore[misc] # it comes without types
+class CounterSink(DynamicSink):  # type: ignore[misc] # it has no types
     """Adds sums to a table."""
 
     def __init__(self, table: str) -> None:

@@ -1,7 +1,7 @@
 """The next thing a team writes: a dict for each poll, one boto3 UpdateItem a counter, commit.
 
-A poll takes what comes within a window, up to 100,000 events: `consume` waits that long, and the
-more events it returns, the fewer writes they become.
+A poll returns the events of a window, up to 100,000: `consume` waits that long. The more events it
+returns, the fewer writes are needed.
 """
 
 from collections import defaultdict
@@ -22,7 +22,8 @@ def main() -> None:
     consumer.subscribe([plan.topic])
     left = plan.events
     while left:
-        # The first event comes alone: the clock starts with it, not when its batch is full.
+        # The first poll returns one event, so that the time starts with it and not with a full
+        # batch.
         most = min(MOST, left) if meter.first else 1
         messages = consumer.consume(most, plan.window_ms / 1000)
         if not messages:

@@ -4,13 +4,13 @@
 
     python -m bench.peers.flink_job JARS '{"topic": ..., "events": ..., ...}'
 
-It is another design than the other peers': its DynamoDB sink only puts whole items, so the truth
-is Flink's state, which nobody else may add to, and an item has the attribute ``count`` and no
-other. It reads the topic to the end that it has at the start, in one process: PyFlink only submits
-the SQL, all the work is done in a local cluster, a child process in Java.
+Its design differs from the other peers. Its DynamoDB sink can only put whole items. So the totals
+are in the state of Flink, no other program may add to the items, and an item has only the attribute
+``count``. It reads the topic up to the end offsets at the start, in one process: PyFlink submits
+the SQL, and a local cluster, which is a child process in Java, does the work.
 
-The clock starts with the first event, as the other peers' does: the start of Java and of the job,
-some ten seconds, is not counted. Tuned as Flink's documentation says: see `_OPTIONS`.
+As for the other peers, the time starts with the first event. The start of Java and of the job takes
+about ten seconds and is not counted. It is tuned according to its documentation: see `_OPTIONS`.
 """
 
 import json
@@ -55,8 +55,8 @@ CREATE TABLE `rows` (
     'scan.bounded.mode' = 'latest-offset'
 )"""
 
-# One request at a time for each of the writers, or an old total could overtake a newer one. What
-# fills no batch of 25 is sent after 0.1 s; it would be 5 s.
+# Each writer sends one request at a time, because an old total must not overtake a newer one. A
+# batch that is not full is sent after 0.1 s; the default is 5 s.
 _COUNTERS: Final = """
 CREATE TABLE `counters` (
     `pk` STRING NOT NULL,
@@ -80,25 +80,26 @@ WHERE COALESCE(`counter`, 'count') = 'count'
 GROUP BY `key`"""
 
 _OPTIONS: Final = {
-    # "Mini-batch aggregation": a total is written once a window. It also makes the planner sum in
-    # two phases, before and after the shuffle. The size only bounds events, of which it keeps sums.
+    # "Mini-batch aggregation": a total is written once in each window. The planner then also sums
+    # in two phases, before and after the shuffle. The size only bounds events, of which it keeps
+    # sums.
     "table.exec.mini-batch.enabled": "true",
     "table.exec.mini-batch.allow-latency": "{window_ms} ms",
     "table.exec.mini-batch.size": "100000000",
-    # A slot a core.
+    # One slot for each core.
     "parallelism.default": "{cores}",
-    # Nothing keeps a row that it was given, so operators need no copies.
+    # No operator keeps a row, so copies are not needed.
     "pipeline.object-reuse": "true",
-    # Its commit: the totals and the offsets, once a window, without waiting for barriers.
+    # The commit of Flink: totals and offsets once in each window, without waiting for barriers.
     "execution.checkpointing.interval": "{window_ms} ms",
     "execution.checkpointing.mode": "AT_LEAST_ONCE",
     "state.checkpoints.dir": "file://{folder}",
-    # There is no end in production, and here no checkpoint to wait for after it.
+    # The job does not wait for a checkpoint after its end. In production it does not end.
     "execution.checkpointing.checkpoints-after-tasks-finish.enabled": "false",
-    # The first error ends the job; it would begin again for ever.
+    # The first error ends the job. By default it would restart without end.
     "restart-strategy.type": "none",
     "pipeline.jars": "{jars}",
-    # Where it is seen that the first event was read.
+    # It shows when the first event was read.
     "rest.address": "127.0.0.1",
     "rest.bind-address": "127.0.0.1",
     "rest.bind-port": "{port}",
@@ -106,9 +107,9 @@ _OPTIONS: Final = {
 }
 
 _ENVIRONMENT: Final = {
-    # Or the heap may be a quarter of the machine. A million counters need most of this.
+    # By default the heap is at most a quarter of the memory. A million counters need most of this.
     "JVM_ARGS": "-Xmx2g -Djava.io.tmpdir={folder}",
-    # Or PyFlink starts a server for functions in Python, which needs packages that are not there.
+    # Otherwise PyFlink starts a server for functions in Python, which needs more packages.
     "_python_worker_execution_mode": "process",
 }
 
@@ -146,7 +147,7 @@ def _ending_java() -> Iterator[None]:
     try:
         yield
     except Py4JError as error:
-        raise RuntimeError(str(error)) from None  # what it says is still in Java
+        raise RuntimeError(str(error)) from None  # the message is in Java
     finally:
         get_gateway().shutdown()
         for pid in [*_tree()][1:]:
@@ -161,7 +162,7 @@ def _first_event(url: str) -> Moment | None:
             if _is_reading(url):
                 return _now()
         except urllib.error.HTTPError:
-            pass  # the job is not yet there
+            pass  # the job does not exist yet
         except OSError:
             return None  # the cluster has ended with its job
         time.sleep(0.02)

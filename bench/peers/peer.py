@@ -1,4 +1,4 @@
-"""What a peer is: a program that counts one topic as others would, in a process of its own."""
+"""A peer: another program that counts a topic, in a separate process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class Skip:
 class Peer:
     """One row of the table beside ours.
 
-    ``events`` is the most it is given in a run, so that slow ones end. ``prepare`` installs what
-    it needs, the first time, and returns the command that takes the plan (JSON) as its last
-    argument; or a `Skip`. It raises nothing for what is missing on this machine. ``about`` says
-    what it does otherwise than ours, and where its figures come from.
+    ``events`` is the maximum number in a run, so that slow peers end. ``prepare`` installs the peer
+    at the first call, and returns a command that takes the plan (JSON) as its last argument. If a
+    tool is missing on this machine, it returns a `Skip` and raises nothing. ``about`` says how the
+    peer differs from ours.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""Makes peers ready to run, each in a folder of its own below ``.peers``, once.
+"""Installs each peer once, in its own folder below ``.peers``.
 
-A folder counts when its file ``prepared`` says what was asked for, which is written last. What
-cannot be had here is a `bench.peers.peer.Skip`, never an exception. Only the standard library is
-imported: the peers import this package inside their own environments.
+A folder is complete when its file ``prepared``, which is written last, has the expected content. A
+missing tool gives a `bench.peers.peer.Skip`, never an exception. Only the standard library is
+imported, because the peers import this package in their own environments.
 """
 
 import shutil
@@ -63,7 +63,7 @@ def with_go() -> list[str] | Skip:
     if isinstance(folder, Skip):
         return folder
     program, source = folder / "count", Path(__file__).with_name("go")
-    # Whether the program is older than its source is what `go build` finds out by itself.
+    # `go build` checks whether the program is older than its source.
     return attempt(
         "the Go program", [go, "build", "-C", str(source), "-o", str(program), "."]
     ) or mark_prepared(folder, f"{go}\n", [str(program)])

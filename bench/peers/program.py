@@ -1,8 +1,8 @@
 """What the Python peers share: the plan, the times, the decoding and the writing.
 
-Nothing here is from the package that they are compared with: a peer is the code of a team that
-knows its libraries. It reads with fastavro, writes with boto3 and stops at the first error. The
-table has a hash key ``pk`` and no range key, and its items exist.
+Peers use nothing of `dynatomic`. A peer is written as a team would write it that knows its
+libraries. It reads with fastavro, writes with boto3 and stops at the first error. The table has a
+hash key ``pk`` and no range key, and its items exist.
 """
 
 import io

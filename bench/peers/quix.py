@@ -1,7 +1,7 @@
 """Quix Streams with a batching sink: sums each batch and writes it 25 counters a request.
 
-Tuned as its documentation says: batches are cut by the commit interval, so that is the window.
-The consumer polls messages one by one in Python; no setting of Kafka's changes what that costs.
+It is tuned according to its documentation. A batch ends at the commit interval, so this interval is
+the window. The consumer polls messages one by one in Python. No setting of Kafka changes this cost.
 """
 
 import json
@@ -16,7 +16,7 @@ from quixstreams.sinks import BatchingSink, SinkBatch
 from bench.peers.program import Counter, Meter, Plan, Table, counter_of
 
 
-class CounterSink(BatchingSink):  # type: ignore[misc] # it comes without types
+class CounterSink(BatchingSink):  # type: ignore[misc] # it has no types
     """Adds the sums of each batch, that is of a partition and a window, to the table."""
 
     def __init__(self, table: Table, meter: Meter) -> None:
@@ -48,7 +48,7 @@ def main() -> None:
         auto_offset_reset="earliest",
         commit_interval=plan.window_ms / 1000,
         auto_create_topics=False,
-        use_changelog_topics=False,  # there is no state
+        use_changelog_topics=False,  # it has no state
         loglevel="WARNING",
     )
     schema = json.loads(Path(plan.schema).read_text())

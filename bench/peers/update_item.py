@@ -1,7 +1,7 @@
 """The loop that most teams write: poll, decode, one boto3 UpdateItem an event, commit.
 
 The offset of each event is stored after its write and committed in the background, as librdkafka
-recommends for at-least-once. A commit an event would only make it slower.
+recommends for at-least-once. A commit for each event would only make it slower.
 """
 
 from confluent_kafka import Consumer, KafkaException
@@ -27,7 +27,7 @@ def main() -> None:
         table.add(*decode(message.value() or b""))
         consumer.store_offsets(message)
         left -= 1
-    consumer.commit(asynchronous=False)  # what is stored
+    consumer.commit(asynchronous=False)  # the stored offsets
     meter.end()
     consumer.close()
 
