@@ -29,7 +29,7 @@ def copy_pages(folder: Path) -> None:
 
 
 def build(site: Path) -> int:
-    """Build the site into a folder, in place of what is there; return the exit code."""
+    """Build the site into a folder, which it replaces; return the exit code."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         copy_pages(work / "pages")
