@@ -39,6 +39,14 @@ Start = Annotated[
     Literal["earliest", "latest"] | None,
     Parameter(help="Where a group without committed offsets starts, even in an old topic."),
 ]
+AcceptCounters = Annotated[
+    bool,
+    Parameter(
+        help="Start although the group has counted by another counters file until now.",
+        negative=(),
+        show_default=False,
+    ),
+]
 Strict = Annotated[
     bool,
     Parameter(

@@ -93,11 +93,12 @@ def init(  # noqa: PLR0913 -- one a flag
 
 
 @command(app, *ALL)
-def run(
+def run(  # noqa: PLR0913 -- one a flag
     settings: Settings,
     *,
     once: Annotated[bool, flag("Stop at the end offsets that the topic had at the start.")] = False,
     start: flags.Start = None,
+    accept_counters: flags.AcceptCounters = False,
     dry_run: Annotated[
         bool, flag("Print what would be added. Nothing is written or committed.")
     ] = False,
@@ -106,7 +107,14 @@ def run(
     """Consume events: sum them in windows, add the sums to DynamoDB, commit the offsets."""
     from dynatomic.service.run import run as consume  # noqa: PLC0415 -- see `command`
 
-    return consume(settings, endpoint_url, once=once, dry_run=dry_run, start=start)
+    return consume(
+        settings,
+        endpoint_url,
+        once=once,
+        dry_run=dry_run,
+        start=start,
+        accept_counters=accept_counters,
+    )
 
 
 @command(app, *KAFKA)

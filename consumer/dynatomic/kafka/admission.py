@@ -5,14 +5,16 @@ protocols at a time if the brokers convert it (KIP-848, ``group.consumer.migrati
 the brokers refuse with which error was observed on Kafka 3.9 and 4.4 with librdkafka 2.16.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError
 
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError, GroupRefusedError, UnavailableError
-from dynatomic.kafka.client import ASSIGNOR, CLIENT_IDS, FATAL
-from dynatomic.kafka.groups import GroupDescription, describe_group
+from dynatomic.kafka.client import ASSIGNOR, FATAL, member_kind
+from dynatomic.kafka.commit_metadata import is_foreign, parse
+from dynatomic.kafka.groups import CommittedOffset, GroupDescription, describe_group
 from dynatomic.kafka.topics import broker_config
 
 PROTOCOLS_NAME = "group.coordinator.rebalance.protocols"
@@ -23,9 +25,10 @@ _NOT_SUPPORTED = KafkaError(KafkaError.UNSUPPORTED_VERSION).str()
 _NOT_CONVERTED = KafkaError(KafkaError.GROUP_ID_NOT_FOUND).str()
 
 
-def check_group(admin: Any, settings: Settings) -> str:
+def check_group(admin: Any, settings: Settings, fingerprint: str | None = None) -> str:
     """Raise ConfigError if this consumer cannot be in the group with the members that it has.
 
+    ``fingerprint`` is that of the counters file, None for row events.
     Returns a note on what could not be checked, empty if there is nothing. Nothing about the
     members is checked where the brokers cannot describe groups.
     """
@@ -36,6 +39,7 @@ def check_group(admin: Any, settings: Settings) -> str:
     if group is not None:
         _check_assignor(group, settings)
         _check_guarantee(group, settings)
+        _check_counters(group, settings, fingerprint)
     return _check_protocol(admin, group, settings)
 
 
@@ -55,14 +59,53 @@ def _check_guarantee(group: GroupDescription, settings: Settings) -> None:
     # The client id shows a member's guarantee. The check finds nothing where the user set it.
     own = settings.processing_guarantee
     for member in group.members:
-        for guarantee, client_id in CLIENT_IDS.items():
-            if member.client_id == client_id and guarantee != own:
-                raise ConfigError(
-                    f"group {settings.group_id} is running with {guarantee} (member "
-                    f"{member.consumer_id} at {member.host}), and a group is as strong as its "
-                    f"weakest member: stop all of its consumers before one starts with {own}, or "
-                    f"use --processing-guarantee {guarantee}"
-                )
+        kind = member_kind(member.client_id)
+        if kind is not None and kind.guarantee != own:
+            raise ConfigError(
+                f"group {settings.group_id} is running with {kind.guarantee} (member "
+                f"{member.consumer_id} at {member.host}), and a group is as strong as its "
+                f"weakest member: stop all of its consumers before one starts with {own}, or "
+                f"use --processing-guarantee {kind.guarantee}"
+            )
+
+
+def _check_counters(group: GroupDescription, settings: Settings, fingerprint: str | None) -> None:
+    for member in group.members:
+        kind = member_kind(member.client_id)
+        if kind is not None and kind.fingerprint != fingerprint:
+            raise ConfigError(
+                f"group {settings.group_id} is counting by {file_of(kind.fingerprint)} (member "
+                f"{member.consumer_id} at {member.host}), and this consumer by "
+                f"{file_of(fingerprint)}: all members need one file; stop them before one starts "
+                "with another"
+            )
+
+
+def file_of(fingerprint: str | None) -> str:
+    """Return what a fingerprint stands for, in words."""
+    return f"the counters file {fingerprint}" if fingerprint else "row events"
+
+
+def check_commits(
+    commits: Mapping[int, CommittedOffset],
+    settings: Settings,
+    topic_id: str | None,
+    fingerprint: str | None,
+) -> None:
+    """Raise ConfigError if the group has committed offsets by another counters file.
+
+    A commit that names no file, such as that of Kafka's own tools, says nothing.
+    """
+    for partition, commit in sorted(commits.items()):
+        known = parse(commit.metadata).counters
+        if is_foreign(commit.metadata, topic_id) or known in (None, fingerprint):
+            continue
+        raise ConfigError(
+            f"group {settings.group_id} has counted {settings.topic}:{partition} by "
+            f"{file_of(known)}, and this is {file_of(fingerprint)}: to change what is counted, let "
+            "the group count to the end with its file, stop it, keep `dynatomic verify --snapshot "
+            "FILE`, and start once with --accept-counters"
+        )
 
 
 def _check_protocol(admin: Any, group: GroupDescription | None, settings: Settings) -> str:

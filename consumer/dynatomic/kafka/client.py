@@ -49,6 +49,30 @@ CLIENT_IDS: dict[ProcessingGuarantee, str] = {
 }
 """The client id of a group member, unless the user sets it; shows its processing guarantee."""
 
+_CLIENT_ID = re.compile(r"(dynatomic(?:-exactly-once)?)(?:-counters-([0-9a-f]{8}))?")
+
+
+class MemberKind(NamedTuple):
+    """What the client id of a member shows; ``fingerprint`` None for a member that reads rows."""
+
+    guarantee: ProcessingGuarantee
+    fingerprint: str | None
+
+
+def client_id(guarantee: ProcessingGuarantee, fingerprint: str | None) -> str:
+    """Return the client id of a member, which counts by the counters file of this fingerprint."""
+    return CLIENT_IDS[guarantee] + (f"-counters-{fingerprint}" if fingerprint else "")
+
+
+def member_kind(text: str) -> MemberKind | None:
+    """Return what a client id shows, None if the user has chosen it."""
+    matched = _CLIENT_ID.fullmatch(text)
+    if matched is None:
+        return None
+    guarantees = {name: guarantee for guarantee, name in CLIENT_IDS.items()}
+    return MemberKind(guarantees[matched[1]], matched[2])
+
+
 # The error codes of librdkafka itself have no public names in Python.
 PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001
 AUTO_OFFSET_RESET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001

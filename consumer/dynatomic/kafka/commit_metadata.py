@@ -17,6 +17,7 @@ FORMAT = "dynatomic/2"
 
 _FORMAT = re.compile(r"dynatomic/[0-9]+")
 _ID = re.compile(r"[0-9a-f]{32}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{8}")
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
 
@@ -36,16 +37,21 @@ class LastEvent:
 
 @dataclass(frozen=True, slots=True)
 class CommitMetadata:
-    """What a commit says beside its offset. ``topic_id`` has 32 hex digits."""
+    """What a commit says beside its offset. ``topic_id`` has 32 hex digits.
+
+    ``counters`` is the fingerprint of the counters file that counted the events, 8 hex digits.
+    """
 
     topic_id: str | None = None
     last: LastEvent | None = None
+    counters: str | None = None
 
     def encode(self) -> str:
         """Return the text to commit; empty if nothing is known."""
         last = self.last
         values = {
             "topic": self.topic_id,
+            "counters": self.counters,
             "last": None if last is None else last.offset,
             "epoch": None if last is None else last.epoch,
             "time": None if last is None else last.time_ms,
@@ -67,7 +73,12 @@ def parse(text: str) -> CommitMetadata:
     last = None
     if offset is not None:
         last = LastEvent(offset, _number(values, "epoch"), _number(values, "time"))
-    return CommitMetadata(topic_id if _ID.fullmatch(topic_id) else None, last)
+    counters = values.get("counters", "")
+    return CommitMetadata(
+        topic_id if _ID.fullmatch(topic_id) else None,
+        last,
+        counters if _FINGERPRINT.fullmatch(counters) else None,
+    )
 
 
 def is_foreign(metadata: str, topic_id: str | None) -> bool:

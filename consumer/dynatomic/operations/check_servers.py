@@ -20,7 +20,7 @@ from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.tables import describe, describe_with_ttl
 from dynatomic.errors import ConfigError
-from dynatomic.kafka.admission import check_group
+from dynatomic.kafka.admission import check_commits, check_group
 from dynatomic.kafka.client import (
     admin_config,
     consumer_config,
@@ -36,6 +36,7 @@ from dynatomic.kafka.topics import (
     compression_type,
     required_topic_id,
 )
+from dynatomic.kafka.topics import topic_id as topic_id_of
 from dynatomic.operations.show_config import CheckResult, run_check
 
 START_S = 10.0
@@ -56,6 +57,7 @@ def connect(
 
     The inserts into the table ``probed`` are checked by the probe, not here.
     """
+    fingerprint = definition.fingerprint if definition else None
     brokers = run_check("brokers", lambda: _brokers(settings))
     yield brokers
     if brokers.error is None:
@@ -64,7 +66,9 @@ def connect(
             letters = settings.dead_letters
             yield run_check(f"topic {settings.topic}", lambda: _topic(settings, admin))
             yield run_check(f"dead-letter topic {letters}", lambda: _letters(settings, admin))
-            yield run_check(f"group {settings.group_id}", lambda: _group(settings, admin, consumer))
+            yield run_check(
+                f"group {settings.group_id}", lambda: _group(settings, fingerprint, admin, consumer)
+            )
     for table in settings.tables:
         unknown = "" if probed == table or settings.write_mode == "single" else INSERTS
         reach = partial(_table, settings, definition, endpoint_url, table)
@@ -107,10 +111,11 @@ def _partitions(count: int) -> str:
     return "1 partition" if count == 1 else f"{count} partitions"
 
 
-def _group(settings: Settings, admin: Any, consumer: Any) -> str:
+def _group(settings: Settings, fingerprint: str | None, admin: Any, consumer: Any) -> str:
     partitions = topic_partitions(consumer, settings.topic)
     committed = committed_offsets(consumer, settings, partitions)
-    unknown = check_group(admin, settings)
+    check_commits(committed, settings, topic_id_of(admin, settings.topic), fingerprint)
+    unknown = check_group(admin, settings, fingerprint)
     allowed = _of_group(admin, settings.group_id)
     unchecked = _require(allowed, AclOperation.READ, f"group {settings.group_id!r}")
     description = describe_group(admin, settings)

@@ -40,6 +40,7 @@ from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topic_identity import TopicIdCheck, topic_id_source
 from dynatomic.kafka.topics import check_not_compacted, required_topic_id
 from dynatomic.retry import until
+from dynatomic.service.counters_change import check_no_other_counters, member_config
 from dynatomic.service.dry_run import DiscardedLetters, SumPrinter, group_offsets
 from dynatomic.service.end_offsets import EndOffsetPoller, end_offset_source
 from dynatomic.service.exit_conditions import DrainCondition, RestartDecision
@@ -73,19 +74,21 @@ class _Parts:
     snapshots: SnapshotSource
 
 
-def run(
+def run(  # noqa: PLR0913 -- the flags of the command
     settings: Settings,
     endpoint_url: str | None,
     *,
     once: bool,
     dry_run: bool,
     start: Start | None = None,
+    accept_counters: bool = False,
 ) -> int:
     """Consume until SIGTERM or SIGINT, or with ``once`` up to the end offsets at the start.
 
     Returns the exit code: 0, or 1 if the windows could not be finished within the bound. Raises
     ConfigError or UnavailableError if it cannot start, DynatomicError if it cannot continue.
     ``start`` is where a group without committed offsets starts, also if these may have expired.
+    With ``accept_counters`` the group may have counted by another counters file until now.
     """
     settings, definition = load_counters(with_start(settings, start))
     client = _check(settings, endpoint_url)
@@ -94,8 +97,14 @@ def run(
         LastProblem() as last_problem,
         serving(settings) as pages,
     ):
-        check_start = not dry_run and start is None
-        parts = _build(settings, client, definition, dry_run=dry_run, check_start=check_start)
+        parts = _build(
+            settings,
+            client,
+            definition,
+            dry_run=dry_run,
+            check_start=not dry_run and start is None,
+            accept_counters=dry_run or accept_counters,
+        )
         worker = parts.worker
         status = Status(
             settings,
@@ -133,29 +142,36 @@ def _check(settings: Settings, endpoint_url: str | None) -> Any:
     return make_client(endpoint_url, max_requests=settings.max_requests)
 
 
-def _build(
+def _build(  # noqa: PLR0913 - what the parts are made of
     settings: Settings,
     client: Any,
     definition: CountersFile | None,
     *,
     dry_run: bool,
     check_start: bool,
+    accept_counters: bool,
 ) -> _Parts:
     """Build the parts, after Kafka and DynamoDB have answered."""
-    config = consumer_config(settings, eof=True)
+    fingerprint = definition.fingerprint if definition else None
+    config = member_config(settings, fingerprint)
     counters = _open_tables(settings, client, probe=not dry_run)
     reader = event_reader(settings, counters.keys, definition)
     wait_for_kafka(settings, START_S)
     check_not_compacted(settings)
     if check_start:
         check_first_start(settings)
-    identity = _identity(settings, ReplaceableClient(lambda: new_admin(admin_config(settings))))
+    identity = _identity(
+        settings, fingerprint, ReplaceableClient(lambda: new_admin(admin_config(settings)))
+    )
+    if not accept_counters:
+        check_no_other_counters(settings, identity.topic_id, fingerprint)
     meter = Meter(counters.execute)
     letters = DiscardedLetters() if dry_run else _dead_letters(settings, identity.topic_id)
     offsets = Offsets(
         settings.topic,
         settings.group_id,
         topic_id=identity.topic_id,
+        fingerprint=fingerprint,
         reset=reset_policy(settings),
         commits=not dry_run,
     )
@@ -288,9 +304,11 @@ def _totals(settings: Settings, snapshots: SnapshotSource) -> dict[str, int]:
     return totals | ({"suppressed": snapshot.suppressed_events} if settings.exactly_once else {})
 
 
-def _identity(settings: Settings, admin: ReplaceableClient[AdminClient]) -> TopicIdCheck:
+def _identity(
+    settings: Settings, fingerprint: str | None, admin: ReplaceableClient[AdminClient]
+) -> TopicIdCheck:
     topic_id = required_topic_id(admin.get(), settings)
-    check_group(admin.get(), settings)
+    check_group(admin.get(), settings, fingerprint)
     return TopicIdCheck(settings.topic, topic_id, topic_id_source(admin, settings.topic))
 
 

@@ -28,9 +28,10 @@ LOG_INTERVAL_S = 10.0
 class Offsets:
     """Commits the committable offsets of partitions, one request at a time, without blocking.
 
-    Each commit carries the topic id as its metadata. So the offsets of a deleted topic are not used
-    for a new topic of the same name. ``commits`` counts the commits by outcome. ``last_commit`` is
-    the Unix time of the last commit that succeeded, or 0.
+    Each commit carries the topic id and the fingerprint of the counters file as its metadata. So
+    the offsets of a deleted topic are not used for a new topic of the same name, and another file
+    is noticed. ``commits`` counts the commits by outcome. ``last_commit`` is the Unix time of the
+    last commit that succeeded, or 0.
     """
 
     def __init__(  # noqa: PLR0913 - the last four have defaults
@@ -39,6 +40,7 @@ class Offsets:
         group: str,
         *,
         topic_id: str | None = None,
+        fingerprint: str | None = None,
         reset: str = "earliest",
         commits: bool = True,
         clock: Callable[[], float] = time.monotonic,
@@ -46,6 +48,7 @@ class Offsets:
         self._topic = topic
         self._group = group
         self._topic_id = topic_id
+        self._fingerprint = fingerprint
         self._reset = reset
         self._is_enabled = commits
         self._clock = clock
@@ -75,7 +78,7 @@ class Offsets:
         due = [p for p in partitions if p.is_commit_due]
         if not due:
             return
-        metadata = CommitMetadata(self._topic_id).encode()
+        metadata = CommitMetadata(self._topic_id, counters=self._fingerprint).encode()
         offsets = [TopicPartition(self._topic, p.id, p.committable_offset, metadata) for p in due]
         try:
             consumer.commit(offsets=offsets, asynchronous=True)

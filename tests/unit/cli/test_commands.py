@@ -19,11 +19,12 @@ def test_run_passes_its_settings_and_returns_its_exit_code(stub: Callable[..., A
     expected = (
         "run",
         (Settings(tables=("hits",)), "http://x"),
-        {"once": True, "dry_run": False, "start": None},
+        {"once": True, "dry_run": False, "start": None, "accept_counters": False},
     )
     assert calls == [expected]
-    cli.main(["run", "--dry-run"])
-    assert calls[1] == ("run", (Settings(), None), {"once": False, "dry_run": True, "start": None})
+    cli.main(["run", "--dry-run", "--accept-counters"])
+    flags = {"once": False, "dry_run": True, "start": None, "accept_counters": True}
+    assert calls[1] == ("run", (Settings(), None), flags)
 
 
 def test_init_prints_what_it_did(

@@ -7,7 +7,10 @@ from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaError, M
 
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError, DynatomicError, GroupRefusedError
-from dynatomic.kafka.admission import check_group, explain_refusal, refusal_of
+from dynatomic.kafka.admission import check_commits, check_group, explain_refusal, refusal_of
+from dynatomic.kafka.client import client_id
+from dynatomic.kafka.commit_metadata import CommitMetadata
+from dynatomic.kafka.groups import CommittedOffset
 from dynatomic.kafka.messages import check_error
 from dynatomic.testing.kafka.broker import FakeBroker
 from tests.support.lag_world import Admin, member
@@ -53,6 +56,63 @@ def test_the_brokers_convert_a_group_to_the_other_protocol() -> None:
     uniform = admin("uniform", type=ConsumerGroupType.CONSUMER)
     assert check_group(uniform, CLASSIC) == ""
     assert check_group(uniform, CONSUMER) == "", "no other proof is needed"
+
+
+@pytest.mark.parametrize(
+    ("client", "own", "words"),
+    [
+        ("dynatomic-counters-30603732", None, "the counters file 30603732 (member m-1"),
+        ("dynatomic", "30603732", "row events (member m-1"),
+        ("dynatomic-counters-11111111", "30603732", "this consumer by the counters file 30603732"),
+    ],
+)
+def test_a_member_with_another_counters_file_is_refused(
+    client: str, own: str | None, words: str
+) -> None:
+    with pytest.raises(ConfigError, match="group g is counting by") as caught:
+        check_group(admin("cooperative-sticky", client), CLASSIC, own)
+    assert words in str(caught.value)
+    assert "all members need one file" in str(caught.value)
+
+
+def test_a_member_with_the_same_counters_file_is_joined() -> None:
+    mine = client_id("at-least-once", "30603732")
+    assert check_group(admin("cooperative-sticky", mine), CLASSIC, "30603732") == ""
+    with pytest.raises(ConfigError, match="is running with exactly-once"):
+        check_group(admin("", client_id("exactly-once", "30603732")), CLASSIC, "30603732")
+
+
+def test_a_client_id_of_the_users_own_says_nothing() -> None:
+    assert check_group(admin("cooperative-sticky", "dynatomic-counters-x"), CLASSIC, "1" * 8) == ""
+
+
+ID = "a" * 32
+
+
+@pytest.mark.parametrize(
+    ("committed", "own"), [("30603732", "11111111"), ("30603732", None)], ids=str
+)
+def test_commits_by_another_counters_file_stop_the_start(committed: str, own: str | None) -> None:
+    commits = {3: CommittedOffset(7, CommitMetadata(ID, counters=committed).encode())}
+    with pytest.raises(
+        ConfigError, match="group g has counted row-events:3 by the count"
+    ) as caught:
+        check_commits(commits, CLASSIC, ID, own)
+    assert "start once with --accept-counters" in str(caught.value)
+    assert "verify --snapshot" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "",
+        ID,
+        CommitMetadata(ID, counters="30603732").encode(),
+        CommitMetadata("b" * 32, counters="11111111").encode(),
+    ],
+)
+def test_other_commits_do_not_stop_it(metadata: str) -> None:
+    check_commits({3: CommittedOffset(7, metadata)}, CLASSIC, ID, "30603732")
 
 
 def test_a_member_with_the_other_guarantee_is_refused() -> None:

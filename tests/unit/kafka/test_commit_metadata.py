@@ -15,9 +15,14 @@ numbers = st.integers(0, 2**63 - 1)
 events = st.none() | st.builds(LastEvent, numbers, st.none() | numbers, st.none() | numbers)
 
 
-@given(ids, events)
-def test_what_is_written_is_read(topic_id: str | None, last: LastEvent | None) -> None:
-    metadata = CommitMetadata(topic_id, last)
+fingerprints = st.none() | st.text("0123456789abcdef", min_size=8, max_size=8)
+
+
+@given(ids, events, fingerprints)
+def test_what_is_written_is_read(
+    topic_id: str | None, last: LastEvent | None, counters: str | None
+) -> None:
+    metadata = CommitMetadata(topic_id, last, counters)
     text = metadata.encode()
     assert parse(text) == metadata
     assert len(text) < MAX_BYTES
@@ -27,6 +32,9 @@ def test_what_is_written_is_read(topic_id: str | None, last: LastEvent | None) -
 def test_the_format_is_the_documented_one() -> None:
     metadata = CommitMetadata(ID, LastEvent(41, 7, 1790000000000))
     assert metadata.encode() == f"dynatomic/2 topic={ID} last=41 epoch=7 time=1790000000000"
+    assert CommitMetadata(ID, counters="30603732").encode() == (
+        f"dynatomic/2 topic={ID} counters=30603732"
+    )
     assert not CommitMetadata().encode()
 
 
@@ -35,7 +43,7 @@ def test_the_topic_id_alone_is_the_first_format() -> None:
 
 
 def test_keys_and_formats_of_later_versions_are_read() -> None:
-    later = f"dynatomic/3 counters=0a1b2c3d topic={ID} last=4 word epoch=1 more=a=b"
+    later = f"dynatomic/3 later=0a1b2c3d topic={ID} last=4 word epoch=1 more=a=b"
     assert parse(later) == CommitMetadata(ID, LastEvent(4, 1))
 
 
