@@ -70,6 +70,7 @@ class World(Ledger):
         join: bool = True,
         reread: Callable[[int, Iterable[int]], Reread] | None = None,
         definition: CountersFile | None = None,
+        has_new_counters: bool = False,
         **settings: Any,
     ) -> Member:
         """Start a worker of the group; it joins at its first turn."""
@@ -105,6 +106,7 @@ class World(Ledger):
             read_again=reread or (lambda number, wanted: self.read_again(config, number, wanted)),
             offsets=offsets,
             topic_id_check=TopicIdCheck(TOPIC, topic_id, self.ask_topic_id, self.clock),
+            has_new_counters=has_new_counters,
             clock=self.clock,
         )
         member = self.make_member(self, worker, writer, letters, offsets)

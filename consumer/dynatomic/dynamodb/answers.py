@@ -34,9 +34,13 @@ class TryStep:
 
 @dataclass(frozen=True, slots=True)
 class Fenced:
-    """The fence of the item lies in the window: the item has the events up to this offset."""
+    """The fence of the item lies in the window: the item has the events up to this offset.
+
+    ``missing`` are counters of the change that the item does not have.
+    """
 
     offset: int
+    missing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +200,8 @@ def _classify_condition(step: Step, change: Change, item: Item | None) -> Answer
         if fence_value is None:
             return Rejected(Reason.REFUSED, "the attribute of the fence is not a number")
         if int(Decimal(fence_value)) >= fence.first:
-            return Fenced(int(Decimal(fence_value)))
+            missing = frozenset(change.sums.keys() - item.keys())
+            return Fenced(int(Decimal(fence_value)), missing)
     if step is Step.INSPECT:
         return PartiallyRejected(_rejected_counters(change, item))
     if not in_batches:

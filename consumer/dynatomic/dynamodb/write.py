@@ -7,7 +7,7 @@ from operator import attrgetter
 from threading import Lock
 from typing import NamedTuple, Protocol
 
-from dynatomic.dynamodb.answers import PartiallyRejected, Refused, Rejected, Retry
+from dynatomic.dynamodb.answers import Fenced, PartiallyRejected, Refused, Rejected, Retry
 from dynatomic.dynamodb.parts import SMALL, split
 from dynatomic.dynamodb.statements import Change
 from dynatomic.events.row import CounterRef
@@ -35,8 +35,8 @@ class WindowWrite:
     hides those events. ``waits_by_table`` is the reason why each table makes the window wait.
     ``fenced_items`` counts the items whose fence refused a sum or a part of it. ``suppressed`` has,
     by offset, how many increments of each event the items had already.
-    ``finished_counters`` counts the counters that are applied, rejected, or were in the item
-    already.
+    ``hidden`` is a counter whose past an item hides (`record_hidden`). ``finished_counters`` counts
+    the counters that are applied, rejected, or were in the item already.
 
     An item with more counters than fit into one statement is written in parts, one after the
     other. ``later_parts`` has those that follow the part that is being written, each with the
@@ -53,6 +53,7 @@ class WindowWrite:
     fenced_items: int = 0
     suppressed: Counter[int] = field(default_factory=Counter)
     suppressed_increments: int = 0
+    hidden: CounterRef | None = None
     finished_counters: int = 0
     cancelled: bool = False
     open_tasks: int = 0
@@ -101,6 +102,18 @@ class WindowWrite:
         if not later:
             del self.later_parts[_item(applied)]
         return part
+
+    def record_hidden(self, change: Change, answer: Fenced) -> None:
+        """Keep a counter that an item does not have, although its fence hides events of it.
+
+        So the item took these events when the counter was not counted.
+        """
+        first = change.fence.first if change.fence else 0
+        for ref in change.refs() if answer.missing and self.hidden is None else ():
+            if ref.name in answer.missing:
+                events = self.window.events_of([ref], first)
+                if events and events[0][0] <= answer.offset:
+                    self.hidden = ref
 
     def remainder_above(self, change: Change, offset: int) -> Remainder:
         """Return the rest of a change whose item has the events up to an offset."""

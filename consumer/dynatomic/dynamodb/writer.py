@@ -138,14 +138,14 @@ class Writer:
     def _run(self) -> None:
         try:
             while (task := self._next_task()) is not None:
-                answers = [
-                    task.write.remainder_above(change, answer.offset)
-                    if isinstance(answer, Fenced)
-                    else answer
-                    for change, answer in zip(
-                        task.batch, self._execute(task.step, task.batch), strict=True
-                    )
-                ]
+                answers: list[Answer | Remainder] = []
+                found = self._execute(task.step, task.batch)
+                for change, answer in zip(task.batch, found, strict=True):
+                    if isinstance(answer, Fenced):
+                        task.write.record_hidden(change, answer)
+                        answers.append(task.write.remainder_above(change, answer.offset))
+                    else:
+                        answers.append(answer)
                 with self._changed:
                     is_complete = self._take_answers(task, answers)
                     self._wake()

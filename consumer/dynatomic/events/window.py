@@ -211,6 +211,10 @@ class Window:
         ):
             yield offset, unit.ref, unit.incr * multiplier
 
+    def unit_of(self, ref: CounterRef) -> UnitIncrement:
+        """Return a unit increment of a counter that some event adds to."""
+        return next(unit for unit in self._unit_increments if unit.ref == ref)
+
     def increments_from(
         self, first_offsets: Mapping[CounterRef, int]
     ) -> Iterator[tuple[int, CounterRef, int]]:

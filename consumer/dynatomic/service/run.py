@@ -190,6 +190,7 @@ def _build(  # noqa: PLR0913 - what the parts are made of
         read_again=_reader(settings, config),
         offsets=offsets,
         topic_id_check=identity,
+        has_new_counters=accept_counters and not dry_run,
     )
     end_offsets = EndOffsetPoller(
         worker.progress.brokers,

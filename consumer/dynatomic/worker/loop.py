@@ -65,6 +65,7 @@ class Worker:
         read_again: ReadAgain,
         offsets: Offsets,
         topic_id_check: TopicIdCheck,
+        has_new_counters: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
@@ -93,6 +94,7 @@ class Worker:
             ratio=self._ratio,
             on_done=self._wake_up,
             topic_id=topic_id,
+            has_new_counters=has_new_counters,
             clock=clock,
         )
         self._callbacks = CallbackErrors()

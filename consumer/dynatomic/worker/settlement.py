@@ -18,6 +18,9 @@ from dynatomic.dead_letters.letter import DeadLetter
 from dynatomic.dead_letters.store import LetterStore
 from dynatomic.dynamodb.fence import fence_name
 from dynatomic.dynamodb.write import WindowWriter
+from dynatomic.errors import ConfigError
+from dynatomic.events.row import CounterRef
+from dynatomic.events.window import Window
 from dynatomic.kafka.topic_identity import TopicIdCheck
 from dynatomic.telemetry.durations import Durations
 from dynatomic.telemetry.logs import RateLimiter
@@ -50,7 +53,9 @@ class Settlement:
     """Takes closed windows through their steps, and counts them in ``tally``.
 
     With ``topic_id`` each item takes a window only once (exactly-once). Without it no item has a
-    fence. ``on_done`` is called on other threads when `advance` has something to do.
+    fence. With ``has_new_counters`` the group has counted by another counters file before, and
+    `advance` raises ConfigError for a counter that cannot be filled. ``on_done`` is called on other
+    threads when `advance` has something to do.
     """
 
     def __init__(  # noqa: PLR0913 - its parts
@@ -63,6 +68,7 @@ class Settlement:
         ratio: DeadLetterRatio,
         on_done: Callable[[object], None],
         topic_id: str | None,
+        has_new_counters: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.tally = Tally()
@@ -73,6 +79,7 @@ class Settlement:
         self._ratio = ratio
         self._on_done = on_done
         self._topic_id = topic_id
+        self._has_new_counters = has_new_counters
         self._should_log_letter = RateLimiter(1.0, clock)
         self._should_log_fence = RateLimiter(1.0, clock)
         self._unlogged_letters = 0
@@ -116,6 +123,12 @@ class Settlement:
         if closing.is_unwritten and not self._must_wait_for_letters(closing):
             fence = fence_name(self._topic_id, partition.id) if self._topic_id else None
             closing.start_write(self._writer.submit(closing.window, self._on_done, fence))
+        if (
+            self._has_new_counters
+            and closing.write is not None
+            and closing.write.hidden is not None
+        ):
+            raise _cannot_be_filled(closing.window, closing.write.hidden)
         for letter in self._rejected.letters(partition.id, closing):
             is_first = closing.letter_of_rejected(letter.offset, letter.reason)
             self.store_letter(closing, letter, is_first=is_first)
@@ -169,6 +182,15 @@ class Settlement:
             "ms": round((now - done.closed_at) * 1000),
         }
         log.debug("window written", extra={"fields": fields})
+
+
+def _cannot_be_filled(window: Window, ref: CounterRef) -> ConfigError:
+    counter = getattr(window.unit_of(ref), "counter", "")
+    return ConfigError(
+        f"counter {counter}: {ref.name} cannot be filled: items of table {ref.table} have counted "
+        "these events without it, and their fences hide them; give the counter items of its own, "
+        "with another key or range; or start without --accept-counters, to count it from now on"
+    )
 
 
 def _count_outcomes(counts: EventCounts, done: InFlightWindow) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from dynatomic.dead_letters.sender import replay_headers
 from dynatomic.dead_letters.topic import stored_letter
+from dynatomic.errors import ConfigError
 from tests.support.clients import GROUP, LETTERS, TOPIC, headers_of
 from tests.support.declared import FILE, DeclaredWorld, declared
 
@@ -174,7 +175,7 @@ add = { requests = 1 }
         group = d.world.broker.group(GROUP)
         for partition in (0, 1):
             group.offsets[TOPIC, partition] = 0
-        again.worker(processing_guarantee="exactly-once")
+        again.worker(processing_guarantee="exactly-once", has_new_counters=True)
         again.emit(EVENT)
         d.world.window()
         d.world.turn(3)
@@ -185,6 +186,23 @@ add = { requests = 1 }
             (*day, "requests"): 9,
             (*day, "bytes"): 90,
         }
+
+
+def test_a_new_attribute_of_old_items_is_refused_when_it_is_to_be_filled() -> None:
+    with declared() as d:
+        first = d.worker(processing_guarantee="exactly-once")
+        d.emit(EVENT, EVENT)
+        d.world.window()
+        assert first.worker.shut_down()
+        first.alive = False
+        before = d.values()
+        changed = FILE.replace("bytes = ", "more = 1, bytes = ")
+        again = DeclaredWorld(d.world, changed)
+        d.world.broker.group(GROUP).offsets[TOPIC, 0] = 0
+        again.worker(processing_guarantee="exactly-once", has_new_counters=True)
+        with pytest.raises(ConfigError, match="counter daily: more cannot be filled"):
+            d.world.window()
+        assert d.values() == before
 
 
 def test_events_that_all_items_had_are_suppressed_and_others_are_counted() -> None:
