@@ -10,7 +10,7 @@ def main() -> int:
     # The kernel drops a signal to the first process of a container if there is no handler for it.
     # Set before the imports of the command, which take longer than a container may live.
     if os.getpid() == 1:
-        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+        signal.signal(signal.SIGTERM, lambda signal_number, _: os._exit(128 + signal_number))
     # Python answers an interrupt with a traceback. Until the command can say something better, the
     # signal ends the process as it ends other programs. Where it is ignored, it stays ignored.
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler

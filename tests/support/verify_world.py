@@ -222,7 +222,7 @@ class World:
                 letters,
             ).run()
             if written and verdict.ok:
-                written.finish()
+                written.complete()
         finally:
             consumer.close()
             if written:

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,6 +132,30 @@ def test_a_name_of_the_front_door_is_what_its_module_has(name: str) -> None:
 def test_other_names_are_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = dynatomic.Nothing
+
+
+OLD_NAMES = re.compile(
+    "settled?|number|look|found|told|each|place|mine|about|know|begin|ticket|asks|endings|_learned"
+    "|Addend|Pending|Identity|Ends|GiveUp|Renewed|Sparse|Every|Heads|_Way|_NoWayError|Rest|Partly"
+    "|Next|Letter|MOST_.*|LEAST.*"
+)
+"""Names with several meanings. The name of a thing says what it is: a partition, a line number."""
+
+
+def given_names(path: Path) -> Iterator[str]:
+    """Yield the names that a module gives: of classes, functions, arguments and variables."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.id if isinstance(node, ast.Name) else node.attr
+
+
+def test_no_name_has_several_meanings() -> None:
+    old = {(named(path), name) for path in MODULES for name in given_names(path)}
+    assert {(path, name) for path, name in old if OLD_NAMES.fullmatch(name)} == set()
 
 
 STATE_OWNERS = {"worker/partition.py": "Partition", "worker/in_flight.py": "InFlightWindow"}

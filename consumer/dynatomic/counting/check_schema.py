@@ -22,13 +22,13 @@ def check_schema(definition: CountersFile, schema: AvroSchema, label: str) -> It
     Raises ConfigError for a path that no event has, for a key that is neither text nor an integer,
     for an amount that is no number, and for a time of another type than ``time_unit`` says.
     """
-    for place, expression, allowed in _uses(definition):
+    for location, expression, allowed in _uses(definition):
         for path in sorted(expression.paths):
             steps = _steps(definition, path)
             if steps is None:
                 continue
             kinds = frozenset(_kinds(schema.parsed, schema, steps))
-            where = f"{definition.path}: {place}: {expression.text}"
+            where = f"{definition.path}: {location}: {expression.text}"
             if kinds <= {_MISSING, "null"}:
                 raise ConfigError(f"{where}: {label} has no field {'.'.join(path)}")
             if not _is_path(expression) or allowed is None:
@@ -53,15 +53,15 @@ def _uses(definition: CountersFile) -> Iterator[tuple[str, Expression, frozenset
         kinds = frozenset(("string",)) if event.time_unit is None else _TIME_NUMBER
         yield "[event]: time", event.time, kinds
     for counter in definition.counters:
-        place = f"counter {counter.name!r}"
+        location = f"counter {counter.name!r}"
         if counter.when is not None:
-            yield f"{place}: when", counter.when, None
+            yield f"{location}: when", counter.when, None
         for name, template in (("key", counter.key), ("range", counter.range)):
             for expression in template.expressions if template else ():
-                yield f"{place}: {name}", expression, _TEXT_OR_INTEGER
+                yield f"{location}: {name}", expression, _TEXT_OR_INTEGER
         for amount in counter.amounts:
             if amount.field is not None:
-                yield f"{place}: {amount.attribute}", amount.field, _INTEGER
+                yield f"{location}: {amount.attribute}", amount.field, _INTEGER
 
 
 def _is_path(expression: Expression) -> bool:

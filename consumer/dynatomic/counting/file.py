@@ -150,8 +150,8 @@ def _amount(attribute: str, value: Any, *, negative: bool) -> Amount:
     return Amount(attribute, field=path, scale=scale, negative=negative)
 
 
-def _example(raw: Mapping[str, Any], place: str) -> Example:
-    with at(place):
+def _example(raw: Mapping[str, Any], location: str) -> Example:
+    with at(location):
         check_names(raw, _EXAMPLE)
         event = raw.get("event")
         if not isinstance(event, str):

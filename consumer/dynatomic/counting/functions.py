@@ -81,7 +81,7 @@ class ExactFunctions(Functions):  # type: ignore[misc] # jmespath has no types
         if not isinstance(arg, str):
             return None
         try:
-            return number(arg)
+            return exact_number(arg)
         except ValueError:
             return None
 
@@ -101,7 +101,7 @@ def check_call(function_name: str, count: int) -> None:
         raise ValueError(f"{function_name}() takes {len(expected)} arguments, not {count}")
 
 
-def number(text: str) -> int | Decimal:
+def exact_number(text: str) -> int | Decimal:
     """Return the number that a JSON number has as its text.
 
     Raises ValueError where the text is no number, or has too many digits before or after the

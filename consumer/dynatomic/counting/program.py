@@ -101,7 +101,7 @@ class Program:
         return event.max_age_s is not None or event.max_ahead_s is not None
 
     def _guarded(
-        self, variable: str, expression: Expression, place: str, *, test: bool = False
+        self, variable: str, expression: Expression, location: str, *, test: bool = False
     ) -> Iterator[str]:
         """Write ``variable = expression``, and a Rejected for a function that raises."""
         compiler = ExpressionCompiler(self._scope)
@@ -111,15 +111,15 @@ class Program:
             yield line
             return
         problem = "a function got a value of the wrong type"
-        detail = f"{place}: {problem}" if test else f"{place}: {expression.text}: {problem}"
+        detail = f"{location}: {problem}" if test else f"{location}: {expression.text}: {problem}"
         reject = self._scope.constant(_rejecting(RejectReason.FIELD_TYPE, detail))
         self._scope.names["EvaluationError"] = EvaluationError
         yield from ["try:", f"    {line}", "except EvaluationError:", f"    {reject}()"]
 
-    def _variable(self, expression: Expression, place: str) -> tuple[list[str], str]:
+    def _variable(self, expression: Expression, location: str) -> tuple[list[str], str]:
         """Return the lines that compute an expression, and the variable that has its value."""
         variable = self._scope.name("x")
-        lines = list(self._guarded(variable, expression, place))
+        lines = list(self._guarded(variable, expression, location))
         start = f"{variable} = "
         if len(lines) == 1 and lines[0].removeprefix(start).isidentifier():
             return [], lines[0].removeprefix(start)
@@ -173,14 +173,14 @@ class Program:
                 yield f"    if late {sign}{bound * _SECOND_MS}: {self._scope.constant(reject)}()"
 
     def _counter(self, counter: CounterDefinition) -> Iterator[str]:
-        place = f"counter {counter.name}"
+        location = f"counter {counter.name}"
         texts: list[str] = []
         for template in [counter.key, *([counter.range] if counter.range else [])]:
             for part in template.parts:
                 if isinstance(part, ValuePart):
-                    lines, variable = self._variable(part.expression, place)
+                    lines, variable = self._variable(part.expression, location)
                     yield from lines
-                    to_text = self._scope.constant(_to_text(place, part.expression.text))
+                    to_text = self._scope.constant(_to_text(location, part.expression.text))
                     text = self._scope.name("s")
                     is_text = f"type({variable}) is str"
                     yield f"{text} = {variable} if {is_text} else {to_text}({variable})"
@@ -188,7 +188,7 @@ class Program:
         name = texts[0] if len(texts) == 1 else f"({''.join(f'{text}, ' for text in texts)})"
         amounts = []
         for amount in counter.amounts:
-            lines, source = self._amount(place, amount)
+            lines, source = self._amount(location, amount)
             yield from lines
             amounts.append(source)
         yield f"units += {self._items(counter)}[{name}]"
@@ -199,11 +199,11 @@ class Program:
             return f"m[{self._timed.index(counter)}]"
         return self._scope.constant(self._moments.timeless[self._timeless.index(counter)])
 
-    def _amount(self, place: str, amount: Amount) -> tuple[list[str], str]:
+    def _amount(self, location: str, amount: Amount) -> tuple[list[str], str]:
         if amount.field is None:
             return [], "1"
-        lines, variable = self._variable(amount.field, place)
-        read = self._scope.constant(_amount_reading(place, amount))
+        lines, variable = self._variable(amount.field, location)
+        read = self._scope.constant(_amount_reading(location, amount))
         total = self._scope.name("a")
         if amount.scale:
             return [*lines, f"{total} = {read}({variable})"], total
@@ -240,17 +240,17 @@ def _time_reading(expression: Expression, unit: str | None) -> Callable[[Any], i
     return read_time
 
 
-def _to_text(place: str, path: str) -> Callable[[Any], str]:
+def _to_text(location: str, path: str) -> Callable[[Any], str]:
     def to_text(value: Any) -> str:
         try:
             return key_text(value)
         except Rejected as error:
-            raise _named(error, place, path) from None
+            raise _named(error, location, path) from None
 
     return to_text
 
 
-def _amount_reading(place: str, amount: Amount) -> Callable[[Any], int]:
+def _amount_reading(location: str, amount: Amount) -> Callable[[Any], int]:
     path = "" if amount.field is None else amount.field.text
     low = -INT64_MAX if amount.negative else INT64_MIN
     high = -INT64_MIN if amount.negative else INT64_MAX
@@ -259,15 +259,15 @@ def _amount_reading(place: str, amount: Amount) -> Callable[[Any], int]:
         try:
             total = to_increment(value, amount.scale)
         except Rejected as error:
-            raise _named(error, place, path) from None
+            raise _named(error, location, path) from None
         if not low <= total <= high:
-            detail = f"{place}: {path}: not an int64"
+            detail = f"{location}: {path}: not an int64"
             raise Rejected(RejectReason.INCR_OUT_OF_BOUNDS, detail)
         return total
 
     return read
 
 
-def _named(error: Rejected, place: str, path: str) -> Rejected:
-    detail = f"{place}: {path}: {error.detail}" if error.detail else f"{place}: {path}"
+def _named(error: Rejected, location: str, path: str) -> Rejected:
+    detail = f"{location}: {path}: {error.detail}" if error.detail else f"{location}: {path}"
     return Rejected(error.reason, detail)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 import msgspec
 
 from dynatomic.counting.compiler import Tree, dict_loads
-from dynatomic.counting.functions import number
+from dynatomic.counting.functions import exact_number
 from dynatomic.counting.reasons import Rejected, RejectReason
 
 
@@ -51,12 +51,12 @@ class JsonReader:
     """Reads JSON payloads: the fields of a tree as structures, or the whole as dicts and lists."""
 
     def __init__(self, tree: Tree) -> None:
-        self._whole = msgspec.json.Decoder(float_hook=number).decode
+        self._whole = msgspec.json.Decoder(float_hook=exact_number).decode
         self.fields: Callable[[bytes], Any] | None = None
         """Returns the structure of a payload for `struct_loads`; raises one of `MISFITS` if the
         payload does not fit. None if an expression needs the whole event."""
         if tree.variable is None:
-            self.fields = msgspec.json.Decoder(_structure(tree), float_hook=number).decode
+            self.fields = msgspec.json.Decoder(_structure(tree), float_hook=exact_number).decode
 
     def whole(self, payload: bytes) -> Any:
         """Return all of a payload; raises Rejected if it is not JSON."""

@@ -14,12 +14,12 @@ Raw = Mapping[str, Any]
 
 
 @contextmanager
-def at(place: str) -> Iterator[None]:
+def at(location: str) -> Iterator[None]:
     """Put the place of a problem before its message."""
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{place}: {error}") from None
+        raise ConfigError(f"{location}: {error}") from None
 
 
 def check_names(raw: Raw, names: tuple[str, ...]) -> None:

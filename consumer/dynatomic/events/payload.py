@@ -153,9 +153,9 @@ def _undecodable(payload: bytes, error: Exception) -> tuple[Reason, str]:
 
 
 @lru_cache(maxsize=4096)
-def zigzag(number: int) -> bytes:
+def zigzag(increment: int) -> bytes:
     """Return an int64 as Avro writes a long."""
-    value = (number << 1) ^ (number >> 63)
+    value = (increment << 1) ^ (increment >> 63)
     out = bytearray()
     while value >= CONTINUES:
         out.append(value & 0x7F | CONTINUES)

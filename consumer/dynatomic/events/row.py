@@ -188,11 +188,11 @@ def key_value(text: str, kind: KeyType) -> str:
         return text
     if _NUMBER.fullmatch(text):
         try:
-            number = Decimal(text)
-            exact = number.normalize(_DIGITS_38)
+            parsed = Decimal(text)
+            exact = parsed.normalize(_DIGITS_38)
         except InvalidOperation:
-            number, exact = Decimal(0), Decimal(1)
-        if number == exact and (not exact or -130 <= exact.adjusted() <= 125):  # noqa: PLR2004
+            parsed, exact = Decimal(0), Decimal(1)
+        if parsed == exact and (not exact or -130 <= exact.adjusted() <= 125):  # noqa: PLR2004
             return format(exact, "f") if exact else "0"
     raise RowError(Reason.KEY_NOT_A_NUMBER, "the key is not a number of at most 38 digits")
 

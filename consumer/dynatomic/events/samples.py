@@ -33,7 +33,7 @@ def samples(  # noqa: PLR0913 - one a flag
     if count < 0 or rows < 1 or max_incr < 1:
         raise ValueError("count must be at least 0, rows and max_incr at least 1")
     rng = random.Random(seed)  # noqa: S311 - samples, not secrets
-    keys = [f"key-{number}" for number in range(rows)]
+    keys = [f"key-{index}" for index in range(rows)]
     shares = None
     if distribution == "zipf":
         shares = list(accumulate(rank**-ZIPF_EXPONENT for rank in range(1, rows + 1)))

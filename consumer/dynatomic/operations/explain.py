@@ -76,9 +76,9 @@ def _added(options: ExplainOptions, index: int, additions: list[Addition]) -> It
     if not additions:
         yield f"event {index}: no counter takes it"
     for addition in additions:
-        place = [addition.table, addition.key, *filter(None, [addition.range])]
+        item = [addition.table, addition.key, *filter(None, [addition.range])]
         amounts = [f"{attribute} {amount:+}" for attribute, amount in addition.amounts]
-        parts = [f"event {index}: {addition.counter}:", *place, *amounts]
+        parts = [f"event {index}: {addition.counter}:", *item, *amounts]
         if addition.expires_s is not None:
             moment = datetime.fromtimestamp(addition.expires_s, UTC)
             parts.append(f"expires {moment:%Y-%m-%dT%H:%M:%SZ}")

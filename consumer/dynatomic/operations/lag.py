@@ -149,7 +149,7 @@ class LagReader:
         positions = [GroupPosition(n, marks[n], committed.get(n), identity) for n in sorted(marks)]
         policy = reset_policy(settings)
         starts = {position.partition: position.start(policy) for position in positions}
-        times = self._timestamps.first(
+        timestamps = self._timestamps.first(
             {n: start for n, start in starts.items() if start < marks[n].high}
         )
         now = self._now()
@@ -162,7 +162,9 @@ class LagReader:
                 position.marks.high,
                 position.lag,
                 # Clocks differ, so an event may be newer than now.
-                max(0.0, now - times[position.partition]) if position.partition in times else None,
+                max(0.0, now - timestamps[position.partition])
+                if position.partition in timestamps
+                else None,
                 owners.get(position.partition),
                 "; ".join(_notes(position, high.get(position.partition))),
                 high.get(position.partition),

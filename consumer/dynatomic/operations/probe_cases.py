@@ -15,7 +15,7 @@ from dynatomic.dynamodb.answers import (
 from dynatomic.dynamodb.fence import Fence, fence_name
 from dynatomic.dynamodb.statements import Step
 
-_FENCE, _OTHER = (fence_name("0" * 32, number) for number in (0, 1))
+_FENCE, _OTHER = (fence_name("0" * 32, partition) for partition in (0, 1))
 _LARGEST_NUMBER = 10**38 - 1  # of a number's 38 digits
 
 

@@ -99,7 +99,7 @@ def _send(emit: Emitter, rows: Iterable[Row], progress: Progress | None) -> None
 
 
 def _rows(emit: Emitter, lines: Iterable[str]) -> Iterator[Row]:
-    for number, line in enumerate(lines, start=1):
+    for line_number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
@@ -108,5 +108,6 @@ def _rows(emit: Emitter, lines: Iterable[str]) -> Iterator[Row]:
             emit.flush()
             raise RowError(
                 error.reason,
-                f"line {number}: {error.detail}; the {emit.confirmed} rows before it were sent",
+                f"line {line_number}: {error.detail}; "
+                f"the {emit.confirmed} rows before it were sent",
             ) from None

@@ -84,16 +84,18 @@ class ConfluentRegistry:
     def _add_references(
         self, schema: Any, texts: dict[tuple[str, int], str], path: tuple[tuple[str, int], ...]
     ) -> None:
-        for place in _references(schema):
-            if place in path:
+        for reference in _references(schema):
+            if reference in path:
                 raise SchemaRefusedError("its references lead in a circle")
-            if place in texts:
+            if reference in texts:
                 continue
             if len(path) + len(texts) >= MAX_REFERENCES:
                 raise SchemaRefusedError(f"it has more than {MAX_REFERENCES} references")
-            referred = _asked(lambda place=place: self._client.get_version(*place).schema)
-            self._add_references(referred, texts, (*path, place))
-            texts[place] = _text(referred)
+            referred = _asked(
+                lambda reference=reference: self._client.get_version(*reference).schema
+            )
+            self._add_references(referred, texts, (*path, reference))
+            texts[reference] = _text(referred)
             if sum(map(len, texts.values())) > MAX_SCHEMA_CHARACTERS:
                 raise SchemaRefusedError(f"it has more than {MAX_SCHEMA_CHARACTERS} characters")
 

@@ -54,15 +54,17 @@ def _checked(definition: CountersFile, topic: str, environment: Mapping[str, str
     subject = event.subject or f"{topic}-value"
     if registry is None:
         return
-    place = f"{definition.path}: [event]: {registry.name}: subject {subject}"
+    location = f"{definition.path}: [event]: {registry.name}: subject {subject}"
     try:
         schema = _latest(registry, subject)
     except SchemaMissingError:
-        yield f"{place} does not exist: paths are not checked; set subject if it has another name"
+        yield (
+            f"{location} does not exist: paths are not checked; set subject if it has another name"
+        )
     except SchemaRefusedError as error:
-        raise ConfigError(f"{place}: the schema cannot be used: {error}") from None
+        raise ConfigError(f"{location}: the schema cannot be used: {error}") from None
     except RegistryError as error:
-        raise UnavailableError(f"{place}: {error}") from None
+        raise UnavailableError(f"{location}: {error}") from None
     else:
         yield from check_schema(definition, schema, f"subject {subject}")
 

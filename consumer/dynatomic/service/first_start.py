@@ -96,8 +96,8 @@ def expired_offsets(
 def _oldest_age_s(
     settings: Settings, consumer: Any, starts: Mapping[int, int], now: float
 ) -> float | None:
-    times = Timestamps(consumer, settings).first(starts).values()
-    return max((now - created for created in times), default=None)
+    timestamps = Timestamps(consumer, settings).first(starts).values()
+    return max((now - created for created in timestamps), default=None)
 
 
 def retention_minutes(admin: Any) -> int:

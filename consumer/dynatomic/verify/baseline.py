@@ -210,7 +210,7 @@ class Snapshot:
         self._write({"table": item.table, "key": key, "range": range_} | numbers)
         self._count += 1
 
-    def finish(self) -> None:
+    def complete(self) -> None:
         """Complete the file and move it to its path."""
         self._write({"items": self._count})
         try:

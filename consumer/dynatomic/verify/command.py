@@ -70,7 +70,7 @@ def verify(settings: Settings, endpoint_url: str | None, options: VerifyOptions)
         snapshot = stack.enter_context(Snapshot(options.snapshot)) if options.snapshot else None
         verdict = _compare(settings, endpoint_url, options, snapshot, stack)
         if snapshot is not None and verdict.ok:
-            snapshot.finish()
+            snapshot.complete()
     if options.sample is not None:
         size = f"{options.sample:,}"
         verdict.notes.append(f"a sample of at most {size} counters, --seed {options.seed}")

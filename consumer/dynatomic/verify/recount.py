@@ -151,8 +151,8 @@ class Recount:
         groups = self.sums.setdefault(partition if counted else ahead(partition), {})
         if self.reader.reads_only_payloads:
             equal = {value_of(message): message for message in messages}
-            times = Counter(map(value_of, messages))
-            distinct, counts = list(equal.values()), list(map(times.__getitem__, equal))
+            repeats = Counter(map(value_of, messages))
+            distinct, counts = list(equal.values()), list(map(repeats.__getitem__, equal))
         else:
             distinct, counts = messages, None
         decoded = self.reader.read(distinct)
@@ -167,15 +167,15 @@ class Recount:
         if not counted:
             self.uncommitted += accepted
 
-    def _count_outcomes(self, decoded: Decoded, times: list[int] | None = None) -> int:
+    def _count_outcomes(self, decoded: Decoded, repeats: list[int] | None = None) -> int:
         """Count the events by what becomes of them, and return how many add to a counter."""
-        rejected = sum(1 if times is None else times[index] for index in decoded.rejected)
+        rejected = sum(1 if repeats is None else repeats[index] for index in decoded.rejected)
         self.rejected += rejected
         if decoded.counts is not None:
             accepted = len(decoded.counts) - decoded.counts.count(0)
             self.unmatched += len(decoded.counts) - accepted - rejected
             return accepted
-        return (len(decoded.unit_increments) if times is None else sum(times)) - rejected
+        return (len(decoded.unit_increments) if repeats is None else sum(repeats)) - rejected
 
     def _add(self, groups: Counts, ref: CounterRef, value: int) -> None:
         item = item_key(ref.key, ref.range)
@@ -208,8 +208,8 @@ class Recount:
         return [
             (partition, name, items)
             for partition, groups in sorted(self.sums.items())
-            for (found, name), items in sorted(groups.items())
-            if found == table
+            for (counter, name), items in sorted(groups.items())
+            if counter == table
         ]
 
     def items(self, table: str) -> Iterator[ItemKey]:
@@ -239,10 +239,10 @@ def _increments(decoded: Decoded, run: list[Any]) -> Iterator[tuple[int, Counter
         yield offset, ref, incr
 
 
-def _sums(decoded: Decoded, times: list[int] | None) -> Iterable[tuple[CounterRef, int]]:
+def _sums(decoded: Decoded, repeats: list[int] | None) -> Iterable[tuple[CounterRef, int]]:
     """Return what events add to each counter, where each comes so many times."""
     if decoded.counts is None:
-        counts = repeat(1) if times is None else times
+        counts = repeat(1) if repeats is None else repeats
         events = zip(decoded.increments, counts, strict=False)
         return [
             (ref, incr * count)

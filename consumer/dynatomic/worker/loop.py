@@ -205,22 +205,22 @@ class Worker:
             is_committed &= partition.keep_only_closing()
         return is_committed
 
-    def _advance(self, finish: Sequence[Partition] = ()) -> None:
-        """Do the next steps of all partitions; windows in ``finish`` are closed at once."""
+    def _advance(self, revoked: Sequence[Partition] = ()) -> None:
+        """Do the next steps of all partitions; windows of ``revoked`` are closed at once."""
         if self._writer.failure is not None:
             raise self._writer.failure
         self._letters.poll(0.0)
         now, limits = self._clock(), self._limits
-        self._offsets.ensure_start(self.consumer, self.partitions.values(), may_assign=not finish)
+        self._offsets.ensure_start(self.consumer, self.partitions.values(), may_assign=not revoked)
         for partition in list(self.partitions.values()):
             self.settlement.advance(partition, now)
             is_drained = partition.reaches(self.drain_to.get(partition.id, -1))
             is_due = is_drained or limits.is_due(partition.filling, now)
             if partition.is_empty:
                 partition.skip_to_position()
-            elif partition.closing is None and (partition in finish or is_due):
+            elif partition.closing is None and (partition in revoked or is_due):
                 partition.close_window(now, self._topic_id_check.check_number())
-            if partition.out_of_range and partition.stop_reason is None and not finish:
+            if partition.out_of_range and partition.stop_reason is None and not revoked:
                 self._offsets.handle_out_of_range(self.consumer, partition)
         self._topic_id_check.poll(self._wake_up)
         for partition in self.partitions.values():
@@ -250,7 +250,7 @@ class Worker:
         """
         while True:
             self._wake.clear()
-            self._advance(finish=partitions)
+            self._advance(revoked=partitions)
             unfinished = [p for p in partitions if not p.is_empty]
             if not unfinished:
                 return True

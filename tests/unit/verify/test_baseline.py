@@ -29,7 +29,7 @@ def write(path: Path, items: list[BaselineItem], offsets: Mapping[int, int]) -> 
         snapshot.write_head("row-events", ID, offsets, TABLES)
         for held in items:
             snapshot.add(held)
-        snapshot.finish()
+        snapshot.complete()
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:

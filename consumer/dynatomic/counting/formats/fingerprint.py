@@ -21,7 +21,7 @@ def fingerprint(text: str) -> str:
     """
     try:
         canonical = fastavro.schema.to_parsing_canonical_form(json.loads(text))
-        number = str(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
-        return bytes.fromhex(number)[::-1].hex()
+        fingerprint = str(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
+        return bytes.fromhex(fingerprint)[::-1].hex()
     except _UNPARSABLE:
         raise SchemaRefusedError("it has no parsing canonical form") from None

@@ -185,14 +185,14 @@ class Tables:
         expressions = Expressions(
             params["ExpressionAttributeNames"], params["ExpressionAttributeValues"]
         )
-        found = [
+        matches = [
             (key[1:], copied(item))
             for key, item in table.items.items()
             if expressions.holds(params["KeyConditionExpression"], item)
         ]
         by_number = table.keys[-1][1] == "N"
-        found.sort(key=lambda each: [decimal(t) if by_number else t.encode() for t in each[0]])
-        return {"Items": [item for _, item in found]}
+        matches.sort(key=lambda match: [decimal(t) if by_number else t.encode() for t in match[0]])
+        return {"Items": [item for _, item in matches]}
 
     def _update_item(self, params: Mapping[str, Any]) -> Response:
         _only(

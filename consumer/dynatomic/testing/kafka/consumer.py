@@ -237,7 +237,7 @@ class FakeConsumer(Membership):
         if not self._has_assigned:
             self._fetches |= {p: self._new_fetch(p, OFFSET_STORED) for p in partitions}
 
-    def drop(self, partitions: list[Partition]) -> None:
+    def stop_reading(self, partitions: list[Partition]) -> None:
         """Stop reading these."""
         for partition in partitions:
             self._fetches.pop(partition, None)

@@ -70,8 +70,8 @@ def event(
 class Membership:
     """The membership of one consumer in its group.
 
-    ``take`` and ``drop`` change the partitions that the consumer reads. They are called after
-    ``on_assign`` and after ``on_revoke`` or ``on_lost``, as in librdkafka.
+    ``take`` and ``stop_reading`` change the partitions that the consumer reads. They are called
+    after ``on_assign`` and after ``on_revoke`` or ``on_lost``, as in librdkafka.
     """
 
     def __init__(self, cluster: Cluster, conf: Mapping[str, Any], name: str) -> None:
@@ -90,7 +90,7 @@ class Membership:
         """Start to read these partitions."""
         raise NotImplementedError
 
-    def drop(self, partitions: list[Partition]) -> None:
+    def stop_reading(self, partitions: list[Partition]) -> None:
         """Stop reading these partitions."""
         raise NotImplementedError
 
@@ -124,7 +124,7 @@ class Membership:
         finally:
             with self._cluster.lock:
                 self.member.owned.difference_update(partitions)
-                self.drop(partitions)
+                self.stop_reading(partitions)
 
     def _call(self, kind: str, partitions: list[Partition]) -> None:
         if callback := self._callbacks.get(kind):
