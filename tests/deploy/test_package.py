@@ -126,6 +126,10 @@ def test_the_demo_runs_from_the_wheel(installed: Installed) -> None:
     """`python -m` puts the folder of the user's `consumer.py` first on the path."""
     printed = run(installed.python, "-m", "dynatomic", "demo", cwd=installed.folder)
     assert "\nOK  1,000 counters, sum 100,000 = 100,000\n" in printed
+    declared = run(
+        *(installed.python, "-m", "dynatomic", "demo", "--events", "json"), cwd=installed.folder
+    )
+    assert "\nOK  1,206 counters, sum " in declared
     command = installed.python.with_name("dynatomic")
     version = run(command, "--version", cwd=installed.folder)
     assert version == f"dynatomic {PROJECT['version']}\n"

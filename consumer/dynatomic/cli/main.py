@@ -207,13 +207,18 @@ def verify(  # noqa: PLR0913 - one a flag
 
 @app.command
 def demo(
-    *, stay: Annotated[bool, flag("Continue until Ctrl-C, to try the other commands.")] = False
+    *,
+    stay: Annotated[bool, flag("Continue until Ctrl-C, to try the other commands.")] = False,
+    events: Annotated[
+        Literal["rows", "json"],
+        Parameter(help="'json': requests to an API in JSON, counted by a counters file."),
+    ] = "rows",
 ) -> int:
     """Count 100,000 events on this machine, kill a consumer meanwhile, and verify the sums."""
     from dynatomic.operations.demo import demo as play  # noqa: PLC0415 -- see `command`
 
     logs.setup(for_people=True)
-    return play(stay=stay)
+    return play(stay=stay, events=events)
 
 
 @contextlib.contextmanager

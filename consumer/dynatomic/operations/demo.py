@@ -11,23 +11,20 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from confluent_kafka import Consumer, TopicPartition
 
 from dynatomic.config.settings import Settings
 from dynatomic.console import progress_bar
 from dynatomic.errors import DynatomicError
-from dynatomic.events.row import KeySchema
-from dynatomic.events.samples import samples
 from dynatomic.kafka.client import consumer_config, new_consumer, watermarks
-from dynatomic.kafka.emitter import Emitter
+from dynatomic.operations.demo_workloads import TABLE, Workload, api_workload, row_workload
 from dynatomic.testing.embedded import Embedded
 
-EVENTS, COUNTERS, CONSUMERS, PARTITIONS = 100_000, 1_000, 3, 6
-TABLE = "demo-usage"
+EVENTS, CONSUMERS, PARTITIONS = 100_000, 3, 6
 WINDOW_MS = 500
 PRODUCE_S = 8.0  # long enough for several windows
 PATIENCE_S = 60.0
@@ -47,6 +44,7 @@ sys.exit(main())
 class DemoResult:
     """What the consumers logged: requests, counters written, events kept out by a fence."""
 
+    counters: int
     requests: int
     writes: int
     suppressed: int
@@ -56,35 +54,42 @@ class DemoResult:
         """Yield the lines that the demo prints."""
         per_write = EVENTS / max(1, self.writes)
         yield f"  events            {EVENTS:>9,}"
-        yield f"  counters          {COUNTERS:>9,}"
+        yield f"  counters          {self.counters:>9,}"
         yield f"  requests          {self.requests:>9,}"
         yield f"  events per write  {per_write:>9.1f}"
         yield f"  time              {self.seconds:>7.1f} s"
         yield f"  kept out          {self.suppressed:>9,}   events read twice, by the fences"
 
 
-def demo(*, stay: bool = False) -> int:
+def demo(*, stay: bool = False, events: Literal["rows", "json"] = "rows") -> int:
     """Run the demo, ending with ``dynatomic verify``; return the exit code of that.
 
+    ``events`` are row events, or requests to an API in JSON, which a counters file declares.
     With ``stay`` the consumers continue until Ctrl-C, with `STAY_EVENTS_S` events a second.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dynatomic-demo-")))
+        is_json = events == "json"
+        workload = api_workload(EVENTS, 1, folder) if is_json else row_workload(EVENTS, 1)
+        for line in workload.introduction:
+            _say(line)
         settings = Settings(group_id="demo", tables=(TABLE,))
         topics = {settings.topic: PARTITIONS, settings.dead_letters: 1}
-        embedded = stack.enter_context(Embedded(topics, {TABLE: KeySchema("pk")}))
+        embedded = stack.enter_context(Embedded(topics, {TABLE: workload.keys}))
         settings = Settings(
             bootstrap_servers=embedded.bootstrap_servers, group_id="demo", tables=(TABLE,)
         )
         _say(f"broker {embedded.bootstrap_servers}, table {embedded.endpoint_url}")
         started = time.monotonic()
         consumers = [
-            stack.enter_context(_consumer(folder / f"consumer-{i}.log", embedded.environment()))
+            stack.enter_context(
+                _consumer(folder / f"consumer-{i}.log", embedded.environment(), workload)
+            )
             for i in range(CONSUMERS)
         ]
         _say(f"{CONSUMERS} consumers in one group, exactly-once, windows of {WINDOW_MS} ms")
         _say(f"what one of them does: {consumers[-1].page()}")
-        _produce(settings, consumers)
+        _produce(settings, workload, consumers)
         _drain(settings, consumers)
         seconds = time.monotonic() - started
         if not stay:
@@ -92,6 +97,7 @@ def demo(*, stay: bool = False) -> int:
         written = [line for consumer in consumers for line in consumer.lines("window written")]
         fenced = [line for consumer in consumers for line in consumer.lines("fence refused")]
         result = DemoResult(
+            counters=workload.counters,
             requests=sum(line["requests"] for line in written),
             writes=sum(line["counters"] for line in written),
             suppressed=sum(line["events"] for line in fenced),
@@ -99,9 +105,9 @@ def demo(*, stay: bool = False) -> int:
         )
         for line in result.lines():
             _say(line)
-        code = _verify(embedded.environment())
+        code = _verify(embedded.environment(), workload)
         if stay:
-            _stay(settings, embedded.environment(), consumers[1:])
+            _stay(settings, workload, embedded.environment(), consumers[1:])
             _stop(consumers[1:])
         return code
 
@@ -111,21 +117,26 @@ def _stop(consumers: list["_Child"]) -> None:
         consumer.stop()
 
 
-def _stay(settings: Settings, environment: Mapping[str, str], consumers: list["_Child"]) -> None:
+def _stay(
+    settings: Settings,
+    workload: Workload,
+    environment: Mapping[str, str],
+    consumers: list["_Child"],
+) -> None:
     """Say how to inspect the group, and emit `STAY_EVENTS_S` events a second until Ctrl-C."""
     variables = {k: v for k, v in environment.items() if k.startswith(("AWS_", "DYNATOMIC_"))} | {
         "DYNATOMIC_GROUP_ID": settings.group_id,
-        "DYNATOMIC_TABLES": TABLE,
+        workload.variable: workload.arguments[1],
         "DYNATOMIC_PROCESSING_GUARANTEE": EXACTLY_ONCE[1],
     }
     _say(f"continues with {STAY_EVENTS_S} events a second until Ctrl-C; in another terminal:")
     _say(f"export {' '.join(f'{name}={value}' for name, value in sorted(variables.items()))}")
-    rows = cycle(samples(table=TABLE, count=10_000, rows=COUNTERS, seed=2))
+    numbers = count()
     try:
-        with Emitter(settings.bootstrap_servers, topic=settings.topic) as emit:
+        with workload.sender(settings) as send:
             while True:
-                for row in islice(rows, STAY_EVENTS_S):
-                    emit(row)
+                for number in islice(numbers, STAY_EVENTS_S):
+                    send(number)
                 for consumer in consumers:
                     consumer.check()
                 time.sleep(1.0)
@@ -133,8 +144,8 @@ def _stay(settings: Settings, environment: Mapping[str, str], consumers: list["_
         _say("")
 
 
-def _verify(environment: Mapping[str, str]) -> int:
-    command = ["verify", "--group-id", "demo", "--table", TABLE, *EXACTLY_ONCE]
+def _verify(environment: Mapping[str, str], workload: Workload) -> int:
+    command = ["verify", "--group-id", "demo", *workload.arguments, *EXACTLY_ONCE]
     _say(f"$ dynatomic {' '.join(command)}")
     done = subprocess.run(  # noqa: S603 - a fixed command
         [sys.executable, "-m", "dynatomic", *command],
@@ -187,10 +198,10 @@ class _Child:
 
 
 @contextmanager
-def _consumer(log: Path, environment: Mapping[str, str]) -> Iterator[_Child]:
+def _consumer(log: Path, environment: Mapping[str, str], workload: Workload) -> Iterator[_Child]:
     command = [
         *(sys.executable, "-c", _CHILD, "run"),
-        *("--group-id", "demo", "--table", TABLE, "--window-ms", str(WINDOW_MS)),
+        *("--group-id", "demo", *workload.arguments, "--window-ms", str(WINDOW_MS)),
         *EXACTLY_ONCE,
         # Kafka notices a dead member after 2 s then; its default is 45 s.
         *("-X", "session.timeout.ms=2000", "-X", "heartbeat.interval.ms=500"),
@@ -212,20 +223,19 @@ def _consumer(log: Path, environment: Mapping[str, str]) -> Iterator[_Child]:
         process.communicate()
 
 
-def _produce(settings: Settings, consumers: list[_Child]) -> None:
+def _produce(settings: Settings, workload: Workload, consumers: list[_Child]) -> None:
     """Emit the events in `PRODUCE_S` seconds, and kill the first consumer after half of them."""
-    rows = list(samples(table=TABLE, count=EVENTS, rows=COUNTERS, seed=1))
     chunk = 1000
     started = time.monotonic()
     with (
         progress_bar("events", EVENTS) as advance,
-        Emitter(settings.bootstrap_servers, topic=settings.topic) as emit,
+        workload.sender(settings) as send,
     ):
         for start in range(0, EVENTS, chunk):
             if start == EVENTS // 2:
                 _kill(consumers[0])
-            for row in rows[start : start + chunk]:
-                emit(row)
+            for number in range(start, start + chunk):
+                send(number)
             advance(chunk)
             ahead = (start + chunk) / EVENTS * PRODUCE_S - (time.monotonic() - started)
             time.sleep(max(0.0, ahead))
