@@ -32,6 +32,9 @@ HEADERS = (
 TOPIC_ID = "dynatomic.topic-id"
 """The header after these, if the brokers have topic ids: a new topic of the name has another id."""
 
+BATCH_END = "dynatomic.batch-end"
+"""The offset after the batch that ``dlq skip-batch`` skipped; the letter has the first offset."""
+
 CUT = "dynatomic.cut"
 """The last header of a letter that was cut: the content of the whole message, as JSON."""
 
@@ -91,7 +94,8 @@ class DeadLetter:
 
     ``timestamp_ms`` is its Kafka timestamp; of a replayed event, that of the original one.
     ``counters`` are those that the table refused, None if none counts it. ``whole`` is None unless
-    the letter was cut.
+    the letter was cut. ``batch_end`` is the offset after a batch that was skipped as a whole, which
+    begins at ``offset``; None if the letter is of one event.
     """
 
     topic: str
@@ -105,6 +109,7 @@ class DeadLetter:
     whole: WholeMessage | None = None
     timestamp_ms: int | None = None
     counters: tuple[str, ...] | None = None
+    batch_end: int | None = None
 
     @property
     def size(self) -> int:
@@ -190,12 +195,14 @@ def own_headers(letter: DeadLetter, group: str, topic_id: str | None) -> list[tu
         own.append((TIMESTAMP, str(letter.timestamp_ms).encode()))
     if letter.counters is not None:
         own.append((COUNTERS, json.dumps(letter.counters).encode()))
+    if letter.batch_end is not None:
+        own.append((BATCH_END, str(letter.batch_end).encode()))
     if letter.whole is not None:
         own.append((CUT, letter.whole.header()))
     return own
 
 
-_OPTIONAL = (TOPIC_ID, TIMESTAMP, COUNTERS, CUT)
+_OPTIONAL = (TOPIC_ID, TIMESTAMP, COUNTERS, BATCH_END, CUT)
 
 
 def split_headers(headers: Headers) -> tuple[Headers, dict[str, bytes]] | None:

@@ -157,6 +157,7 @@ class LetterReport:
             "key": _base64(letter.key),
             "value": _base64(letter.value),
             "headers": [[name, _base64(value)] for name, value in letter.headers],
+            "batch_end": letter.batch_end,
             "cut": None if letter.whole is None else letter.whole.fields(),
         }
         return json.dumps(fields)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -35,6 +36,7 @@ from dynatomic.kafka.client import (
     wait_for_kafka,
     watermarks,
 )
+from dynatomic.kafka.commit_metadata import CommitMetadata, is_foreign, parse
 from dynatomic.kafka.groups import committed_offsets, denied_or_unavailable, describe_group
 from dynatomic.kafka.messages import UNREADABLE_BATCH
 from dynatomic.kafka.replaceable import ReplaceableClient
@@ -128,7 +130,7 @@ def skip_batch(settings: Settings, options: SkipOptions) -> int:
         admin = new_admin(admin_config(settings))
         topic_partitions(consumer, settings.dead_letters)
         current_id = topic_id(admin, settings.topic)
-        first, end = _batch(settings, consumer, options)
+        first, end = _batch(settings, consumer, options, current_id)
         for line in _plan_lines(settings, options.partition, first, end):
             sys.stdout.write(f"{line}\n")
         if not options.execute:
@@ -141,19 +143,30 @@ def skip_batch(settings: Settings, options: SkipOptions) -> int:
         _commit(
             settings,
             consumer,
-            TopicPartition(settings.topic, options.partition, end, current_id or ""),
+            TopicPartition(
+                settings.topic, options.partition, end, CommitMetadata(current_id).encode()
+            ),
         )
     sys.stdout.write(f"one dead letter was stored, and offset {end} was committed\n")
     return 0
 
 
-def _batch(settings: Settings, consumer: Any, options: SkipOptions) -> tuple[int, int]:
+def _batch(
+    settings: Settings, consumer: Any, options: SkipOptions, current_id: str | None
+) -> tuple[int, int]:
     """Return the first offset of the batch and the offset after it."""
     topic, partition = settings.topic, options.partition
     marks = watermarks(consumer, topic).get(partition)
     if marks is None:
         raise ConfigError(f"--partition {partition}: topic {topic!r} has no such partition")
     committed = committed_offsets(consumer, settings, [partition]).get(partition)
+    if committed is not None and is_foreign(committed.metadata, current_id):
+        raise ConfigError(
+            f"{topic}:{partition}: group {settings.group_id} committed offset {committed.offset} "
+            f"of a topic with the id {parse(committed.metadata).topic_id}, and this one's is "
+            f"{current_id}: nothing was skipped; decide first where the group continues: "
+            f"`dynatomic offsets -g {quote(settings.group_id)} -t {topic} --partition {partition}`"
+        )
     start = marks.low if committed is None else max(committed.offset, marks.low)
     finder = BatchFinder(consumer, topic, partition, marks)
     first = finder.first_offset(start)
@@ -201,6 +214,7 @@ def _store(
         headers=(),
         reason=Reason.BATCH_UNREADABLE,
         detail=f"the batch of the offsets {first} to {end - 1} cannot be unpacked",
+        batch_end=end,
     )
     letters.store(letter, lambda: None)
     deadline = time.monotonic() + TIMEOUT_S

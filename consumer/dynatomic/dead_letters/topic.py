@@ -15,6 +15,7 @@ from confluent_kafka import TopicPartition
 
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.letter import (
+    BATCH_END,
     CUT,
     HEADERS,
     TOPIC_ID,
@@ -71,11 +72,13 @@ def stored_letter(message: Any) -> StoredLetter | None:
     topic, partition, offset, reason_word, detail, group, topic_id = (
         own.get(name, b"").decode(errors="replace") for name in (*HEADERS, TOPIC_ID)
     )
+    batch_end = own.get(BATCH_END, b"").decode(errors="replace")
     is_valid = (
         _NUMBER.fullmatch(partition)
         and _NUMBER.fullmatch(offset)
         and (whole is None) == (CUT not in own)
         and (counters is None) == (COUNTERS not in own)
+        and (BATCH_END not in own or _NUMBER.fullmatch(batch_end))
     )
     if not is_valid:
         return None
@@ -92,6 +95,7 @@ def stored_letter(message: Any) -> StoredLetter | None:
             whole=whole,
             timestamp_ms=timestamp_in(own),
             counters=counters,
+            batch_end=int(batch_end) if batch_end else None,
         ),
         group=group,
         topic_id=topic_id,

@@ -83,7 +83,7 @@ def verify(settings: Settings, endpoint_url: str | None, options: VerifyOptions)
         verdict.notes.append(f"snapshot {options.snapshot}: {done}")
     lines = [verdict.json()] if options.output == "json" else verdict.text(options.limit)
     sys.stdout.writelines(f"{line}\n" for line in lines)
-    waits = verdict.waiting is None or verdict.waiting.events > 0
+    waits = verdict.waiting is None or not verdict.waiting.is_empty
     return 1 if not verdict.ok or (options.strict and waits) else 0
 
 

@@ -39,7 +39,7 @@ from dynatomic.verify.letters import GroupLetters
 from dynatomic.verify.recount import BASE, Recount, Span
 from dynatomic.verify.report import Difference, TableValue, VerifyReport
 from dynatomic.verify.table_reader import ReadBatch, read_table
-from dynatomic.verify.topic_reader import read
+from dynatomic.verify.topic_reader import no_batch, read
 
 MEMBERS_UNKNOWN = (
     "the brokers do not report whether the group has members; its committed offsets did not move"
@@ -139,7 +139,10 @@ class Comparison:
         self, ranges: Mapping[int, tuple[int, int]], advance: Callable[[int], None]
     ) -> Iterator[tuple[int, list[Any]]]:
         """Yield the messages of the ranges that are not dead letters of the group."""
-        for partition, run in read(self._consumer, self._settings, ranges, advance):
+        skipped = self._letters.skipped_batch if self._letters else no_batch
+        for partition, run in read(
+            self._consumer, self._settings, ranges, advance, skipped=skipped
+        ):
             left = self._letters.without(partition, run) if self._letters else run
             self._letter_count += len(run) - len(left)
             if left:

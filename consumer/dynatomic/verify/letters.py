@@ -19,25 +19,43 @@ class WaitingLetters:
     ``events`` is the number that wait for a replay, and ``incr`` the sum of their increments; None
     for events of a counters file, which add to attributes of different kinds. ``unreadable`` of
     them contain no row, so their increment is not known. ``replayed`` were sent to the topic again.
+    ``skipped_batches`` were skipped as a whole, and have ``skipped_offsets`` offsets: how many
+    events they have is not known, at most one for each offset.
     """
 
     events: int = 0
     incr: int | None = 0
     unreadable: int = 0
     replayed: int = 0
+    skipped_batches: int = 0
+    skipped_offsets: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no event waits."""
+        return not self.events and not self.skipped_batches
 
     def line(self) -> str:
         """Return the line that ``dynatomic verify`` prints; empty if there is no letter."""
-        if not self.events and not self.replayed:
+        if self.is_empty and not self.replayed:
             return ""
         events = "1 event waits" if self.events == 1 else f"{self.events:,} events wait"
-        parts = [f"{events} as dead letters"]
-        if self.incr is not None:
-            parts[0] += f", sum {self.incr:,}"
+        parts = []
+        if self.events or not self.skipped_batches:
+            total = "" if self.incr is None else f", sum {self.incr:,}"
+            parts.append(f"{events} as dead letters{total}")
         if self.unreadable:
             parts.append(f"{self.unreadable:,} of them contain no row")
         if self.replayed:
             parts.append(f"{self.replayed:,} were replayed")
+        if self.skipped_batches:
+            batches = (
+                "1 batch" if self.skipped_batches == 1 else f"{self.skipped_batches:,} batches"
+            )
+            parts.append(
+                f"{batches} of at most {self.skipped_offsets:,} events not counted, because the "
+                "Kafka client cannot unpack them (`dlq skip-batch`)"
+            )
         return "; ".join(parts)
 
 
@@ -66,6 +84,7 @@ class GroupLetters:
         self._stored, self._replayed = LetteredEvents(), LetteredEvents()
         self._is_empty = True
         self._ends: dict[int, int] = {}
+        self._skipped: dict[tuple[int, int], int] = {}
 
     def refresh(self) -> None:
         """Read the letters that were stored since the last call.
@@ -92,6 +111,13 @@ class GroupLetters:
         elif self._is_ours(item):
             self._is_empty = False
             self._stored.add(self._event(item))
+            letter = item.letter
+            if letter.batch_end is not None:
+                self._skipped[letter.partition, letter.offset] = letter.batch_end
+
+    def skipped_batch(self, partition: int, first: int) -> int | None:
+        """Return the offset after a batch that was skipped, None if none begins at ``first``."""
+        return self._skipped.get((partition, first))
 
     def _is_ours(self, item: StoredLetter) -> bool:
         # A letter of another group does not show what this group has counted.
@@ -143,6 +169,7 @@ class GroupLetters:
 
     def _count(self, topic: DeadLetterTopic) -> WaitingLetters:
         events = total = unreadable = replayed = 0
+        batches: list[int] = []
         rows = self._rows
         seen = LetteredEvents()
         for message in topic.messages():
@@ -155,6 +182,9 @@ class GroupLetters:
             if self._replayed.contains(item):
                 replayed += 1
                 continue
+            if letter.batch_end is not None:
+                batches.append(letter.batch_end - letter.offset)
+                continue
             events += 1
             if rows is None:
                 continue
@@ -162,4 +192,11 @@ class GroupLetters:
                 total += rows.read(letter.value)[1]
             except RowError:
                 unreadable += 1
-        return WaitingLetters(events, None if rows is None else total, unreadable, replayed)
+        return WaitingLetters(
+            events=events,
+            incr=None if rows is None else total,
+            unreadable=unreadable,
+            replayed=replayed,
+            skipped_batches=len(batches),
+            skipped_offsets=sum(batches),
+        )

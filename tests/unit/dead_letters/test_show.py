@@ -64,6 +64,7 @@ def test_show_as_json_has_every_byte(lab: Lab) -> None:
         "key": 0,
         "value": 0,
         "headers": 0,
+        "batch_end": None,
         "cut": None,
     }
     assert second["row"] == {"table": "hits", "key": "a", "range": None, "counter": None, "incr": 1}
