@@ -28,11 +28,13 @@ if TYPE_CHECKING:
         UnavailableError,
     )
     from dynatomic.events.row import Row
+    from dynatomic.kafka.async_emitter import AsyncEmitter
     from dynatomic.kafka.emitter import Emitter
     from dynatomic.testing.dynamodb.client import FakeDynamoDB
     from dynatomic.testing.kafka.broker import FakeBroker
 
 __all__ = [
+    "AsyncEmitter",
     "ConfigError",
     "DeliveryError",
     "DynatomicError",
@@ -52,6 +54,7 @@ __all__ = [
 
 # Imported on demand: `dynatomic --help` must not wait for boto3 and librdkafka.
 _MODULES = {
+    "AsyncEmitter": "kafka.async_emitter",
     "Emitter": "kafka.emitter",
     "FakeBroker": "testing.kafka.broker",
     "FakeDynamoDB": "testing.dynamodb.client",

@@ -18,35 +18,13 @@ from dynatomic.events.schema import encode
 from dynatomic.kafka.emitter import Emitter
 from dynatomic.testing.mock_broker import MockBroker
 from tests.support.brokers import Broker, HasBootstrapServers, MakeTopic, create_kafka_topic
-from tests.support.emitting import ROWS
+from tests.support.emitting import ROWS, emitter, read
 from tests.support.names import unique
 
 # What Kafka's own Java client computes for these keys and 6 partitions
 # (toPositive(murmur2(key)) % 6 of org.apache.kafka.common.utils.Utils, 4.4.0).
 JAVA = {"page-views/home": 4, "tab/k1": 0, "tab/k2": 0, "tab/é": 2}
 PRODUCE = 0  # Kafka's number of the request
-
-
-def read(broker: Broker, topic: str, count: int) -> list[Any]:
-    """Read that many messages from the beginning."""
-    consumer = broker.consumer({"group.id": unique("group"), "auto.offset.reset": "earliest"})
-    consumer.subscribe([topic])
-    found: list[Any] = []
-    try:
-        for _ in range(300):
-            found += [m for m in consumer.consume(count, 0.1) if m.error() is None]
-            if len(found) >= count:
-                return found
-    finally:
-        consumer.close()
-    pytest.fail(f"{len(found)} of {count} messages after 30 s")
-
-
-def emitter(broker: Broker, topic: str) -> Emitter:
-    if broker.bootstrap_servers is None:
-        fake: Any = broker.producer()
-        return Emitter(topic=topic, producer=fake)
-    return Emitter(broker.bootstrap_servers, topic=topic)
 
 
 def test_rows_are_in_the_topic_when_the_block_is_left(broker: Broker, topic: MakeTopic) -> None:
@@ -84,7 +62,7 @@ def test_partitions_are_those_of_kafkas_java_client(mock: MockBroker) -> None:
     rows = [Row(table, key) for table, key in names]
     found: dict[str, int] = {}
     with Emitter(mock.bootstrap_servers, topic="six") as emit:
-        producer = emit._producer
+        producer = emit._delivery.producer
 
         class Seeing:
             """Lets everything through and looks at the delivery reports."""
@@ -99,7 +77,7 @@ def test_partitions_are_those_of_kafkas_java_client(mock: MockBroker) -> None:
 
                 producer.produce(topic, value, key, on_delivery=seen)
 
-        emit._producer = Seeing()
+        emit._delivery.producer = Seeing()
         for row in rows:
             emit(row)
     assert found == {key: JAVA[key] for key in found}

@@ -130,7 +130,7 @@ def test_the_commands_do_what_the_page_shows(
 
 def with_topic(code: str) -> str:
     topic = 'topic=__import__("os").environ["DYNATOMIC_TOPIC"]'
-    found = code.replace('Emitter("localhost:9092")', f'Emitter("localhost:9092", {topic})')
+    found = code.replace('Emitter("localhost:9092"', f'Emitter("localhost:9092", {topic}')
     assert found != code or "Emitter" not in code
     return found
 

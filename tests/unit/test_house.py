@@ -102,6 +102,7 @@ def test_a_module_says_what_it_is(path: Path) -> None:
 
 def test_the_front_door_has_exactly_these_names() -> None:
     assert sorted(dynatomic.__all__) == [
+        "AsyncEmitter",
         "ConfigError",
         "DeliveryError",
         "DynatomicError",

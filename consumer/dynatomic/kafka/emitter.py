@@ -16,45 +16,23 @@ languages that use the same key. No count depends on this: two items with the sa
 import atexit
 import logging
 import os
-import threading
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Protocol, Self
-
-from confluent_kafka import KafkaError, KafkaException
+from typing import Self
 
 from dynatomic.config.settings import KafkaAuth, Settings, TlsVerification
-from dynatomic.errors import DeliveryError
+from dynatomic.errors import ConfigError, DeliveryError
 from dynatomic.events.encoder import Encoder
 from dynatomic.events.row import Row
-from dynatomic.kafka.client import PURGED, new_producer, producer_config, reason
+from dynatomic.kafka.client import new_producer, producer_config
+from dynatomic.kafka.delivery import Delivery, Producing, Receipt
+from dynatomic.kafka.sums import Sums
 
 log = logging.getLogger(__name__)
 
-_MAX_REASONS = 3  # in one message
-_ROWS_PER_POLL, _POLL_PAUSE_S = 256, 0.1
-# poll and flush raise a fatal error. If it also broke a delivery report (see Emitter._polling), it
-# is the cause of the exception that they raise.
-_BROKEN = (KafkaException, SystemError)
-
-
-class Producing(Protocol):
-    """The methods of ``confluent_kafka.Producer`` that an Emitter calls."""
-
-    def produce(self, topic: str, value: bytes, key: bytes, *, on_delivery: Any) -> None:
-        """Queue one message; raises BufferError if the queue is full."""
-
-    def poll(self, timeout: float) -> int:
-        """Serve callbacks; wait up to ``timeout`` seconds for one."""
-
-    def flush(self, timeout: float) -> int:
-        """Wait up to ``timeout`` seconds for all messages; return how many are not confirmed."""
-
-    def purge(self) -> None:
-        """Discard all messages that are not confirmed."""
+_MAX_SUM_MS = 60_000
 
 
 class Emitter:
@@ -67,7 +45,11 @@ class Emitter:
     tests; it is not closed. All methods are thread-safe. An Emitter cannot be used after a
     ``fork`` (RuntimeError): create one in each process.
 
-    Raises ConfigError for a property that is refused or unknown.
+    With ``sum_ms``, rows of one counter are summed in this process, and one row for each counter is
+    sent after that many milliseconds, at `flush`, at `close`, and at the end of the process. It is
+    off by default, because a process that is killed loses the rows of the last interval.
+
+    Raises ConfigError for a property that is refused or unknown, or an invalid ``sum_ms``.
     """
 
     def __init__(  # noqa: PLR0913 - all but the first are for special cases
@@ -77,11 +59,14 @@ class Emitter:
         topic: str = "row-events",
         properties: Mapping[str, object] | None = None,
         timeout_s: float = 60.0,
+        sum_ms: float | None = None,
         kafka_auth: KafkaAuth = "properties",
         tls_verification: TlsVerification = "required",
         producer: Producing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if sum_ms is not None and not 1 <= sum_ms <= _MAX_SUM_MS:
+            raise ConfigError(f"sum_ms: {sum_ms} is out of range: use 1 to {_MAX_SUM_MS}")
         given = {name: _text(value) for name, value in (properties or {}).items()}
         settings = Settings(
             bootstrap_servers=bootstrap_servers,
@@ -91,30 +76,22 @@ class Emitter:
             librdkafka={"delivery.timeout.ms": str(int(timeout_s * 1000)), **given},
         )
         config = producer_config(settings)
-        self._producer: Any = new_producer(config) if producer is None else producer
-        self._topic = topic
-        self._timeout_s = timeout_s
+        self.topic = topic
+        self.timeout_s = timeout_s
         self._clock = clock
+        self._delivery = Delivery(
+            new_producer(config) if producer is None else producer, topic, timeout_s, clock
+        )
+        self._encoder = Encoder()
+        self._sums = None if sum_ms is None else Sums(self._send, self._lost, sum_ms / 1000)
         self._process = os.getpid()
         self._closed = False
         atexit.register(self._close_at_exit)
-        self._counting = threading.Lock()
-        # Locked around poll and flush, so that one callback runs at a time. The callback itself
-        # takes no lock: after a fatal error the client calls it with a pending exception, which
-        # breaks a ``with`` statement between acquire and release.
-        self._polling = threading.Lock()
-        self._emitted = 0
-        self._confirmed = 0
-        self._failed: Counter[str] = Counter()
-        self._reported = 0
-        self._encoder = Encoder()
-        self._next_poll = 0.0
-        self._on_delivery = self._delivered  # looked up once, not for each row
 
     @property
     def confirmed(self) -> int:
-        """How many rows are confirmed to be in the topic so far."""
-        return self._confirmed
+        """How many messages are confirmed to be in the topic so far; each has one row or sum."""
+        return self._delivery.confirmed
 
     def __call__(self, row: Row) -> None:
         """Queue one row; raises RowError if no consumer could count it.
@@ -122,57 +99,44 @@ class Emitter:
         The row is queued, not stored, when this returns: `flush`, or the end of the block, confirms
         that. Raises DeliveryError if the queue stayed full for ``timeout_s`` seconds.
         """
-        value, key = self._encoder.message(row)
         if self._closed or os.getpid() != self._process:
             self._usable()
-        try:
-            try:
-                self._produce(value, key)
-            except BufferError:
-                self._produce_when_room(value, key)
-            # Often enough to report failures soon; a poll costs as much as all other work.
-            if self._emitted % _ROWS_PER_POLL == 0 or self._clock() >= self._next_poll:
-                self._next_poll = self._clock() + _POLL_PAUSE_S
-                self._poll(0)
-        except _BROKEN as error:
-            raise DeliveryError(
-                f"the producer of topic {self._topic!r} takes no rows: {reason(error)}"
-            ) from None
+        if self._sums is None:
+            self._delivery.send(*self._encoder.message(row))
+        else:
+            self._sums.add(row)
 
-    def _produce(self, value: bytes, key: bytes) -> None:
-        self._producer.produce(self._topic, value, key, on_delivery=self._on_delivery)
-        with self._counting:
-            self._emitted += 1
+    def try_emit(self, row: Row) -> bool:
+        """Queue one row and return True, or return False where a call would wait for the queue."""
+        self._usable()
+        if self._sums is None:
+            return self._delivery.try_send(*self._encoder.message(row))
+        return self._sums.add(row, wait=False)
 
-    def _produce_when_room(self, value: bytes, key: bytes) -> None:
-        deadline = self._clock() + self._timeout_s
-        while (left_s := deadline - self._clock()) > 0:
-            self._poll(min(0.1, left_s))
-            try:
-                self._produce(value, key)
-            except BufferError:
-                continue
-            return
-        raise DeliveryError(
-            f"a row was not sent to topic {self._topic!r}: the queue stayed full for "
-            f"{self._timeout_s:g} s; check the brokers, or raise queue.buffering.max.messages"
-        )
+    def confirm(self, row: Row, timeout_s: float | None = None) -> None:
+        """Queue one row, and return when it is stored. It is not summed.
 
-    def _poll(self, timeout_s: float) -> None:
-        if self._polling.acquire(timeout=timeout_s):
-            try:
-                self._producer.poll(timeout_s)
-            finally:
-                self._polling.release()
+        Raises DeliveryError if it is not stored, or not confirmed within ``timeout_s`` seconds.
+        In the second case it may still be stored.
+        """
+        receipt = Receipt(self.topic)
+        self.send_for(receipt, row)
+        deadline = self._clock() + (self.timeout_s if timeout_s is None else timeout_s)
+        while not receipt.is_done and (left_s := deadline - self._clock()) > 0:
+            self.serve(min(0.1, left_s))
+        receipt.check()
 
-    def _delivered(self, error: KafkaError | None, message: Any) -> None:
-        if error is None:
-            self._confirmed += 1
-            return
-        what = "not confirmed in time" if error.code() in PURGED else reason(error)
-        partition = message.partition()
-        known = partition is not None and partition >= 0
-        self._failed[f"{what} (partition {partition})" if known else what] += 1
+    def send_for(self, receipt: Receipt, row: Row, *, wait: bool = True) -> bool:
+        """Queue one row whose outcome the receipt gets, when `serve` serves its report.
+
+        Returns False if the queue is full and it may not ``wait``.
+        """
+        self._usable()
+        return self._delivery.send_for(receipt, *self._encoder.message(row), wait=wait)
+
+    def serve(self, timeout_s: float = 0.0) -> None:
+        """Serve delivery reports; wait up to ``timeout_s`` seconds for the first."""
+        self._delivery.poll(timeout_s)
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait up to ``timeout_s`` seconds until every row is stored.
@@ -181,47 +145,27 @@ class Emitter:
         and the reasons. These rows are discarded: none of them is sent later.
         """
         self._usable()
-        with self._polling:
-            fatal = self._flush(self._timeout_s if timeout_s is None else timeout_s)
-            failed, self._failed = self._failed, Counter()
-            if fatal:
-                # The producer does not report the rest any more.
-                failed[fatal] += self._emitted - self._confirmed - self._reported - failed.total()
-            self._reported += failed.total()
-        if failed.total():
-            raise self._not_stored(failed)
-        if fatal:
-            raise DeliveryError(f"the producer of topic {self._topic!r} failed: {fatal}")
+        if self._sums is not None:
+            self._sums.send()
+        self._delivery.flush(timeout_s)
 
-    def _flush(self, timeout_s: float) -> str:
-        """Empty the queue; return the producer's fatal error, or an empty text."""
-        fatal = ""
-        try:
-            unconfirmed = self._producer.flush(timeout_s)
-        except _BROKEN as error:
-            fatal, unconfirmed = reason(error), 1
-        if unconfirmed:
-            self._producer.purge()
-            self._producer.flush(1.0)  # serves the delivery reports of the purged messages
-        return fatal
+    def _send(self, row: Row) -> None:
+        self._delivery.send(*self._encoder.message(row))
 
-    def _not_stored(self, failed: Counter[str]) -> DeliveryError:
-        reasons = ", ".join(f"{count}: {what}" for what, count in failed.most_common(_MAX_REASONS))
-        more = ", ..." if len(failed) > _MAX_REASONS else ""
-        return DeliveryError(
-            f"{failed.total()} of {self._emitted} rows are not confirmed to be in topic "
-            f"{self._topic!r} ({reasons}{more}); if you emit them again, those that had arrived "
-            "count twice"
-        )
+    def _lost(self, count: int, error: DeliveryError) -> None:
+        self._delivery.lost(count, error)
+        fields = {"cause": f"{count} sums: {error}"}
+        log.error("events not delivered", extra={"fields": fields})
 
     def close(self) -> None:
         """Flush, and accept no more rows. Raises as `flush` does."""
         if not self._closed:
-            try:
-                self.flush()
-            finally:
-                self._closed = True
-                atexit.unregister(self._close_at_exit)
+            self._usable()
+            self._closed = True
+            atexit.unregister(self._close_at_exit)
+            if self._sums is not None:
+                self._sums.close()
+            self._delivery.flush()
 
     def _close_at_exit(self) -> None:
         """Flush an Emitter that was not closed: its rows would be lost without a message."""
@@ -232,7 +176,7 @@ class Emitter:
         except DeliveryError as error:
             log.error("events not delivered", extra={"fields": {"cause": str(error)}})  # noqa: TRY400 - one line
         warnings.warn(
-            f"an Emitter of topic {self._topic!r} was not closed: use a `with` block or close()",
+            f"an Emitter of topic {self.topic!r} was not closed: use a `with` block or close()",
             ResourceWarning,
             source=self,
             stacklevel=2,

@@ -1,9 +1,6 @@
 """The emitter without a broker: what it refuses, and how it reports rows that fail."""
 
 import os
-import threading
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -13,7 +10,7 @@ from dynatomic.events.encoder import message_key
 from dynatomic.events.row import Row
 from dynatomic.kafka.emitter import Emitter
 from dynatomic.testing.embedded import free_port
-from tests.support.emitting import ROWS
+from tests.support.emitting import ROWS, Producer
 
 
 @pytest.mark.parametrize(
@@ -67,57 +64,6 @@ def test_a_refused_property_is_a_configuration_error(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         Emitter("127.0.0.1:1", properties=properties)
-
-
-class Producer:
-    """A producer that does what the test says, where the real one cannot be made to."""
-
-    def __init__(
-        self, room: int = 1000, fate: Callable[[], KafkaError | None] = lambda: None
-    ) -> None:
-        self.room = room
-        self.fate = fate
-        self.taken = 0
-        self.polls = 0
-        self.lost = 0  # never reported
-        self.raises: Exception | None = None
-        self._waiting: list[Any] = []
-        self._lock = threading.Lock()
-
-    def produce(self, _topic: str, _value: bytes, _key: bytes, *, on_delivery: Any) -> None:
-        with self._lock:
-            if len(self._waiting) >= self.room:
-                raise BufferError("Local: Queue full")
-            self.taken += 1
-            self._waiting.append(on_delivery)
-
-    def poll(self, _timeout: float) -> int:
-        self.polls += 1
-        return self._report()
-
-    def flush(self, _timeout: float) -> int:
-        if self.raises is not None:
-            error, self.raises = self.raises, None
-            raise error
-        self._report()
-        return 0
-
-    def purge(self) -> None:
-        self._waiting.clear()
-
-    def _report(self) -> int:
-        with self._lock:
-            due, self._waiting = self._waiting, []
-        for on_delivery in due:
-            on_delivery(self.fate(), Delivered())
-        return len(due)
-
-
-class Delivered:
-    """A message in a delivery report."""
-
-    def partition(self) -> int:
-        return 3
 
 
 def timed_out() -> KafkaError:
@@ -209,3 +155,53 @@ def test_a_fork_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         emit(ROWS[0])
     with pytest.raises(RuntimeError, match="make one after fork"):
         emit.flush()
+
+
+def test_one_row_is_confirmed_or_its_error_raised() -> None:
+    producer = Producer()
+    with Emitter(producer=producer, sum_ms=60_000) as emit:
+        emit.confirm(ROWS[0])  # it is not summed
+        assert (producer.taken, emit.confirmed) == (1, 1)
+        producer.fate = timed_out
+        with pytest.raises(DeliveryError, match="was not stored in topic 'row-events'"):
+            emit.confirm(ROWS[1])
+        emit.flush()  # it has been reported
+        with pytest.raises(RowError):
+            emit.confirm(Row("usage", ""))
+
+
+def test_a_confirmation_in_time_is_not_a_confirmation_too_late() -> None:
+    producer = Producer()
+    emit = Emitter(producer=producer)
+    poll, producer.poll = producer.poll, lambda _timeout: 0  # type: ignore[method-assign]
+    with pytest.raises(DeliveryError, match="may still be stored"):
+        emit.confirm(ROWS[0], timeout_s=0)
+    producer.poll = poll  # type: ignore[method-assign]
+    producer.fate = timed_out
+    with pytest.raises(DeliveryError, match="1 of 1 rows"):
+        emit.close()
+
+
+def test_a_caller_that_does_not_wait_is_told_that_the_queue_is_full() -> None:
+    producer = Producer(room=1)
+    producer.poll = lambda _timeout: 0  # type: ignore[method-assign]
+    emit = Emitter(producer=producer)
+    assert emit.try_emit(ROWS[0])
+    assert not emit.try_emit(ROWS[1])
+    emit.close()
+    assert producer.taken == emit.confirmed == 1
+
+
+def test_reports_are_served_without_a_flush() -> None:
+    now = [0.0]
+    producer = Producer(room=10**6)
+    emit = Emitter(producer=producer, clock=lambda: now[0])
+    for _ in range(600):
+        emit(ROWS[0])
+    assert 1 <= producer.polls <= 10  # not at every row
+    before = emit.confirmed
+    assert before >= 500
+    now[0] += 1  # however few rows come
+    emit(ROWS[0])
+    assert emit.confirmed == 601
+    emit.close()

@@ -29,7 +29,7 @@ def run(close: str) -> str:
 
 def test_an_emitter_that_was_not_closed_warns_and_flushes_at_exit() -> None:
     stderr = run(
-        "producer = emit._producer; original = producer.flush\n"
+        "producer = emit._delivery.producer; original = producer.flush\n"
         "import sys\n"
         "def flush(timeout):\n"
         "    print('flushed', file=sys.stderr)\n"
@@ -42,3 +42,50 @@ def test_an_emitter_that_was_not_closed_warns_and_flushes_at_exit() -> None:
 
 def test_a_closed_emitter_says_nothing_at_exit() -> None:
     assert run("emit.close()") == ""
+
+
+SUMS = """
+import os, sys, time, warnings
+warnings.simplefilter("ignore")  # of an Emitter that is not closed, and of a fork beside threads
+import atexit
+from dynatomic import Emitter, FakeBroker, Row
+broker = FakeBroker()
+broker.create_topic("row-events")
+atexit.register(lambda: print("exit", broker.logs["row-events"][0].high, flush=True))
+emit = Emitter(producer=broker.producer(), sum_ms=60_000)
+emit(Row("usage", "customer-7"))
+emit(Row("usage", "customer-7"))
+{then}
+"""
+
+FORK = """
+if os.fork() == 0:
+    for call in (lambda: emit(Row("usage", "customer-8")), emit.flush):
+        try:
+            call()
+        except RuntimeError as error:
+            print(error, flush=True)
+    sys.exit()
+os.wait()
+print("parent", broker.logs["row-events"][0].high, flush=True)
+emit(Row("usage", "customer-7"))
+emit.close()
+"""
+
+
+def printed(then: str) -> list[str]:
+    script = SUMS.format(then=then)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
+    )
+    return done.stdout.splitlines()
+
+
+def test_sums_are_sent_at_exit() -> None:
+    assert printed("") == ["exit 1"]
+    assert printed("emit.close()") == ["exit 1"]
+
+
+def test_sums_are_sent_before_a_fork_and_by_the_parent_only() -> None:
+    refused = "this Emitter belongs to the parent process: make one after fork"
+    assert printed(FORK) == [refused, refused, "exit 1", "parent 1", "exit 2"]

@@ -1,0 +1,136 @@
+"""Sums rows in the producer's process: one row for each counter and interval.
+
+A thread sends the sums when the first of them is ``interval_s`` old, also if no further row
+arrives. The sums are also sent when they are too many, before a ``fork``, and by `Sums.send`. A
+process that is killed loses those of its last interval.
+"""
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+
+from dynatomic.errors import DeliveryError
+from dynatomic.events.payload import Names
+from dynatomic.events.row import INT64_MAX, INT64_MIN, Row, check
+
+MAX_COUNTERS = 100_000
+MAX_BYTES = 32 * 1024 * 1024
+"""How many counters, and about how many bytes of them, wait at most."""
+
+_COUNTER_BYTES = 300  # the objects of a counter without the characters of its names
+
+
+class Sums:
+    """Rows that wait to be sent as sums. Thread-safe.
+
+    ``send`` sends one row and may raise DeliveryError. ``lost`` is called with the number of sums
+    that were not sent because of it, and they are discarded.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Row], None],
+        lost: Callable[[int, DeliveryError], None],
+        interval_s: float,
+    ) -> None:
+        self._send_row = send
+        self._lost = lost
+        self._interval_s = interval_s
+        self._sums: dict[Names, int] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._sending = threading.Lock()
+        self._filled, self._ending = threading.Event(), threading.Event()
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+        self._process = os.getpid()
+        _ALL.add(self)
+
+    def add(self, row: Row, *, wait: bool = True) -> bool:
+        """Add a row; raises RowError if no consumer could count it.
+
+        If the sums must be sent first, and that could block, this waits or returns False.
+        """
+        names, incr = row[:4], row.incr
+        try:
+            with self._lock:
+                total = self._sums.get(names)
+                if total is not None and type(incr) is int and INT64_MIN <= incr <= INT64_MAX:
+                    total += incr
+                    if INT64_MIN <= total <= INT64_MAX:
+                        self._sums[names] = total
+                        return True
+        except TypeError:  # a name of a wrong type
+            check(row)
+            raise
+        check(row)
+        while not self._put(names, incr):
+            if not wait:
+                return False
+            self.send()
+        return True
+
+    def _put(self, names: Names, incr: int) -> bool:
+        """Add to a counter; return False if the sums must be sent first."""
+        size = _COUNTER_BYTES + sum(map(len, filter(None, names)))
+        with self._lock:
+            if self._is_closed:
+                raise RuntimeError("this Emitter is closed: make another one")
+            total = self._sums.get(names, 0) + incr
+            is_new = names not in self._sums
+            is_full = len(self._sums) >= MAX_COUNTERS or self._bytes + size > MAX_BYTES
+            if not INT64_MIN <= total <= INT64_MAX or (is_new and is_full):
+                return False
+            if not self._sums:
+                self._start()
+            self._sums[names] = total
+            self._bytes += size if is_new else 0
+        return True
+
+    def send(self) -> None:
+        """Send all sums, and return when they are sent. What cannot be sent is reported as lost."""
+        if os.getpid() != self._process:
+            return
+        with self._sending:
+            with self._lock:
+                taken, self._sums, self._bytes = self._sums, {}, 0
+            for number, (names, total) in enumerate(taken.items()):
+                try:
+                    self._send_row(Row(*names, total))
+                except DeliveryError as error:
+                    self._lost(len(taken) - number, error)
+                    return
+
+    def close(self) -> None:
+        """Take no more rows, send all sums, and end the thread."""
+        with self._lock:
+            self._is_closed = True
+        self.send()
+        self._ending.set()
+        self._filled.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="emitter-sums", daemon=True)
+            self._thread.start()
+        self._filled.set()
+
+    def _run(self) -> None:
+        while self._filled.wait() and not self._ending.wait(self._interval_s):
+            self._filled.clear()
+            self.send()
+
+
+_ALL: "weakref.WeakSet[Sums]" = weakref.WeakSet()
+
+
+def _send_before_fork() -> None:
+    """Send what waits: the copies in the child process must not be sent a second time."""
+    for sums in list(_ALL):
+        sums.send()
+
+
+os.register_at_fork(before=_send_before_fork)
