@@ -25,7 +25,9 @@ MODULES = (
     "dead_letters/skip_batch",
     *("dead_letters/store", "dead_letters/topic", "dynamodb/client", "dynamodb/counters"),
     *("dynamodb/bucket", "dynamodb/increment", "dynamodb/tables", "kafka/admission"),
+    *("dynamodb/fence_changes", "kafka/truncations", "operations/group_commit"),
     *("kafka/client", "kafka/groups", "kafka/messages", "service/membership"),
+    "worker/stop_reasons",
     *("kafka/msk_iam", "kafka/topic_identity", "kafka/topics", "operations/iam"),
     *("operations/probe", "operations/reset_offsets", "service/exit_conditions", "service/run"),
     *("service/server", "worker/offsets", "worker/ratio"),
@@ -33,7 +35,7 @@ MODULES = (
 ERRORS = {"ConfigError", "GroupRefusedError", "UnavailableError", "DynatomicError", "error_type"}
 # They return a message that others raise or log.
 RETURN = {
-    *("_missing_offset_message", "_foreign_offset_message", "_fix_command"),
+    *("missing_offset", "foreign_offset", "truncated", "_command"),
     *("unreadable_batch_message", "_active_message"),
     *("refusal_message", "credentials_message"),
 }

@@ -93,7 +93,13 @@ class World(Ledger):
         )
         topic_id = self.broker.topic_ids[TOPIC]
         offsets = Offsets(
-            TOPIC, GROUP, topic_id=topic_id, reset=reset, commits=commits, clock=self.clock
+            TOPIC,
+            GROUP,
+            topic_id=topic_id,
+            tables=told.tables if told.exactly_once else (),
+            reset=reset,
+            commits=commits,
+            clock=self.clock,
         )
         reader = event_reader(told, keys, definition)
         worker = Worker(

@@ -75,6 +75,18 @@ class KafkaServer(Server):
         """Let it continue after `pause`."""
         self._process.signal(signal.SIGCONT)
 
+    def cut_logs(self, topics: Sequence[str], share: float) -> None:
+        """Kill it, keep only a share of the bytes of these logs, and start it again.
+
+        That is a power failure in which the ends of the logs were not on disk.
+        """
+        self.stop(kill=True)
+        for topic in topics:
+            for log in (self._process.folder / "data").glob(f"{topic}-[0-9]*/*.log"):
+                with log.open("r+b") as file:
+                    file.truncate(round(log.stat().st_size * share))
+        self.start()
+
     def _format(self) -> None:
         format_storage(self._java, self._config, cluster_id())
 

@@ -149,7 +149,16 @@ class Stack:
         try:
             count = len(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
             places = [TopicPartition(topic, number) for number in range(count)]
-            found = consumer.committed(places, timeout=10)
+            found: list[TopicPartition] = []
+
+            def answered() -> bool:
+                try:
+                    found[:] = consumer.committed(places, timeout=10)
+                except KafkaException:  # the group's coordinator is being loaded
+                    return False
+                return True
+
+            wait_until(answered, "the committed offsets are told")
         finally:
             consumer.close()
         least = 0 if zeros else 1

@@ -47,7 +47,7 @@ def top(
     return show(settings, interval_s=interval, iterations=iterations)
 
 
-@command(app, *GROUP, "processing_guarantee")
+@command(app, *GROUP, "tables", "processing_guarantee")
 def offsets(  # noqa: PLR0913 -- one a flag
     settings: Settings,
     *,
@@ -68,32 +68,44 @@ def offsets(  # noqa: PLR0913 -- one a flag
         tuple[int, ...],
         Parameter(help="Only this partition. Repeatable.", negative=(), show_default=False),
     ] = (),
+    adopt: Annotated[
+        str | None,
+        Parameter(
+            help="Continue in a copy of the topic that had this id, if the copy has the same "
+            "offsets (Cluster Linking).",
+            metavar="TOPIC_ID",
+        ),
+    ] = None,
     execute: Annotated[
         bool, flag("Carry out the plan. Without it the plan is only printed.")
     ] = False,
     create_group: Annotated[
         bool, flag("Accept a group that does not exist yet, and commit its first offsets.")
     ] = False,
+    endpoint_url: EndpointUrl = None,
 ) -> int:
     """Plan new committed offsets for a stopped group, and show their effects.
 
     Without a target it finds the partitions that the consumer stopped because of
-    their committed offsets, and proposes an offset.
+    their committed offsets, and proposes an offset. With exactly-once it also
+    changes the fences in the tables, where the log of a partition lost events,
+    or where a copy of the topic is adopted.
     """
     from dynatomic.operations.offset_plan import Target  # noqa: PLC0415 -- see `command`
     from dynatomic.operations.reset_offsets import ResetOptions, reset_offsets  # noqa: PLC0415
 
     given = (to_earliest, to_latest, to_offset is not None, to_datetime is not None)
-    if sum(given) > 1:
+    if sum(given) + (adopt is not None) > 1:
         raise CycloptsError(
-            msg="give one target: --to-earliest, --to-latest, --to-offset or --to-datetime"
+            msg="give one target: --to-earliest, --to-latest, --to-offset, --to-datetime or --adopt"
         )
     if to_offset is not None and not partition:
         raise CycloptsError(
             msg="--to-offset needs --partition: the same offset is another event in each partition"
         )
     target = Target(to_earliest, to_latest, to_offset, to_datetime) if any(given) else None
-    return reset_offsets(settings, ResetOptions(target, partition, execute, create_group))
+    chosen = ResetOptions(target, partition, execute, create_group, adopt)
+    return reset_offsets(settings, chosen, endpoint_url)
 
 
 @command(_dlq, *BROKERS, "topic", "dead_letter_topic", "writer_schema")

@@ -1,7 +1,9 @@
 """Consumed messages: functions that read their parts, and what an error message means."""
 
 import logging
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from shlex import quote
 from typing import Any
 
@@ -11,6 +13,7 @@ from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError, DynatomicError
 from dynatomic.kafka.admission import refusal_of
 from dynatomic.kafka.client import FATAL
+from dynatomic.kafka.commit_metadata import LastEvent
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +24,48 @@ offset_of: Callable[[Any], int] = Message.offset  # type: ignore[assignment] # N
 partition_of: Callable[[Any], int] = Message.partition  # type: ignore[assignment] # the same
 error_of: Callable[[Any], Any] = Message.error
 
+_TRUNCATED = KafkaError(KafkaError._LOG_TRUNCATION).str()  # noqa: SLF001 - it has no public name
+_TRUNCATION = re.compile(r"detected at offset (\d+) .*broker end offset is (\d+) ")
+
 UNREADABLE_BATCH = KafkaError._BAD_COMPRESSION  # noqa: SLF001 - it has no public name
 """The client cannot unpack a batch; the message has the first offset of the batch."""
+
+
+def last_event_of(message: Any) -> LastEvent:
+    """Return what a commit says of a message that is the last one below the committed offset."""
+    timestamp_type, time_ms = message.timestamp()
+    epoch = message.leader_epoch()
+    return LastEvent(
+        message.offset(),
+        epoch if epoch is not None and epoch >= 0 else None,
+        time_ms if timestamp_type and time_ms >= 0 else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """A log that lost its tail: it has nothing from ``end`` on of what it had before.
+
+    ``read`` is the offset up to which the client, or the group, had read. Each is None if the
+    error of the client does not say it.
+    """
+
+    end: int | None = None
+    read: int | None = None
+
+
+def truncation_of(error: KafkaError) -> Truncation | None:
+    """Return how a log was cut, None if the error says nothing of the kind.
+
+    The client compares leader epochs with those of the broker (KIP-320, OffsetsForLeaderEpoch):
+    whenever the leader changes, and at `Consumer.seek` with a leader epoch. It reports a log that
+    was cut by ``_AUTO_OFFSET_RESET``, as any other offset that the log does not have, with a text.
+    """
+    text = error.str()
+    if _TRUNCATED not in text:
+        return None
+    found = _TRUNCATION.search(text)
+    return Truncation(int(found[2]), int(found[1])) if found else Truncation()
 
 
 def unreadable_batch_message(message: Any, settings: Settings) -> str:

@@ -6,7 +6,6 @@ from datetime import datetime
 
 from dynatomic.console import UNKNOWN
 from dynatomic.kafka.client import ResetPolicy
-from dynatomic.kafka.commit_metadata import parse
 from dynatomic.operations.positions import GroupPosition
 
 _CHOOSE = "choose with --to-earliest, --to-latest or --to-offset, and --partition"
@@ -62,29 +61,28 @@ def propose(position: GroupPosition, policy: ResetPolicy) -> tuple[int | None, s
         if policy == "error":
             return low, "no committed offset, and auto.offset.reset is error"
         return None, f"no committed offset: it starts by auto.offset.reset={policy}"
+    if position.is_truncated:
+        return position.start(policy), position.problem
     if position.foreign or committed.offset < low:
         return low, position.problem
     if committed.offset <= high:
         return committed.offset, "in range"
-    committed_id = parse(committed.metadata).topic_id
-    if committed_id is not None and committed_id == position.topic_id:
-        hidden = f"with exactly-once, new events below {committed.offset} count as counted already"
-        return high, f"the log was cut at {high}; {hidden}"
     return None, f"{position.problem}: the log was cut, or the topic was created again; {_CHOOSE}"
 
 
 def plan(
-    position: GroupPosition, policy: ResetPolicy, chosen: tuple[int, str] | None = None
+    position: GroupPosition, policy: ResetPolicy, chosen: tuple[int | None, str] | None = None
 ) -> PlannedOffset:
     """Return the plan of one partition: to ``chosen`` (offset, why) or to the proposed offset."""
     new, why = chosen or propose(position, policy)
     committed = position.committed
     current = committed.offset if committed else None
-    changes = new is not None and (new != current or position.foreign)
+    changes = new is not None and (new != current or position.foreign or position.is_truncated)
     if new is None or not changes:
         return PlannedOffset(position.partition, current, new, "", why, changes=False)
     reached = position.start(policy)
-    first = committed is None or position.foreign
+    is_new = position.is_truncated and new == reached < position.marks.high
+    first = committed is None or position.foreign or is_new
     if new > reached:
         effect = f"skips {_up_to(new - reached)}"
     elif first:
@@ -112,8 +110,12 @@ def _up_to(count: int) -> str:
     return f"up to {count} event{'' if count == 1 else 's'}" if count else "no events"
 
 
-def notes(steps: list[PlannedOffset], *, exactly_once: bool) -> Iterator[str]:
+def notes(
+    steps: list[PlannedOffset], positions: list[GroupPosition], *, exactly_once: bool
+) -> Iterator[str]:
     """Yield the effects of the plan on the counters."""
+    for position in positions:
+        yield from _lost_events(position)
     if any(step.rereads for step in steps):
         yield _AGAIN_ONCE if exactly_once else _AGAIN_TWICE
         yield _LETTERS
@@ -121,6 +123,15 @@ def notes(steps: list[PlannedOffset], *, exactly_once: bool) -> Iterator[str]:
         yield _LOST
     if any(step.skips for step in steps):
         yield _SKIPPED_ONCE if exactly_once else _SKIPPED
+
+
+def _lost_events(position: GroupPosition) -> Iterator[str]:
+    if position.committed is not None and position.is_truncated:
+        yield (
+            f"partition {position.partition}: {_up_to(position.committed.offset - position.kept)} "
+            "that were counted are not in the topic any more; they stay in the counters, and count "
+            "twice if their producers send them again; take a new baseline"
+        )
 
 
 def target_offset(

@@ -14,9 +14,9 @@ from dynatomic.kafka.client import (
     ResetPolicy,
     Watermarks,
 )
-from dynatomic.kafka.commit_metadata import is_foreign, parse
+from dynatomic.kafka.commit_metadata import LastEvent, is_foreign, parse
 from dynatomic.kafka.groups import CommittedOffset
-from dynatomic.kafka.messages import check_error
+from dynatomic.kafka.messages import Truncation, check_error
 
 READ_S = 5.0
 
@@ -35,12 +35,16 @@ SMALL_FETCHES = {
 
 @dataclass(frozen=True, slots=True)
 class GroupPosition:
-    """The committed offset of a group in a partition, and the watermarks of the partition."""
+    """The committed offset of a group in a partition, and the watermarks of the partition.
+
+    ``truncation`` tells that the partition lost events below the committed offset, if it was asked.
+    """
 
     partition: int
     marks: Watermarks
     committed: CommittedOffset | None
     topic_id: str | None
+    truncation: Truncation | None = None
 
     @property
     def foreign(self) -> bool:
@@ -53,6 +57,27 @@ class GroupPosition:
         )
 
     @property
+    def is_truncated(self) -> bool:
+        """Whether the log lost events below the committed offset.
+
+        Without an answer of the brokers about leader epochs, a log that ends below it tells so, if
+        the commit is known to be of this topic.
+        """
+        committed = self.committed
+        return self.truncation is not None or (
+            committed is not None
+            and committed.offset > self.marks.high
+            and self.topic_id is not None
+            and parse(committed.metadata).topic_id == self.topic_id
+        )
+
+    @property
+    def kept(self) -> int:
+        """The offset up to which a log that was cut has what it had before."""
+        end = self.marks.high if self.truncation is None else self.truncation.end
+        return self.marks.high if end is None else max(self.marks.low, end)
+
+    @property
     def problem(self) -> str:
         """What is wrong with the commit, empty if nothing is; `offset_plan` proposes an offset."""
         committed, (low, high) = self.committed, self.marks
@@ -62,9 +87,14 @@ class GroupPosition:
             return (
                 f"committed in another topic of this name, id {parse(committed.metadata).topic_id}"
             )
+        if self.truncation is not None:
+            return f"the log was cut at {self.kept} and grew again: what is there is not counted"
         if committed.offset < low:
             return f"retention removed offsets {committed.offset} to {low - 1}"
-        return f"{committed.offset - high} beyond the end" if committed.offset > high else ""
+        if committed.offset <= high:
+            return ""
+        cut = f": the log was cut at {high}" if self.is_truncated else ""
+        return f"{committed.offset - high} beyond the end{cut}"
 
     @property
     def lost(self) -> int:
@@ -81,9 +111,20 @@ class GroupPosition:
             return None
         return high - committed.offset
 
+    @property
+    def last_event(self) -> LastEvent | None:
+        """The last event below the committed offset, if the commit is of this topic and says it."""
+        if self.committed is None or self.foreign:
+            return None
+        last = parse(self.committed.metadata).last
+        # A commit that somebody set back says nothing of the events below it.
+        return last if last is not None and last.offset < self.committed.offset else None
+
     def start(self, policy: ResetPolicy) -> int:
         """Return the offset at which the group continues in this partition."""
         low, high = self.marks
+        if self.is_truncated:
+            return self.kept
         if self.committed is None:
             return high if policy == "latest" else low
         return low if self.foreign else min(max(self.committed.offset, low), high)

@@ -1,25 +1,27 @@
 """``dynatomic offsets``: plans new committed offsets of a stopped group, and commits them if asked.
 
-It differs from ``kafka-consumer-groups --reset-offsets`` in three ways. Without a target it finds
+It differs from ``kafka-consumer-groups --reset-offsets`` in four ways. Without a target it finds
 the partitions that `worker.offsets` stops, and proposes an offset. It shows the effects of
-the new offsets: events that are skipped or read again. Its commits contain the topic id, as those
-of the consumer do, so they cannot be confused with commits for a deleted topic.
+the new offsets: events that are skipped or read again. With exactly-once it changes the fences of
+the items where the offsets of a topic have another meaning now. Its commits contain the topic id,
+as those of the consumer do, so they cannot be confused with commits for a deleted topic.
 
 A group that has members is not changed: brokers refuse commits of other clients while it has.
 """
 
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
 from dynatomic.config.settings import Settings
-from dynatomic.console import UNKNOWN, table_lines
+from dynatomic.console import table_lines
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.kafka.client import (
     admin_config,
@@ -31,10 +33,8 @@ from dynatomic.kafka.client import (
     wait_for_kafka,
     watermarks,
 )
-from dynatomic.kafka.commit_metadata import CommitMetadata
 from dynatomic.kafka.groups import (
     TIMEOUT_S,
-    CommittedOffset,
     GroupDescription,
     committed_offsets,
     denied_or_unavailable,
@@ -42,14 +42,28 @@ from dynatomic.kafka.groups import (
     missing_group,
 )
 from dynatomic.kafka.topics import topic_id
+from dynatomic.kafka.truncations import TruncationFinder
+from dynatomic.operations.adoption import (
+    Evidence,
+    foreign_last_event,
+    foreign_notes,
+    plan_adoption,
+)
+from dynatomic.operations.fences import (
+    ChangeTable,
+    FencePlan,
+    carry_out,
+    fence_plans,
+    table_changer,
+)
+from dynatomic.operations.group_commit import JOIN_S, GroupCommit
 from dynatomic.operations.lag import START_S
 from dynatomic.operations.offset_plan import PlannedOffset, Target, notes, plan, target_offset
-from dynatomic.operations.positions import GroupPosition
+from dynatomic.operations.positions import SMALL_FETCHES, GroupPosition, Timestamps
 
-# The mock cluster keeps members that left until their session times out, by default after 45 s.
-JOIN_S = 50.0
 # The next member of the group has to wait for the session time-out of this one.
 _SHORT_SESSION = {"session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}
+_TOPIC_ID = re.compile(r"[0-9a-f]{32}")
 
 _HEADINGS = ("PARTITION", "CURRENT-OFFSET", "NEW-OFFSET", "EFFECT", "WHY")
 _MEMBERS_UNKNOWN = (
@@ -60,34 +74,41 @@ _MEMBERS_UNKNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class ResetOptions:
-    """The flags of the command; no ``partitions`` means all."""
+    """The flags of the command; no ``partitions`` means all.
+
+    ``adopt`` is the id of the topic that this one is a copy of, with the same offsets.
+    """
 
     target: Target | None = None
     partitions: tuple[int, ...] = ()
     execute: bool = False
     create_group: bool = False
+    adopt: str | None = None
 
 
 class Resetter:
     """Plans and commits. ``consumer`` has the id of the group and never subscribes.
 
-    ``join`` returns another consumer, which may subscribe.
+    ``join`` returns another consumer, which may subscribe. ``change_table`` changes the fences of a
+    table.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, each replaced in a test
         self,
         settings: Settings,
         consumer: Any,
         admin: Any,
         join: Callable[[], Any],
+        change_table: ChangeTable,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._consumer = consumer
         self._admin = admin
-        self._join = join
+        self._change_table = change_table
         self._clock = clock
         self._topic_id = topic_id(admin, settings.topic)
+        self._commit = GroupCommit(settings, consumer, join, self._topic_id, clock)
 
     def run(self, options: ResetOptions) -> Iterator[str]:
         """Yield the lines of the plan; with ``execute`` carry it out.
@@ -96,18 +117,25 @@ class Resetter:
         a person has to choose.
         """
         settings = self._settings
-        steps = self._steps(options)
+        self._check_adopted(options.adopt)
+        positions = self._positions(options)
+        evidence = self._evidence(positions)
+        steps = self._steps(positions, evidence, options)
+        fences = self._fences(positions, options)
         group = describe_group(self._admin, settings)
         self._check_exists(group, steps, options)
         yield from table_lines([_HEADINGS, *(step.cells() for step in steps)], {0, 1, 2})
-        yield from notes(steps, exactly_once=settings.exactly_once)
+        yield from notes(steps, positions, exactly_once=settings.exactly_once)
+        if options.adopt is None:
+            yield from foreign_notes(positions, evidence)
+        yield from (f"{', '.join(settings.tables)}: {fence.why}" for fence in fences)
         if group is None:
             yield _MEMBERS_UNKNOWN
         active = group is not None and group.active
         if group is not None and active:
             state = group.state.lower().replace("_", " ")
             yield f"the group is active ({state}, {len(group.members)} members): stop it first"
-        changes = [step for step in steps if step.changes]
+        changes = {step.partition: step.new or 0 for step in steps if step.changes}
         if not changes:
             yield "nothing to change"
         if not options.execute:
@@ -116,10 +144,12 @@ class Resetter:
             return
         self._check(steps)
         if active:
-            raise self._group_is_active()
+            raise self._commit.group_is_active()
         if changes:
-            self._commit(changes, alone=group is None)
-            yield from self._read_back(changes)
+            # If this ends in between, the old commits are still there, and the plan is the same.
+            yield from carry_out(fences, settings.tables, self._change_table)
+            self._commit.commit(changes, alone=group is None)
+            yield from self._commit.read_back(changes)
 
     def _check_exists(
         self, group: GroupDescription | None, steps: list[PlannedOffset], options: ResetOptions
@@ -133,7 +163,28 @@ class Resetter:
         if not (known or is_first or options.create_group):
             raise missing_group(self._admin, self._settings)
 
-    def _steps(self, options: ResetOptions) -> list[PlannedOffset]:
+    def _check_adopted(self, adopted_id: str | None) -> None:
+        if adopted_id is None:
+            return
+        if not _TOPIC_ID.fullmatch(adopted_id):
+            raise ConfigError(
+                f"--adopt: {adopted_id!r} is no topic id; use the 32 hex digits of the message"
+            )
+        if adopted_id == self._topic_id:
+            raise ConfigError(
+                f"--adopt: {adopted_id} is the id of this topic: use the id of the old topic, "
+                "which the message has"
+            )
+
+    def _fences(self, positions: list[GroupPosition], options: ResetOptions) -> list[FencePlan]:
+        if not self._settings.exactly_once:
+            return []
+        fences = fence_plans(positions, self._topic_id, options.adopt)
+        if fences:
+            self._settings.require_tables()
+        return fences
+
+    def _positions(self, options: ResetOptions) -> list[GroupPosition]:
         settings = self._settings
         marks = watermarks(self._consumer, settings.topic)
         if wrong := sorted(set(options.partitions) - marks.keys()):
@@ -145,7 +196,40 @@ class Resetter:
         positions = [
             GroupPosition(n, marks[n], committed.get(n), self._topic_id) for n in partitions
         ]
-        policy, target = reset_policy(settings), options.target
+        lasts = {p.partition: p.last_event for p in positions}
+        finder = TruncationFinder(self._consumer, settings, self._clock)
+        found = finder.find({n: last for n, last in lasts.items() if last is not None})
+        return [replace(p, truncation=found.get(p.partition)) for p in positions]
+
+    def _evidence(self, positions: list[GroupPosition]) -> dict[int, Evidence]:
+        """Return what the events of a foreign topic say about its offsets, where it is known."""
+        lasts = {p.partition: foreign_last_event(p) for p in positions}
+        wanted = {n: last for n, last in lasts.items() if last is not None}
+        times = Timestamps(self._consumer, self._settings, self._clock).first(
+            {n: last.offset for n, last in wanted.items()}
+        )
+        return {
+            n: Evidence(last, round(times[n] * 1000) if n in times else None)
+            for n, last in wanted.items()
+        }
+
+    def _steps(
+        self,
+        positions: list[GroupPosition],
+        evidence: Mapping[int, Evidence],
+        options: ResetOptions,
+    ) -> list[PlannedOffset]:
+        policy, target = reset_policy(self._settings), options.target
+        if options.adopt is not None:
+            return [
+                plan_adoption(
+                    position,
+                    options.adopt,
+                    evidence.get(position.partition),
+                    exactly_once=self._settings.exactly_once,
+                )
+                for position in positions
+            ]
         if target is None:
             return [plan(position, policy) for position in positions]
         by_time = self._by_time(positions, target.at) if target.at is not None else {}
@@ -190,74 +274,26 @@ class Resetter:
                     f"{step.why}; nothing was changed"
                 )
 
-    def _commit(self, steps: list[PlannedOffset], *, alone: bool) -> None:
-        topic, metadata = self._settings.topic, CommitMetadata(self._topic_id).encode()
-        topic_partitions = [TopicPartition(topic, s.partition, s.new or 0, metadata) for s in steps]
-        try:
-            _commit(self._consumer, topic_partitions)
-        except KafkaException as error:
-            code = error.args[0].code()
-            if code != KafkaError.UNKNOWN_MEMBER_ID:
-                raise denied_or_unavailable(error, self._settings) from None
-            if not alone:
-                raise self._group_is_active() from None
-            self._commit_as_member(topic_partitions)
 
-    def _commit_as_member(self, topic_partitions: list[TopicPartition]) -> None:
-        """Commit as the only member of the group, for brokers that accept no other commit."""
-        settings = self._settings
-        with closing(self._join()) as consumer:
-            consumer.subscribe([settings.topic])
-            deadline = self._clock() + JOIN_S
-            everything = set(watermarks(consumer, settings.topic))
-            while {
-                topic_partition.partition for topic_partition in consumer.assignment()
-            } != everything:
-                if self._clock() >= deadline:
-                    raise self._group_is_active()
-                consumer.poll(0.1)  # joins the group; messages are ignored
-            try:
-                _commit(consumer, topic_partitions)
-            except KafkaException as error:
-                raise denied_or_unavailable(error, settings) from None
-
-    def _group_is_active(self) -> UnavailableError:
-        return UnavailableError(
-            f"group {self._settings.group_id} is active: stop its consumers, wait until their "
-            "sessions have ended, and try again; nothing was changed"
-        )
-
-    def _read_back(self, steps: list[PlannedOffset]) -> Iterator[str]:
-        wanted = {step.partition: step.new for step in steps}
-        committed = committed_offsets(self._consumer, self._settings, wanted)
-        yield "committed, and read back:"
-        rows = [("PARTITION", "CURRENT-OFFSET")]
-        rows += [(str(n), str(committed[n].offset) if n in committed else UNKNOWN) for n in wanted]
-        yield from table_lines(rows, {0, 1})
-        for partition, offset in wanted.items():
-            expected = CommittedOffset(offset or 0, CommitMetadata(self._topic_id).encode())
-            if committed.get(partition) != expected:
-                raise DynatomicError(
-                    f"{self._settings.topic}:{partition}: {offset} was committed, but another "
-                    "offset is in effect: stop what else commits for the group, and try again"
-                )
-
-
-def _commit(consumer: Any, topic_partitions: list[TopicPartition]) -> None:
-    for topic_partition in consumer.commit(offsets=topic_partitions, asynchronous=False):
-        if topic_partition.error is not None:
-            raise KafkaException(topic_partition.error)
-
-
-def reset_offsets(settings: Settings, options: ResetOptions) -> int:
+def reset_offsets(
+    settings: Settings, options: ResetOptions, endpoint_url: str | None = None
+) -> int:
     """Print the plan, carry it out if asked, and return 0. Raises as `Resetter.run` does."""
-    config = consumer_config(settings)
-    member = config | (_SHORT_SESSION if settings.group_protocol == "classic" else {})
+    config = consumer_config(settings, eof=True) | SMALL_FETCHES
+    member = consumer_config(settings) | (
+        _SHORT_SESSION if settings.group_protocol == "classic" else {}
+    )
     wait_for_kafka(settings, START_S)
     with closing(new_consumer(config)) as consumer:
         admin = new_admin(admin_config(settings))
         with kafka_errors(UnavailableError):
-            resetter = Resetter(settings, consumer, admin, lambda: new_consumer(member))
+            resetter = Resetter(
+                settings,
+                consumer,
+                admin,
+                lambda: new_consumer(member),
+                table_changer(endpoint_url),
+            )
             for line in resetter.run(options):
                 sys.stdout.write(f"{line}\n")
                 sys.stdout.flush()

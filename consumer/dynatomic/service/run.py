@@ -172,6 +172,7 @@ def _build(  # noqa: PLR0913 - what the parts are made of
         settings.group_id,
         topic_id=identity.topic_id,
         fingerprint=fingerprint,
+        tables=settings.tables if settings.exactly_once else (),
         reset=reset_policy(settings),
         commits=not dry_run,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dynatomic.dynamodb.write import WindowWrite
 from dynatomic.events.row import CounterRef
 from dynatomic.events.window import Window
+from dynatomic.kafka.commit_metadata import LastEvent
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -30,19 +31,21 @@ class InFlightWindow:
 
     ``opened_at`` is when its first event came, ``closed_at`` when it took its last one (seconds of
     the clock of the loop). ``first_timestamp_ms`` is the timestamp of its first event in Unix time,
-    0 if it has none. ``topic_check_number`` is the topic id check that must succeed before the
-    window may be written, and ``is_topic_confirmed`` is True after it succeeded.
-    ``letters_pending`` counts its dead letters that are not known to be stored, ``letters_stored``
-    the events with a stored one. An event can have two, if the table refuses its counters one after
-    the other. ``letters_bytes`` is an estimate of the memory of all of them. ``unread_rejected``
-    has the events that the table rejected and that must be read again. ``reread`` reads a slice of
-    them, ``reread_events``. ``rejected_reasons`` has a reason for each that was read.
+    0 if it has none. ``last_event`` is the last one that was read into it. ``topic_check_number``
+    is the topic id check that must succeed before the window may be written, and
+    ``is_topic_confirmed`` is True after it succeeded. ``letters_pending`` counts its dead letters
+    that are not known to be stored, ``letters_stored`` the events with a stored one. An event can
+    have two, if the table refuses its counters one after the other. ``letters_bytes`` is an
+    estimate of the memory of all of them. ``unread_rejected`` has the events that the table
+    rejected and that must be read again. ``reread`` reads a slice of them, ``reread_events``.
+    ``rejected_reasons`` has a reason for each that was read.
     """
 
     window: Window = field(default_factory=Window)
     opened_at: float = 0.0
     closed_at: float = 0.0
     first_timestamp_ms: int = 0
+    last_event: LastEvent | None = None
     topic_check_number: int = 0
     is_topic_confirmed: bool = False
     write: WindowWrite | None = None
@@ -85,6 +88,10 @@ class InFlightWindow:
         """Record when the first event came; later events change nothing."""
         if not len(self.window):
             self.opened_at, self.first_timestamp_ms = now, first_timestamp_ms
+
+    def record_last(self, event: LastEvent) -> None:
+        """Record the last event that was read."""
+        self.last_event = event
 
     def close(self, now: float, topic_check_number: int) -> None:
         """Record when the last event came, and the topic id check that must succeed."""

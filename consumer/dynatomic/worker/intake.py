@@ -17,8 +17,10 @@ from dynatomic.kafka.event_reader import EventReader
 from dynatomic.kafka.messages import (
     UNREADABLE_BATCH,
     check_error,
+    last_event_of,
     offset_of,
     partition_of,
+    truncation_of,
     unreadable_batch_message,
 )
 from dynatomic.worker.in_flight import InFlightWindow
@@ -37,8 +39,8 @@ def take_in(
     """Add messages to the filling windows, and return how many were added.
 
     ``store`` gets the dead letter of each message that cannot be counted. Messages of stopped
-    partitions are dropped, and so are those of partitions that this member does not own: they may
-    still arrive after a rebalance.
+    partitions are dropped, and of those whose start is not validated yet. So are those of
+    partitions that this member does not own: they may still arrive after a rebalance.
     """
     decoded = reader.read(messages)
     increments_before = None if decoded.counts is None else [0, *accumulate(decoded.counts)]
@@ -48,10 +50,15 @@ def take_in(
         partition = partitions.get(partition_id)
         if partition is None or partition.stop_reason is not None:
             continue
+        if partition.needs_validation:
+            # They are read again, from the offset that was validated.
+            partition.record_read(offset_of(messages[start]), offset_of(messages[end - 1]) + 1)
+            continue
         filling = partition.filling
         filling.open(now, messages[start].timestamp()[1])
         offsets = _offsets(messages[start:end])
         partition.record_read(offsets[0], offsets[-1] + 1)
+        filling.record_last(last_event_of(messages[end - 1]))
         rejected: list[int] = []
         if decoded.rejected:
             rejected = sorted(decoded.rejected.keys() & set(range(start, end)))
@@ -140,8 +147,10 @@ def take_error(
         # Without an offset, the error means that the group has no committed offset.
         # `Offsets.ensure_start` handles that, and this message may come after it has assigned the
         # partition.
-        offset = message.offset()
-        if partition is not None and offset is not None and offset >= 0:
+        offset, truncation = message.offset(), truncation_of(error)
+        if partition is not None and truncation is not None:
+            partition.record_truncation(truncation)
+        elif partition is not None and offset is not None and offset >= 0:
             partition.record_out_of_range()
     elif code == UNREADABLE_BATCH and partition is not None:
         # The client repeats this error. A stopped partition never confirms its start. So events

@@ -220,6 +220,7 @@ class Worker:
                 partition.skip_to_position()
             elif partition.closing is None and (partition in revoked or is_due):
                 partition.close_window(now, self._topic_id_check.check_number())
+            self._offsets.handle_truncation(partition)
             if partition.out_of_range and partition.stop_reason is None and not revoked:
                 self._offsets.handle_out_of_range(self.consumer, partition)
         self._topic_id_check.poll(self._wake_up)

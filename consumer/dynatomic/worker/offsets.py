@@ -7,7 +7,6 @@ events are read again.
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from shlex import quote
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
@@ -16,6 +15,7 @@ from dynatomic.kafka.commit_metadata import CommitMetadata, is_foreign, parse
 from dynatomic.telemetry.durations import Durations
 from dynatomic.telemetry.logs import RateLimiter
 from dynatomic.worker.partition import Partition
+from dynatomic.worker.stop_reasons import StopReasons
 
 log = logging.getLogger(__name__)
 
@@ -28,27 +28,29 @@ LOG_INTERVAL_S = 10.0
 class Offsets:
     """Commits the committable offsets of partitions, one request at a time, without blocking.
 
-    Each commit carries the topic id and the fingerprint of the counters file as its metadata. So
-    the offsets of a deleted topic are not used for a new topic of the same name, and another file
-    is noticed. ``commits`` counts the commits by outcome. ``last_commit`` is the Unix time of the
-    last commit that succeeded, or 0.
+    Each commit carries the topic id, the last event and the fingerprint of the counters file as its
+    metadata. So the offsets of a deleted topic are not used for a new topic of the same name, and a
+    log that lost counted events or another file is noticed. ``tables`` are those that have fences,
+    for the messages. ``commits`` counts the commits by outcome. ``last_commit`` is the Unix time of
+    the last commit that succeeded, or 0.
     """
 
-    def __init__(  # noqa: PLR0913 - the last four have defaults
+    def __init__(  # noqa: PLR0913 - the last five have defaults
         self,
         topic: str,
         group: str,
         *,
         topic_id: str | None = None,
         fingerprint: str | None = None,
+        tables: tuple[str, ...] = (),
         reset: str = "earliest",
         commits: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topic = topic
-        self._group = group
         self._topic_id = topic_id
         self._fingerprint = fingerprint
+        self._reasons = StopReasons(topic, group, topic_id, tables)
         self._reset = reset
         self._is_enabled = commits
         self._clock = clock
@@ -78,8 +80,9 @@ class Offsets:
         due = [p for p in partitions if p.is_commit_due]
         if not due:
             return
-        metadata = CommitMetadata(self._topic_id, counters=self._fingerprint).encode()
-        offsets = [TopicPartition(self._topic, p.id, p.committable_offset, metadata) for p in due]
+        offsets = [
+            TopicPartition(self._topic, p.id, p.committable_offset, self._metadata(p)) for p in due
+        ]
         try:
             consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
@@ -88,6 +91,9 @@ class Offsets:
         self._commit_sent_at = time_s
         for partition in due:
             partition.commit_sent()
+
+    def _metadata(self, partition: Partition) -> str:
+        return CommitMetadata(self._topic_id, partition.last_event, self._fingerprint).encode()
 
     def on_commit_result(
         self,
@@ -133,8 +139,10 @@ class Offsets:
 
         librdkafka fetches the committed offset too, at another time. It also accepts the offset of
         a deleted topic of the same name. Events that it read from a wrong offset are dropped, and
-        read again. A commit without a topic id is accepted, because the tools of Kafka write no id.
-        During a rebalance nothing may be assigned (``may_assign`` is False).
+        read again. If the leader epoch of the last event is known, the client compares it with the
+        epochs of the broker before events are taken (KIP-320). A commit without a topic id is
+        accepted, because the tools of Kafka write no id. During a rebalance nothing may be assigned
+        (``may_assign`` is False).
         """
         unconfirmed = [p for p in partitions if not p.start_confirmed and p.stop_reason is None]
         unfetched = {p.id: p for p in unconfirmed if p.start_offset is None}
@@ -146,7 +154,11 @@ class Offsets:
             start = partition.start_offset
             if start is None or partition.stop_reason is not None:
                 continue
-            if 0 <= partition.first_read_offset <= start:
+            if partition.needs_validation:
+                # Until a fetch has returned something, the client loses a seek without an error.
+                if may_assign and partition.position >= 0:
+                    self._validate_start(consumer, partition, start)
+            elif 0 <= partition.first_read_offset <= start:
                 partition.confirm_start()
             elif may_assign and (start < 0 or partition.first_read_offset >= 0):
                 self._assign_at(consumer, partition, start)
@@ -154,11 +166,11 @@ class Offsets:
     def _take_committed(self, partition: Partition, offset: int, metadata: str) -> None:
         if offset > 0 and is_foreign(metadata, self._topic_id):
             partition.reset_position()
-            self._stop(partition, self._foreign_offset_message(partition, offset, metadata))
+            self._stop(partition, self._reasons.foreign_offset(partition, offset, parse(metadata)))
         elif offset < 0 and self._reset == "error":
-            self._stop(partition, self._missing_offset_message(partition, offset))
+            self._stop(partition, self._reasons.missing_offset(partition, offset))
         else:
-            partition.set_start(offset)
+            partition.set_start(offset, parse(metadata).last)
 
     def _fetch_committed(self, consumer: Any, partitions: Collection[Partition]) -> list[Any]:
         """Return the committed offsets from the coordinator of the group."""
@@ -184,12 +196,50 @@ class Offsets:
         """
         if self._clock() < self._no_fetch_before:
             return
+        start = partition.start_offset or 0
+        if partition.position < 0 and _validated_offset(partition, start) < start:
+            # Retention removed what lies between the last event and the committed offset.
+            partition.clear_out_of_range()
+            partition.forget_last_event()
+            self._assign_at(consumer, partition, start)
+            return
         for committed in self._fetch_committed(consumer, [partition]):
             partition.clear_out_of_range()
             if committed.offset >= 0 or partition.position >= 0:
-                self._stop(partition, self._missing_offset_message(partition, committed.offset))
+                self._stop(partition, self._reasons.missing_offset(partition, committed.offset))
             else:
                 partition.clear_start()
+
+    def handle_truncation(self, partition: Partition) -> None:
+        """Stop a partition whose log lost events that were read.
+
+        What was read of it is written and committed. The log may have other events at the offsets
+        of the lost ones, so a person decides (`dynatomic offsets`).
+        """
+        if partition.truncation is not None and partition.stop_reason is None:
+            self._stop(partition, self._reasons.truncated(partition, partition.truncation))
+
+    def _validate_start(self, consumer: Any, partition: Partition, start: int) -> None:
+        """Let the client continue after the last event, if the log still has it.
+
+        Offsets between the last event and the committed offset have no events. If the log lost the
+        event, the client reports a `Truncation` and reads nothing.
+        """
+        last = partition.last_event
+        place = TopicPartition(
+            self._topic,
+            partition.id,
+            _validated_offset(partition, start),
+            leader_epoch=None if last is None else last.epoch,
+        )
+        try:
+            consumer.seek(place)
+        except KafkaException as error:
+            # The client stopped after an error, which it reports.
+            if error.args[0].code() != KafkaError._STATE:  # noqa: SLF001 - it has no public name
+                raise
+        else:
+            partition.start_again()
 
     def _stop(self, partition: Partition, reason: str) -> None:
         partition.stop(reason)
@@ -205,28 +255,8 @@ class Offsets:
         consumer.incremental_assign([TopicPartition(self._topic, partition.id, offset)])
         partition.start_again()
 
-    def _missing_offset_message(self, partition: Partition, committed: int) -> str:
-        name, fix = self._topic_partition(partition), self._fix_command(partition)
-        if committed < 0 <= partition.position:
-            return f"{name} no longer has the offset {partition.position}; to go on without: {fix}"
-        if committed < 0:
-            return f"{name} has no committed offset and auto.offset.reset is error: {fix}"
-        return f"{name} no longer has the committed offset {committed}; to go on without: {fix}"
 
-    def _foreign_offset_message(self, partition: Partition, committed: int, metadata: str) -> str:
-        name, fix = self._topic_partition(partition), self._fix_command(partition)
-        topic_id = parse(metadata).topic_id
-        return (
-            f"{name} has the committed offset {committed} of a topic with the id {topic_id}, and "
-            f"this one's is {self._topic_id}: it was deleted and made again, or is on another "
-            f"cluster; to count it from its beginning: {fix}"
-        )
-
-    def _topic_partition(self, partition: Partition) -> str:
-        return f"{self._topic}:{partition.id}"
-
-    def _fix_command(self, partition: Partition) -> str:
-        return (
-            f"stop the group, then `dynatomic offsets -g {quote(self._group)} -t {self._topic} "
-            f"--partition {partition.id} --execute`"
-        )
+def _validated_offset(partition: Partition, start: int) -> int:
+    """Return the offset after the last event below ``start``."""
+    last = partition.last_event
+    return start if last is None or last.epoch is None else min(start, last.offset + 1)

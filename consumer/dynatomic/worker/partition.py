@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from dynatomic.events.window import Window
+from dynatomic.kafka.commit_metadata import LastEvent
+from dynatomic.kafka.messages import Truncation
 from dynatomic.worker.event_counts import EventCounts
 from dynatomic.worker.in_flight import InFlightWindow
 
@@ -23,10 +25,11 @@ class Partition:
     committed. ``sent_offset`` is the offset of the last commit that is not known to have failed,
     and ``committed_offset`` that of the last commit that succeeded. ``start_offset`` is the
     committed offset that was fetched from the group (negative: the group has none), and
-    ``start_confirmed`` is True when reading started there. ``uncommitted`` has the end offset of
-    each complete window that is not committed, with the timestamp of its first event.
-    ``progress_at`` is when the partition last committed, or had nothing to wait for. ``counts``
-    outlives the assignment.
+    ``start_confirmed`` is True when reading started there. ``last_event`` is the last event below
+    ``committable_offset``, at first below ``start_offset``. ``truncation`` tells that the log lost
+    events that were read. ``uncommitted`` has the end offset of each complete window that is not
+    committed, with the timestamp of its first event. ``progress_at`` is when the partition last
+    committed, or had nothing to wait for. ``counts`` outlives the assignment.
     """
 
     id: int
@@ -35,8 +38,10 @@ class Partition:
     is_paused: bool = False
     stop_reason: str | None = None
     out_of_range: bool = False
+    truncation: Truncation | None = None
     start_confirmed: bool = False
     start_offset: int | None = None
+    last_event: LastEvent | None = None
     first_read_offset: int = -1
     position: int = -1
     committable_offset: int = -1
@@ -50,6 +55,13 @@ class Partition:
     def is_empty(self) -> bool:
         """Whether it holds no event."""
         return self.closing is None and not len(self.filling.window)
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether the client must first compare the leader epoch of the last event (KIP-320)."""
+        last, start = self.last_event, self.start_offset
+        has_epoch = last is not None and last.epoch is not None
+        return has_epoch and start is not None and start > 0 and not self.start_confirmed
 
     @property
     def is_waiting(self) -> bool:
@@ -117,6 +129,10 @@ class Partition:
         """Record that the topic does not have the offset at which the client wanted to read."""
         self.out_of_range = True
 
+    def record_truncation(self, truncation: Truncation) -> None:
+        """Record that the topic lost events that were read, and may have others in their place."""
+        self.truncation = truncation
+
     def clear_out_of_range(self) -> None:
         """Record that the missing offset was dealt with."""
         self.out_of_range = False
@@ -128,9 +144,13 @@ class Partition:
 
     # The offset at which reading begins.
 
-    def set_start(self, offset: int) -> None:
+    def set_start(self, offset: int, last_event: LastEvent | None = None) -> None:
         """Set the committed offset of the group; negative if there is none."""
-        self.start_offset = offset
+        self.start_offset, self.last_event = offset, last_event
+
+    def forget_last_event(self) -> None:
+        """Record that nothing is known of the event below the start."""
+        self.last_event = None
 
     def clear_start(self) -> None:
         """Forget the committed offset, so that it is fetched again."""
@@ -165,6 +185,7 @@ class Partition:
         if closing is None or not closing.is_done:
             raise RuntimeError(f"partition {self.id} has no window that is done")
         self.committable_offset = max(self.committable_offset, closing.window.last + 1)
+        self.last_event = closing.last_event
         uncommitted = self.uncommitted
         while uncommitted and uncommitted[0][0] <= self.committed_offset:
             uncommitted.popleft()

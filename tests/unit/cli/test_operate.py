@@ -70,6 +70,7 @@ def test_top(called: Callable[[str, str], Called]) -> None:
         ([], ResetOptions()),
         (["--execute"], ResetOptions(execute=True)),
         (["--to-earliest"], ResetOptions(Target(earliest=True))),
+        (["--adopt", "a" * 32, "--execute"], ResetOptions(execute=True, adopt="a" * 32)),
         (["--to-latest", "--partition", "3"], ResetOptions(Target(latest=True), (3,))),
         (
             ["--to-offset", "7", "--partition=0", "--partition=1"],
@@ -85,10 +86,10 @@ def test_offsets(
     called: Callable[[str, str], Called], argv: list[str], expected: ResetOptions
 ) -> None:
     calls = called("dynatomic.operations.reset_offsets", "reset_offsets")
-    guarantee = ["--processing-guarantee", "exactly-once"]
-    assert cli.main(["offsets", *guarantee, *argv]) == 0
-    settings = Settings(processing_guarantee="exactly-once")
-    assert calls == [((settings, expected), {})]
+    guarantee = ["--processing-guarantee", "exactly-once", "--table", "usage"]
+    assert cli.main(["offsets", *guarantee, *argv, "--endpoint-url", "http://x"]) == 0
+    settings = Settings(processing_guarantee="exactly-once", tables=("usage",))
+    assert calls == [((settings, expected, "http://x"), {})]
 
 
 def test_dlq(called: Callable[[str, str], Called]) -> None:
@@ -110,6 +111,7 @@ def test_dlq(called: Callable[[str, str], Called]) -> None:
     [
         (["dlq", "replay", "--reason", "typo"], "'typo' is not one of empty-payload, "),
         (["offsets", "--to-earliest", "--to-latest"], "give one target"),
+        (["offsets", "--to-earliest", "--adopt", "a" * 32], "give one target"),
         (["offsets", "--to-offset", "-1"], "--to-offset"),
         (["top", "--iterations", "0"], "--iterations"),
         (["lag", "-o", "yaml"], "yaml"),

@@ -84,7 +84,7 @@ def test_an_offset_beyond_the_end_is_no_negative_lag() -> None:
     w.emit(3)
     w.commit(8)
     row = w.row()
-    assert (row.lag, row.age_s, row.note) == (None, None, "5 beyond the end")
+    assert (row.lag, row.age_s, row.note) == (None, None, "5 beyond the end: the log was cut at 3")
 
 
 def test_each_partition_names_its_member_and_idle_ones_have_a_row() -> None:
@@ -255,7 +255,7 @@ def test_notes_have_a_column_once_there_is_one_and_remarks_go_to_stderr(
     out, err = printed(w, monkeypatch, capsys)
     heading, row = out.splitlines()
     assert heading.endswith("AGE  NOTE")
-    assert row.endswith("3 beyond the end")
+    assert row.endswith("3 beyond the end: the log was cut at 0")
     assert err == f"group {GROUP} has no active members\n"
 
 

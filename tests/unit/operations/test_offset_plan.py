@@ -1,5 +1,6 @@
 """What new offsets mean: proposals, targets, costs. Pure."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from dynatomic.kafka.client import ResetPolicy, Watermarks
 from dynatomic.kafka.groups import CommittedOffset
+from dynatomic.kafka.messages import Truncation
 from dynatomic.operations.offset_plan import (
     PlannedOffset,
     Target,
@@ -68,7 +70,41 @@ def test_beyond_the_end_of_the_same_topic_goes_to_the_end() -> None:
     step = plan(place(25), "error")
     assert (step.new, step.changes) == (20, True)
     assert "the log was cut at 20" in step.why
-    assert "new events below 25 count as counted already" in step.why
+    assert step.effect == "skips no event"
+
+
+def truncated(end: int | None, committed: int = 15) -> GroupPosition:
+    return replace(place(committed), truncation=Truncation(end, committed))
+
+
+def test_a_log_that_was_cut_goes_to_where_it_was_cut() -> None:
+    step = plan(truncated(12), "error")
+    assert (step.current, step.new, step.changes) == (15, 12, True)
+    assert step.why == "the log was cut at 12 and grew again: what is there is not counted"
+    assert (step.effect, step.rereads, step.skips) == ("reads up to 8 events", False, False)
+    (said_,) = notes([step], [truncated(12)], exactly_once=True)
+    assert "up to 3 events that were counted are not in the topic any more" in said_
+    assert "take a new baseline" in said_
+
+
+def test_a_log_that_was_cut_below_what_retention_has_left_goes_to_what_is_left() -> None:
+    assert plan(truncated(4), "error").new == 10
+
+
+@pytest.mark.parametrize(
+    ("to", "effect", "rereads", "skips"),
+    [
+        (10, "reads up to 2 events again", True, False),
+        (15, "skips up to 3 events", False, True),
+        (20, "skips up to 8 events", False, True),
+    ],
+)
+def test_of_a_log_that_was_cut_a_person_may_choose_another_offset(
+    to: int, effect: str, *, rereads: bool, skips: bool
+) -> None:
+    step = plan(truncated(12), "error", (to, "chosen"))
+    assert step.changes, "the commit has the epoch of a lost event"
+    assert (step.effect, step.rereads, step.skips) == (effect, rereads, skips)
 
 
 @pytest.mark.parametrize("about", ["", "by hand"])
@@ -149,7 +185,7 @@ def step(*, again: bool = False, skips: bool = False) -> PlannedOffset:
 
 
 def said(*steps: PlannedOffset, exactly_once: bool = False) -> str:
-    return "\n".join(notes(list(steps), exactly_once=exactly_once))
+    return "\n".join(notes(list(steps), [], exactly_once=exactly_once))
 
 
 def test_reading_again_counts_twice_without_fences_and_not_with_them() -> None:

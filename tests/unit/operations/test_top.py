@@ -132,7 +132,7 @@ def test_a_note_is_shown() -> None:
     w.commit(3)
     found = w.watch().read()
     *_, row = lines(w.settings, found, history(found), "12:00:00")
-    assert row.endswith("3 beyond the end")
+    assert row.endswith("3 beyond the end: the log was cut at 0")
 
 
 # --- the loop --------------------------------------------------------------------------------

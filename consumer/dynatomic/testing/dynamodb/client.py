@@ -122,6 +122,10 @@ class FakeDynamoDB:
         """Return the items of a hash key on one page, all or by a condition on the range."""
         return self._send("Query", params)
 
+    def scan(self, **params: Any) -> Response:
+        """Return all items of a table, on one page."""
+        return self._send("Scan", params)
+
     def update_item(self, **params: Any) -> Response:
         """Add to numbers and set attributes of one item; create the item if it is missing."""
         return self._send("UpdateItem", params)

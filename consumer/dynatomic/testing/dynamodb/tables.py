@@ -74,6 +74,7 @@ class Tables:
             "DeleteItem": self._delete_item,
             "Query": self._query,
             "BatchGetItem": self._batch_get_item,
+            "Scan": self._scan,
             "UpdateItem": self._update_item,
             "TransactWriteItems": self._transact_write_items,
         }
@@ -193,6 +194,11 @@ class Tables:
         by_number = table.keys[-1][1] == "N"
         matches.sort(key=lambda match: [decimal(t) if by_number else t.encode() for t in match[0]])
         return {"Items": [item for _, item in matches]}
+
+    def _scan(self, params: Mapping[str, Any]) -> Response:
+        _only(params, "TableName", "ConsistentRead")
+        items = self.table(params["TableName"]).items.values()
+        return {"Items": [copied(item) for item in items], "Count": len(items)}
 
     def _update_item(self, params: Mapping[str, Any]) -> Response:
         _only(

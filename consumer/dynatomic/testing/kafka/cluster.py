@@ -31,11 +31,13 @@ class Log:
     """One partition: its messages from offset ``low`` on; None is an offset without a message.
 
     ``transaction_start`` is the first offset of an open transaction, None if there is none.
+    ``epoch_starts`` has the first offset of each leader epoch (KIP-101), the current one last.
     """
 
     low: int = 0
     messages: list[Message | None] = field(default_factory=list)
     transaction_start: int | None = None
+    epoch_starts: dict[int, int] = field(default_factory=lambda: {0: 0})
 
     @property
     def high(self) -> int:
@@ -59,6 +61,28 @@ class Log:
         if len(messages) < limit:
             return messages, end
         return messages, (messages[-1].offset() or 0) + 1
+
+    @property
+    def leader_epoch(self) -> int:
+        """The current leader epoch."""
+        return max(self.epoch_starts)
+
+    def end_of_epoch(self, epoch: int) -> int:
+        """Return the offset after the last message up to a leader epoch (OffsetsForLeaderEpoch)."""
+        later = [start for other, start in self.epoch_starts.items() if other > epoch]
+        return min(later, default=self.high)
+
+    def epoch_of(self, offset: int) -> int:
+        """Return the leader epoch in which an offset was given."""
+        return max(epoch for epoch, start in self.epoch_starts.items() if start <= max(0, offset))
+
+    def elect(self, end: int) -> None:
+        """Begin a new leader epoch, with a leader that has nothing from ``end`` on."""
+        del self.messages[max(0, end - self.low) :]
+        if self.transaction_start is not None and self.transaction_start >= self.high:
+            self.transaction_start = None
+        starts = {e: start for e, start in self.epoch_starts.items() if start < self.high}
+        self.epoch_starts = {0: 0} | starts | {self.leader_epoch + 1: self.high}
 
     def delete_before(self, offset: int) -> None:
         """Delete the messages below an offset, as retention does."""
@@ -185,6 +209,16 @@ class Cluster:
         with self.lock:
             self.logs[topic][partition].delete_before(offset)
 
+    def elect_leader(self, topic: str, partition: int, end: int | None = None) -> None:
+        """Elect a new leader, which has lost the offsets from ``end`` on, or none.
+
+        This is what a power failure or an unclean election does. A consumer that reads the
+        partition, or seeks with a leader epoch, is told of it (KIP-320).
+        """
+        with self.lock:
+            log = self.logs[topic][partition]
+            log.elect(log.high if end is None else end)
+
     def messages(self, topic: str) -> list[Message]:
         """Return every message of a topic, partition by partition."""
         with self.lock:
@@ -228,6 +262,7 @@ class Cluster:
                 value=value,
                 headers=list(headers) or None,
                 timestamp=(1, int(self._clock() * 1000)),
+                leader_epoch=log.leader_epoch,
             )
         )
         return offset

@@ -125,11 +125,11 @@ class FakeConsumer(Membership):
         self._set_paused(partitions, paused=False)
 
     def seek(self, partition: TopicPartition) -> None:
-        """Continue from another offset.
+        """Continue from another offset, if the log still has what its leader epoch tells.
 
         Raises `KafkaException` for a partition that is not read, and for a partition that stopped
         after ``_AUTO_OFFSET_RESET``. The latter needs `incremental_unassign` and
-        `incremental_assign`.
+        `incremental_assign`. Before the partition returned a message or its end, it does nothing.
         """
         self._open()
         fetch = self._fetches.get(topic_partition(partition))
@@ -137,7 +137,9 @@ class FakeConsumer(Membership):
             is_known = fetch or partition.topic in self.member.topics
             code = KafkaError._STATE if is_known else KafkaError._UNKNOWN_PARTITION
             raise failure(code, f"Failed to seek to offset {partition.offset}")
-        fetch.seek(partition.offset)
+        # As in librdkafka, a seek is lost, without an error, while the fetch is being started.
+        if fetch.next is not None:
+            fetch.seek(partition.offset, partition.leader_epoch)
 
     def position(self, partitions: TopicPartitions) -> TopicPartitions:
         """Return the offset after the last message returned, or OFFSET_INVALID, of each."""

@@ -21,7 +21,9 @@ class Fetch:
 
     ``start`` is the requested start: an offset or one of ``OFFSET_...``. ``next`` is the next
     offset to read, or None before ``start`` is resolved. ``position`` is the offset after the last
-    message returned. ``stopped`` is set after ``_AUTO_OFFSET_RESET``.
+    message returned. ``stopped`` is set after ``_AUTO_OFFSET_RESET``. ``epoch`` is the leader epoch
+    of the message before ``next``. ``leader_epoch`` is the current one at the last validation: in a
+    later one, ``epoch`` is validated again.
     """
 
     topic: str
@@ -31,11 +33,14 @@ class Fetch:
     position: int = OFFSET_INVALID
     paused: bool = False
     stopped: bool = False
+    epoch: int | None = None
+    leader_epoch: int | None = None
     _ended_at: int | None = None
 
-    def seek(self, offset: int) -> None:
+    def seek(self, offset: int, epoch: int | None) -> None:
         """Continue at another offset."""
         self.start, self.next, self._ended_at = offset, None, None
+        self.epoch, self.leader_epoch = epoch, None
 
     def read(
         self, log: "Log", limit: int, committed: int | None, conf: Mapping[str, Any]
@@ -46,15 +51,26 @@ class Fetch:
         end = log.end(str(conf.get("isolation.level")))
         if self.next is None:
             self.next = self._resolve_start(log.low, end, committed)
+        if self._is_truncated(log):
+            policy = str(conf.get("auto.offset.reset", "latest"))
+            kept = log.end_of_epoch(self.epoch or 0)
+            if policy not in _BEGINNING | _END:
+                self.stopped = True
+                return [self._truncation_event(kept, log)]
+            self.next = kept
+        self.leader_epoch = log.leader_epoch
         if self.next is None or not log.low <= self.next <= log.high:
             policy = str(conf.get("auto.offset.reset", "latest"))
             if policy not in _BEGINNING | _END:
                 self.stopped = True
                 return [self._reset_event()]
             self.next = log.low if policy in _BEGINNING else end
+        before = self.next
         messages, self.next = log.read(self.next, limit, end)
         if messages:
             self.position = (messages[-1].offset() or 0) + 1
+        if self.next > max(log.low, before):
+            self.epoch = log.epoch_of(self.next - 1)
         at_end = self.next == end and self._ended_at != self.next and len(messages) < limit
         if at_end and str(conf.get("enable.partition.eof", False)).lower() == "true":
             self._ended_at = self.next
@@ -69,6 +85,20 @@ class Fetch:
         if self.start == OFFSET_END:
             return end
         return self.start if self.start >= 0 else committed
+
+    def _is_truncated(self, log: "Log") -> bool:
+        if self.epoch is None or self.next is None or self.leader_epoch == log.leader_epoch:
+            return False
+        return log.end_of_epoch(self.epoch) < self.next
+
+    def _truncation_event(self, end: int, log: "Log") -> Message:
+        epoch = min(self.epoch or 0, log.leader_epoch)
+        reason = (
+            f"Partition log truncation detected at offset {self.next} (leader epoch {self.epoch}): "
+            f"broker end offset is {end} (offset leader epoch {epoch}). Reset to INVALID.: "
+            f"{KafkaError(KafkaError._LOG_TRUNCATION).str()} (broker 1)"
+        )
+        return event(KafkaError._AUTO_OFFSET_RESET, reason, self.topic, self.partition)
 
     def _reset_event(self) -> Message:
         if self.next is None:
