@@ -13,7 +13,7 @@ The consumer itself is the command ``dynatomic run``.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dynatomic.dynamodb.increment import aincrement, increment
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         RowError,
         UnavailableError,
     )
+    from dynatomic.events.payload import decode
     from dynatomic.events.row import Row
     from dynatomic.kafka.async_emitter import AsyncEmitter
     from dynatomic.kafka.emitter import Emitter
@@ -48,6 +49,7 @@ __all__ = [
     "RowError",
     "UnavailableError",
     "aincrement",
+    "decode",
     "increment",
     "increment_many",
 ]
@@ -61,12 +63,15 @@ _MODULES = {
     "IncrementManyError": "dynamodb.increment_many",
     "Row": "events.row",
     "aincrement": "dynamodb.increment",
+    "decode": "events.payload",
     "increment": "dynamodb.increment",
     "increment_many": "dynamodb.increment_many",
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'dynatomic' has no attribute {name!r}")
-    return getattr(import_module(f"dynatomic.{_MODULES.get(name, 'errors')}"), name)
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module
+
+    def __getattr__(name):  # noqa: ANN001, ANN202 - not seen by type checkers
+        if name not in __all__:
+            raise AttributeError(f"module 'dynatomic' has no attribute {name!r}")
+        return getattr(import_module(f"dynatomic.{_MODULES.get(name, 'errors')}"), name)

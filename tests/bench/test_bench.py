@@ -46,7 +46,7 @@ def test_messages_are_what_an_emitter_would_send(workload: Workload) -> None:
     with_id = workload.never_repeats == "id"
     written = load_writer_schema(WRITER_SCHEMA) if with_id else schema()
     read = [decoded(payload, written) for payload, _ in messages]
-    rows = [Row(*map(fields.__getitem__, Row._fields)) for fields in read]
+    rows = [Row._make(map(fields.__getitem__, Row._fields)) for fields in read]
     assert sum(row.incr for row in rows) == workload.total(2500)
     assert {row.incr for row in rows} == set(range(1, workload.max_incr + 1))
     expected = [encode(row) + b"\x18%012d" % n * with_id for n, row in enumerate(rows)]

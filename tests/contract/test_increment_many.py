@@ -24,8 +24,8 @@ def test_rows_are_summed_and_added(dynamodb: "DynamoDBClient", make_table: MakeT
     rows = [Row(table, f"k{n % 60}", incr=n) for n in range(600)]
     rows += [
         Row(table, "k0", counter="hits", incr=5),
-        Row(ranged, "1.0", "r"),
-        Row(ranged, "1", "r"),
+        Row(ranged, "1.0", range="r"),
+        Row(ranged, "1", range="r"),
     ]
     increment_many(rows, client=dynamodb)
     expected = {CounterRef(table, f"k{n}", None, "count"): 10 * n + 60 * 45 for n in range(60)}
@@ -55,14 +55,14 @@ def test_a_counter_that_is_refused_leaves_the_others(
         IncrementManyError, match=r"1 of 6 counters were not raised.*not a number"
     ) as e:
         increment_many(rows, client=dynamodb)
-    assert e.value.not_added == [Row(table, "k1", None, "text", 1)]
+    assert e.value.not_added == [Row(table, "k1", range=None, counter="text", incr=1)]
     assert (e.value.unknown, e.value.applied) == ([], False)
     counters = refs(table, ["k0", "k1", "k2"])
     assert set(numbers(dynamodb, counters).values()) == {1}
 
 
 def test_nothing_is_sent_if_a_row_is_invalid(dynamodb: "DynamoDBClient", table: str) -> None:
-    for bad in (Row(table, ""), Row(table, "k", "r"), Row(table, "k", counter="pk")):
+    for bad in (Row(table, ""), Row(table, "k", range="r"), Row(table, "k", counter="pk")):
         with pytest.raises(RowError):
             increment_many([Row(table, "k"), bad], client=dynamodb)
     assert "Item" not in dynamodb.get_item(TableName=table, Key={"pk": {"S": "k"}})
@@ -81,7 +81,7 @@ def test_no_request_is_sent_again(
 ) -> None:
     direct = plain_client(endpoint_url)
     table = make_table(direct)
-    rows = [Row(table, f"k{n:02}", None, "count", 1) for n in range(30)]
+    rows = [Row(table, f"k{n:02}", range=None, counter="count", incr=1) for n in range(30)]
     for row in rows:
         put(direct, table, row.key, count={"N": "0"})
     with FaultyProxy(endpoint_url, [None, None, fault]) as proxy:

@@ -89,7 +89,7 @@ def test_each_line_is_a_row(settings: Settings) -> None:
         for row in (
             Row("page-views", "home"),
             Row("page-views", "home", incr=5),
-            Row("bytes", "ké", "2026", "total", -3),
+            Row("bytes", "ké", range="2026", counter="total", incr=-3),
         )
     )
 

@@ -20,8 +20,8 @@ ROWS = [
     Row("page-views", "home"),
     Row("page-views", "home", incr=5),
     Row("page-views", "a/b"),
-    Row("page-views", "a", "b", "bytes", -7),
-    Row("page-views", "žluťoučký kůň", "\N{SNOWMAN}"),
+    Row("page-views", "a", range="b", counter="bytes", incr=-7),
+    Row("page-views", "žluťoučký kůň", range="\N{SNOWMAN}"),
 ]
 
 

@@ -112,7 +112,12 @@ class World:
     def emit(self, *keys: str, incr: int = 1, partition: int = 0, **fields: Any) -> int:
         """Store an event a key; return the last offset."""
         for key in keys:
-            row = Row(fields.get("table", "hits"), key, fields.get("range"), fields.get("counter"))
+            row = Row(
+                fields.get("table", "hits"),
+                key,
+                range=fields.get("range"),
+                counter=fields.get("counter"),
+            )
             self.put_raw(encode(row._replace(incr=incr)), partition)
         return self.broker.logs[TOPIC][partition].high - 1
 

@@ -167,7 +167,7 @@ def row_of(reader: PayloadReader, payload: bytes | None) -> Row | None:
     """Return the row in a payload, also if it cannot be counted; None if there is no row."""
     try:
         names, incr, _ = reader.read(payload)
-        return Row(*names, incr)
+        return Row._make((*names, incr))
     except RowError:
         return None
 

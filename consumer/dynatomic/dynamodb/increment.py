@@ -162,7 +162,7 @@ def increment(  # noqa: PLR0913 - the five parts of a row, and how to add it
     client that retries, an invalid option, or a table without TTL attribute when ``per`` is
     given; ConfigError or UnavailableError if the table cannot be described.
     """
-    row = check(Row(table, key, range, counter, by))
+    row = check(Row(table, key, range=range, counter=counter, incr=by))
     _check_options(limit, token)
     connection = connect(client)
     bucket, now_s = None, 0.0

@@ -139,7 +139,7 @@ class _Additions:
     def _record(self, change: Change, cause: str, *, unknown: bool) -> None:
         rows = self._unknown if unknown else self._not_added
         rows += [
-            Row(change.table, change.key, change.range, name, total)
+            Row(change.table, change.key, range=change.range, counter=name, incr=total)
             for name, total in change.sums.items()
         ]
         self._causes[f"table {change.table}: {cause}"] += len(change.sums)

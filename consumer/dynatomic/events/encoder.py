@@ -33,7 +33,11 @@ class Encoder:
 
     def message(self, row: Row) -> tuple[bytes, bytes]:
         """Return payload and key of the row's message; raises RowError if `row.check` does."""
-        incr = row.incr
+        try:
+            incr = row.incr
+        except AttributeError:
+            check(row)  # says what was given in place of a row
+            raise
         try:
             entry = self._memo.get(row[:4])
         except TypeError:  # a name of a wrong type

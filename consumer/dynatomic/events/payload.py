@@ -111,7 +111,7 @@ class PayloadReader:
 
         It also checks the bounds of the increment, as `in_bounds` does.
         """
-        row = Row(*names, incr)
+        row = Row._make((*names, incr))
         keys = self._tables.get(row.table)
         if keys is None:
             raise RowError(Reason.TABLE, "the row's table is not in --table")
@@ -162,3 +162,12 @@ def zigzag(increment: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def decode(payload: bytes) -> Row:
+    """Return the row of a payload, for tests and tools; raises RowError as the consumer does.
+
+    It does not check the names against tables, because it knows none.
+    """
+    names, incr, _ = PayloadReader({}).read(payload)
+    return check_limits(Row._make((*names, incr)))

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from decimal import Context, Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from dynatomic.config.checks import COUNTER_NAME, TABLE_NAME
 from dynatomic.errors import ConfigError, RowError, suggestion
@@ -48,18 +48,40 @@ class Reason(StrEnum):
     BATCH_UNREADABLE = "batch-unreadable"
 
 
-class Row(NamedTuple):
-    """One increment of one counter.
-
-    ``counter`` None means the default attribute of the consumer (``count``). ``range`` None means
-    that the table has no range key. ``incr`` is an int64.
-    """
-
+class _RowFields(NamedTuple):
     table: str
     key: str
     range: str | None = None
     counter: str | None = None
     incr: int = 1
+
+
+class Row(_RowFields):
+    """One increment of one counter.
+
+    All but ``table`` and ``key`` are given by name: a third text could be a range or a counter.
+
+    ``counter`` None means the default attribute of the consumer (``count``). ``range`` None means
+    that the table has no range key. ``incr`` is an int64.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        table: str,
+        key: str,
+        *,
+        range: str | None = None,  # noqa: A002 - the field of the schema
+        counter: str | None = None,
+        incr: int = 1,
+    ) -> Self:
+        """Make a row. It is checked when it is encoded."""
+        return tuple.__new__(cls, (table, key, range, counter, incr))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how copy and pickle make it again."""
+        return Row._make, (tuple(self),)
 
     @classmethod
     def from_json(cls, text: str) -> "Row":

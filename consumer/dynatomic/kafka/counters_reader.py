@@ -189,7 +189,8 @@ class CountersReader:
     def lost_event(self, increments: Sequence[Increment]) -> tuple[bytes, bool]:
         """Return what the event adds, as rows in JSON: the event itself cannot be made again."""
         rows = [
-            Row(ref.table, ref.key, ref.range, ref.name, incr)._asdict() for ref, incr in increments
+            Row(ref.table, ref.key, range=ref.range, counter=ref.name, incr=incr)._asdict()
+            for ref, incr in increments
         ]
         return json.dumps(rows).encode(), False
 

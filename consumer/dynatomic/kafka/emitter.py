@@ -4,7 +4,7 @@
 
     with Emitter("localhost:9092") as emit:
         emit(Row("page-views", "home"))
-        emit(Row("bytes-served", "customer-7", "2026-01", incr=5120))
+        emit(Row("bytes-served", "customer-7", range="2026-01", incr=5120))
 
 The key of a row's message is ``table/key``, or ``table/key/range`` if the row has a range, in UTF-8
 (`encoder.message_key`). The partition is chosen by murmur2, as in Kafka's Java client. So all rows

@@ -78,7 +78,7 @@ class RowReader:
     def lost_event(self, increments: Sequence[Increment]) -> tuple[bytes, bool]:
         """Return the row that adds the same."""
         ((ref, incr),) = increments
-        return encode(Row(ref.table, ref.key, ref.range, ref.name, incr)), True
+        return encode(Row(ref.table, ref.key, range=ref.range, counter=ref.name, incr=incr)), True
 
     def without_counters(self, message: Any, names: Collection[str]) -> Any | None:
         """Return None: a row has one counter."""

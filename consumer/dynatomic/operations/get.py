@@ -37,7 +37,7 @@ def get(endpoint_url: str | None, table: str, key: str, options: GetOptions) -> 
     Raises RowError for a key that the table cannot have, DynatomicError if no item has the
     counter, ConfigError or UnavailableError if the table cannot be read.
     """
-    check(Row(table, key, options.range, options.counter))
+    check(Row(table, key, range=options.range, counter=options.counter))
     client = make_client(endpoint_url)
     keys = describe(client, table)
     if keys.range_name is None and (options.range is not None or options.prefix):

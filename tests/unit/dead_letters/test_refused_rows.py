@@ -98,7 +98,9 @@ def test_a_refused_counter_takes_no_other_counter_of_its_item_with_it() -> None:
         w.spoil("odd")
         w.worker()
         for name in ("count", "other"):
-            w.broker.append(TOPIC, 0, None, encode(Row("hits", "odd", None, name, 3)), [])
+            w.broker.append(
+                TOPIC, 0, None, encode(Row("hits", "odd", range=None, counter=name, incr=3)), []
+            )
         w.window()
         w.turn(2)
         (item,) = w.dynamodb.items("hits")
@@ -171,7 +173,7 @@ def test_a_refused_row_that_the_topic_no_longer_has_is_written_anew() -> None:
         w.window()
         w.turn(2)
         (found,) = w.broker.messages(LETTERS)
-        assert found.value() == encode(Row("hits", "odd", None, "count", 5))
+        assert found.value() == encode(Row("hits", "odd", range=None, counter="count", incr=5))
         assert found.key() is None
         assert "the topic lost the message" in headers_of(found)["dynatomic.detail"]
         assert w.committed() == 2

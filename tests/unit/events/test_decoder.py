@@ -68,17 +68,20 @@ def test_nothing_gives_nothing() -> None:
         (encode(Row("elsewhere", "k")), Reason.TABLE),
         (encode(Row("text-", "k")), Reason.TABLE),
         (b"\x08text\x00\x00\x00\x02", Reason.KEY_EMPTY),
-        (encode(Row("text-range", "k", "r")).replace(b"\x02\x02r", b"\x02\x00"), Reason.KEY_EMPTY),
+        (
+            encode(Row("text-range", "k", range="r")).replace(b"\x02\x02r", b"\x02\x00"),
+            Reason.KEY_EMPTY,
+        ),
         (encode(Row("text", "k" * 2048)).replace(b"\x80\x20", b"\x82\x20k"), Reason.KEY_TOO_LARGE),
         (encode(Row("text-range", "k")), Reason.RANGE_MISSING),
-        (encode(Row("text", "k", "r")), Reason.RANGE_UNEXPECTED),
+        (encode(Row("text", "k", range="r")), Reason.RANGE_UNEXPECTED),
         (encode(Row("number", "seven")), Reason.KEY_NOT_A_NUMBER),
-        (encode(Row("mixed-range", "k", "seven")), Reason.KEY_NOT_A_NUMBER),
+        (encode(Row("mixed-range", "k", range="seven")), Reason.KEY_NOT_A_NUMBER),
         (GOOD.replace(b"\x00\x00\x06", b"\x00\x02\x00\x06"), Reason.COUNTER_NAME),
         (GOOD.replace(b"\x00\x00\x06", b"\x00\x02\x02#\x06"), Reason.COUNTER_NAME),
         (GOOD.replace(b"\x00\x00\x06", b"\x00\x02\x04\xc3\xa9\x06"), Reason.COUNTER_NAME),
         (encode(Row("text", "k", counter="pk")), Reason.COUNTER_NAME),
-        (encode(Row("mixed-range", "k", "1", counter="sort")), Reason.COUNTER_NAME),
+        (encode(Row("mixed-range", "k", range="1", counter="sort")), Reason.COUNTER_NAME),
         (b"x" * (MAX_PAYLOAD_BYTES + 1), Reason.TOO_LARGE),
         (b"\x00" * (MAX_PAYLOAD_BYTES + 1), Reason.TOO_LARGE),
     ],
@@ -111,7 +114,7 @@ def test_number_keys_that_are_equal_name_one_counter(text: str) -> None:
     ref = CounterRef("number", "1", None, "count")
     assert plain(encode(Row("number", text))) == (ref, 1)
     ranged = CounterRef("mixed-range", text, "1", "count")
-    assert plain(encode(Row("mixed-range", text, text))) == (ranged, 1)
+    assert plain(encode(Row("mixed-range", text, range=text))) == (ranged, 1)
 
 
 def test_the_default_counter_is_the_one_that_was_given() -> None:

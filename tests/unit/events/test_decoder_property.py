@@ -30,10 +30,16 @@ number_keys = st.sampled_from(["1", "1.0", "01", "1e0", "+1", "-0", "0", "9" * 3
 counters = st.none() | st.sampled_from(["count", "hits", "a.b-c_d", "z" * 255])
 increments = st.sampled_from(INT64) | st.integers(INT64_MIN, INT64_MAX)
 rows = st.one_of(
-    st.builds(Row, st.just("text"), text_keys, st.none(), counters, increments),
-    st.builds(Row, st.just("text-range"), text_keys, text_keys, counters, increments),
-    st.builds(Row, st.just("number"), number_keys, st.none(), counters, increments),
-    st.builds(Row, st.just("mixed-range"), text_keys, number_keys, counters, increments),
+    st.builds(Row, st.just("text"), text_keys, range=st.none(), counter=counters, incr=increments),
+    st.builds(
+        Row, st.just("text-range"), text_keys, range=text_keys, counter=counters, incr=increments
+    ),
+    st.builds(
+        Row, st.just("number"), number_keys, range=st.none(), counter=counters, incr=increments
+    ),
+    st.builds(
+        Row, st.just("mixed-range"), text_keys, range=number_keys, counter=counters, incr=increments
+    ),
 )
 OTHER_TAILS = [
     *[b"", b"\x00", b"\x80", b"\x80\x00", b"\x80\x80\x00", b"\x82\x00", b"\x81\x80\x00"],

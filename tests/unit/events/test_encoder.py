@@ -20,9 +20,9 @@ rows = st.builds(
     Row,
     st.sampled_from(["usage", "t.t", "no", "arn:aws:x"]),
     texts,
-    st.none() | texts,
-    st.none() | st.sampled_from(["count", "bytes", 'c"']),
-    st.one_of(
+    range=st.none() | texts,
+    counter=st.none() | st.sampled_from(["count", "bytes", 'c"']),
+    incr=st.one_of(
         st.integers(INT64_MIN - 1, INT64_MAX + 1),
         st.integers(-300, 300),
         st.sampled_from([True, 1.0, 2**63, "1", None]),

@@ -32,7 +32,7 @@ def refused(reason: Reason, row: Row) -> str:
 
 
 def test_a_payload_is_the_plain_datum_byte_for_byte() -> None:
-    row = Row("tab", "kůň", "r", "hits", -3)
+    row = Row("tab", "kůň", range="r", counter="hits", incr=-3)
     assert encode(row) == b"\x06tab" + b"\x0ak\xc5\xaf\xc5\x88" + b"\x02\x02r" + b"\x02\x08hits\x05"
     assert encode(Row("tab", "k")) == b"\x06tab\x02k\x00\x00\x02"
 
@@ -82,19 +82,19 @@ def test_table_names_as_dynamodb_has_them_pass(table: str) -> None:
 
 
 def test_keys_are_measured_in_bytes_not_in_characters() -> None:
-    check(Row("tab", "é" * 1024, "é" * 512))
+    check(Row("tab", "é" * 1024, range="é" * 512))
     refused(Reason.KEY_TOO_LARGE, Row("tab", "é" * 1024 + "x"))
-    refused(Reason.KEY_TOO_LARGE, Row("tab", "k", "é" * 512 + "x"))
+    refused(Reason.KEY_TOO_LARGE, Row("tab", "k", range="é" * 512 + "x"))
 
 
 def test_empty_keys_are_refused_and_the_detail_says_which() -> None:
     assert "key" in refused(Reason.KEY_EMPTY, Row("tab", ""))
-    assert "range" in refused(Reason.KEY_EMPTY, Row("tab", "k", ""))
+    assert "range" in refused(Reason.KEY_EMPTY, Row("tab", "k", range=""))
 
 
 def test_a_key_that_is_no_unicode_text_is_refused() -> None:
     refused(Reason.UNDECODABLE, Row("tab", "\ud800"))
-    refused(Reason.UNDECODABLE, Row("tab", "k", "\udfff"))
+    refused(Reason.UNDECODABLE, Row("tab", "k", range="\udfff"))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_details_never_hold_a_key() -> None:
     secret = "s3cr3t"  # noqa: S105 - a key, not a password
     for row in (
         Row("tab", secret * 1000),
-        Row("tab", "k", secret * 1000),
+        Row("tab", "k", range=secret * 1000),
         Row(secret + "!", secret),
     ):
         with pytest.raises(RowError) as caught:
@@ -135,9 +135,13 @@ def test_details_never_hold_a_key() -> None:
 
 
 def test_json_gives_the_row_with_the_defaults_of_the_schema() -> None:
-    assert Row.from_json('{"table": "tab", "key": "k"}') == Row("tab", "k", None, None, 1)
+    assert Row.from_json('{"table": "tab", "key": "k"}') == Row(
+        "tab", "k", range=None, counter=None, incr=1
+    )
     full = {"table": "tab", "key": "kůň", "range": "r", "counter": "c", "incr": INT64_MIN}
-    assert Row.from_json(json.dumps(full)) == Row("tab", "kůň", "r", "c", INT64_MIN)
+    assert Row.from_json(json.dumps(full)) == Row(
+        "tab", "kůň", range="r", counter="c", incr=INT64_MIN
+    )
     nulls = '{"table": "tab", "key": "k", "range": null, "counter": null}'
     assert Row.from_json(nulls) == Row("tab", "k")
 

@@ -18,7 +18,7 @@ from tests.support.emitting import ROWS, Producer
     [
         (Row("page-views", "home"), b"page-views/home"),
         (Row("page-views", "home", counter="other", incr=9), b"page-views/home"),
-        (Row("page-views", "home", "2026"), b"page-views/home/2026"),
+        (Row("page-views", "home", range="2026"), b"page-views/home/2026"),
         (Row("t.t", "é"), "t.t/é".encode()),
     ],
 )
@@ -31,8 +31,8 @@ def test_the_key_is_the_item(row: Row, key: bytes) -> None:
     [
         Row("page-views", ""),
         Row("page-views", "k" * 2049),
-        Row("page-views", "k", ""),
-        Row("page-views", "k", "r" * 1025),
+        Row("page-views", "k", range=""),
+        Row("page-views", "k", range="r" * 1025),
         Row("arn:aws:dynamodb:us-east-1:1:table/t", "k"),
         Row("page-views", "k", counter='c"'),
         Row("page-views", "k", incr=2**63),

@@ -206,8 +206,8 @@ BAD = {
     "trailing-bytes": good("a") + b"!",
     "registry-framed": b"\x00\x00\x00\x00\x07" + good("a"),
     "table-not-allowed": encode(Row("others", "a")),
-    "range-unexpected": encode(Row("hits", "a", "r")),
-    "counter-name": encode(Row("hits", "a", None, "pk")),
+    "range-unexpected": encode(Row("hits", "a", range="r")),
+    "counter-name": encode(Row("hits", "a", range=None, counter="pk")),
     "incr-out-of-bounds": encode(Row("hits", "a", incr=1001)),
 }
 
