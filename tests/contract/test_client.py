@@ -15,9 +15,9 @@ from dynatomic.kafka.client import (
     new_admin,
     new_consumer,
     topic_partitions,
-    wait_for_kafka,
     watermarks,
 )
+from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.topics import Topic, check_not_compacted, create_topics
 from dynatomic.testing.mock_broker import MockBroker
 from tests.support.brokers import HasBootstrapServers

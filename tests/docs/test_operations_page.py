@@ -28,6 +28,7 @@ MODULES = (
     *("dynamodb/fence_changes", "kafka/truncations", "operations/group_commit"),
     *("kafka/client", "kafka/groups", "kafka/messages", "service/membership"),
     "worker/stop_reasons",
+    "kafka/reachability",
     *("kafka/msk_iam", "kafka/topic_identity", "kafka/topics", "operations/iam"),
     *("operations/probe", "operations/reset_offsets", "service/exit_conditions", "service/run"),
     *("service/server", "worker/offsets", "worker/ratio"),

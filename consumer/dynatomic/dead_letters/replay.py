@@ -46,11 +46,11 @@ from dynatomic.kafka.client import (
     new_admin,
     new_consumer,
     topic_partitions,
-    wait_for_kafka,
 )
 from dynatomic.kafka.commit_metadata import is_foreign
 from dynatomic.kafka.event_reader import EventReader, event_reader
 from dynatomic.kafka.groups import CommittedOffset, committed_offsets
+from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.topics import check_not_compacted, topic_id
 
 START_S = 10.0

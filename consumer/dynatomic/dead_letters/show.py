@@ -27,7 +27,8 @@ from dynatomic.errors import RowError
 from dynatomic.events.payload import PayloadReader
 from dynatomic.events.row import Row
 from dynatomic.events.schema import load_writer_schema
-from dynatomic.kafka.client import kafka_errors, new_consumer, wait_for_kafka
+from dynatomic.kafka.client import kafka_errors, new_consumer
+from dynatomic.kafka.reachability import wait_for_kafka
 
 START_S = 10.0
 

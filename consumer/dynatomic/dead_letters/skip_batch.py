@@ -33,12 +33,12 @@ from dynatomic.kafka.client import (
     producer_config,
     reason,
     topic_partitions,
-    wait_for_kafka,
     watermarks,
 )
 from dynatomic.kafka.commit_metadata import CommitMetadata, is_foreign, parse
 from dynatomic.kafka.groups import committed_offsets, denied_or_unavailable, describe_group
 from dynatomic.kafka.messages import UNREADABLE_BATCH
+from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topics import topic_id
 

@@ -97,7 +97,7 @@ class Sums:
                 taken, self._sums, self._bytes = self._sums, {}, 0
             for number, (names, total) in enumerate(taken.items()):
                 try:
-                    self._send_row(Row(*names, total))
+                    self._send_row(Row._make((*names, total)))
                 except DeliveryError as error:
                     self._lost(len(taken) - number, error)
                     return

@@ -27,9 +27,9 @@ from dynatomic.kafka.client import (
     new_admin,
     new_consumer,
     topic_partitions,
-    wait_for_kafka,
 )
 from dynatomic.kafka.groups import committed_offsets, describe_group
+from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.topics import (
     UNPACKED_SIZE_CONFIG,
     check_not_compacted,

@@ -17,7 +17,7 @@ from dynatomic.dynamodb.tables import (
     describe_with_ttl,
     switch_ttl_on,
 )
-from dynatomic.kafka.client import wait_for_kafka
+from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.topics import PARTITIONS, Topic, check_not_compacted, create_topics
 from dynatomic.retry import until
 

@@ -26,7 +26,6 @@ from dynatomic.kafka.client import (
     new_consumer,
     reset_policy,
     topic_partitions,
-    wait_for_kafka,
     watermarks,
 )
 from dynatomic.kafka.groups import (
@@ -36,6 +35,7 @@ from dynatomic.kafka.groups import (
     describe_group,
     missing_group,
 )
+from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.topics import topic_id
 from dynatomic.operations.positions import SMALL_FETCHES, GroupPosition, Timestamps
 

@@ -30,7 +30,6 @@ from dynatomic.kafka.client import (
     new_admin,
     new_consumer,
     reset_policy,
-    wait_for_kafka,
     watermarks,
 )
 from dynatomic.kafka.groups import (
@@ -41,6 +40,7 @@ from dynatomic.kafka.groups import (
     describe_group,
     missing_group,
 )
+from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.topics import topic_id
 from dynatomic.kafka.truncations import TruncationFinder
 from dynatomic.operations.adoption import (

@@ -32,10 +32,10 @@ from dynatomic.kafka.client import (
     producer_config,
     reset_policy,
     topic_partitions,
-    wait_for_kafka,
     watermarks,
 )
 from dynatomic.kafka.event_reader import event_reader
+from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topic_identity import TopicIdCheck, topic_id_source
 from dynatomic.kafka.topics import check_not_compacted, required_topic_id

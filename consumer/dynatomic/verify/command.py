@@ -24,9 +24,9 @@ from dynatomic.kafka.client import (
     kafka_errors,
     new_admin,
     new_consumer,
-    wait_for_kafka,
 )
 from dynatomic.kafka.event_reader import event_reader
+from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.topics import check_not_compacted, required_topic_id, topic_id
 from dynatomic.verify.baseline import Baseline, Snapshot
 from dynatomic.verify.comparison import Comparison

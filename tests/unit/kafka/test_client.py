@@ -20,9 +20,9 @@ from dynatomic.kafka.client import (
     producer_config,
     reset_policy,
     topic_partitions,
-    wait_for_kafka,
 )
 from dynatomic.kafka.log_filter import CLIENT_MESSAGE, ClientMessageFilter, RateLimitFilter
+from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.testing.embedded import free_port
 
 
