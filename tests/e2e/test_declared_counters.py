@@ -131,7 +131,7 @@ def declared(stack: Stack, tmp_path: Path) -> Declared:
     return Declared(stack, tmp_path)
 
 
-@pytest.mark.parametrize("stack", ["real", "embedded"], indirect=True)
+@REAL
 def test_json_events_are_counted_exactly_whatever_is_killed(declared: Declared) -> None:
     declared.declare(FILE)
     declared.emit(3_000)

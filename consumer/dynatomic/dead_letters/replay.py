@@ -48,7 +48,7 @@ from dynatomic.kafka.client import (
     topic_partitions,
 )
 from dynatomic.kafka.commit_metadata import is_foreign
-from dynatomic.kafka.event_reader import EventReader, event_reader
+from dynatomic.kafka.event_reader import EventReader, event_reader, read_all
 from dynatomic.kafka.groups import CommittedOffset, committed_offsets
 from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.topics import check_not_compacted, topic_id
@@ -211,7 +211,7 @@ def judge_by(reader: EventReader) -> Judge:
             headers=list(replay_headers(letter)),
             timestamp=(TIMESTAMP_CREATE_TIME, stored.time_ms),
         )
-        decoded = reader.read([message])
+        decoded = read_all(reader, [message])
         if decoded.rejected:
             return decoded.rejected[0].reason
         return "" if decoded.unit_increments else NO_COUNTER

@@ -11,10 +11,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, count, repeat
 from operator import is_, itemgetter, not_, or_
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from dynatomic.config.settings import Settings
-from dynatomic.errors import RowError
+from dynatomic.errors import RowError, UnavailableError
 from dynatomic.events.payload import Names, PayloadReader
 from dynatomic.events.row import INT64_MAX, INT64_MIN, MAX_PAYLOAD_BYTES, CounterRef, KeySchema
 from dynatomic.events.varints import MAX_VARINT_BYTES, Varints, tail_length
@@ -50,7 +51,8 @@ class Decoded(NamedTuple):
 
     There is one unit increment for each event, or ``counts`` has their number for each event.
     ``rejected`` has the reason for each event that cannot be counted, by its index, and
-    ``tombstones`` the indexes of events without a payload that are passed over.
+    ``tombstones`` the indexes of events without a payload that are passed over. ``unavailable`` has
+    the events that cannot be judged now, because a schema cannot be read: they must be read again.
     """
 
     unit_increments: list[UnitIncrement]
@@ -58,6 +60,7 @@ class Decoded(NamedTuple):
     rejected: dict[int, RowError]
     counts: list[int] | None = None
     tombstones: frozenset[int] = frozenset()
+    unavailable: Mapping[int, UnavailableError] = MappingProxyType({})
 
     @property
     def increments(self) -> list[Increment]:

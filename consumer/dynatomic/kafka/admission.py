@@ -76,8 +76,8 @@ def _check_counters(group: GroupDescription, settings: Settings, fingerprint: st
             raise ConfigError(
                 f"group {settings.group_id} is counting by {file_of(kind.fingerprint)} (member "
                 f"{member.consumer_id} at {member.host}), and this consumer by "
-                f"{file_of(fingerprint)}: all members need one file; stop them before one starts "
-                "with another"
+                f"{file_of(fingerprint)}: all members need one file; use the same file, or "
+                "stop all of them first"
             )
 
 

@@ -107,8 +107,6 @@ class CountersReader:
 
         counted = self._counting.count(values, timestamps, kafka_of, headers_of)
         self.decodes += len(values)
-        if counted.unavailable:
-            raise next(iter(counted.unavailable.values()))
         if self._must_check or replayed:
             counted = self._checked(counted, timestamps, replayed)
         return Decoded(
@@ -117,6 +115,7 @@ class CountersReader:
             rejected=rejected | counted.rejected,
             counts=counted.counts,
             tombstones=tombstones,
+            unavailable=counted.unavailable,
         )
 
     def _too_large(self, values: list[bytes | None]) -> dict[int, RowError]:
@@ -152,7 +151,7 @@ class CountersReader:
                 units += checked
                 multipliers += [multiplier for _, multiplier in own]
                 counts[index] = len(own)
-        return Counted(units, multipliers, rejected, counts)
+        return Counted(units, multipliers, rejected, counts, counted.unavailable)
 
     def _check(self, unit: CounterUnit, multiplier: int, timestamp_ms: int | None) -> CounterUnit:
         incr, (low, high) = unit.incr * multiplier, self._bounds

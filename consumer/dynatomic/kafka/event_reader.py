@@ -53,6 +53,14 @@ class EventReader(Protocol):
         """
 
 
+def read_all(reader: EventReader, messages: Sequence[Any]) -> Decoded:
+    """Return what each message adds. Raises UnavailableError if one cannot be judged now."""
+    decoded = reader.read(messages)
+    if decoded.unavailable:
+        raise next(iter(decoded.unavailable.values()))
+    return decoded
+
+
 class RowReader:
     """Reads row events: each adds to one counter, which its payload names."""
 

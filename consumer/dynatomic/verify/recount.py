@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from dynatomic.dynamodb.items import ItemKey, item_key, key_of
 from dynatomic.events.decoder import Decoded
 from dynatomic.events.row import CounterRef
-from dynatomic.kafka.event_reader import EventReader
+from dynatomic.kafka.event_reader import EventReader, read_all
 from dynatomic.kafka.messages import offset_of, value_of
 from dynatomic.verify.baseline import BaselineItem
 from dynatomic.verify.sample import CounterSample
@@ -120,12 +120,12 @@ class Recount:
     ) -> None:
         """Add the events for which ``counts(partition, offset, counter)`` is true."""
         groups = self.sums.setdefault(partition, {})
-        for offset, ref, incr in _increments(self.reader.read(run), run):
+        for offset, ref, incr in _increments(read_all(self.reader, run), run):
             if counts(partition, offset, ref):
                 self._add(groups, ref, incr)
 
     def _scan_carefully(self, partition: int, run: list[Any]) -> None:
-        groups, decoded = self.sums.setdefault(partition, {}), self.reader.read(run)
+        groups, decoded = self.sums.setdefault(partition, {}), read_all(self.reader, run)
         for offset, ref, incr in _increments(decoded, run):
             fences = self.fences.get((ref.table, item_key(ref.key, ref.range)), {})
             self._add(groups, ref, incr if offset > fences.get(partition, -1) else 0)
@@ -155,7 +155,7 @@ class Recount:
             distinct, counts = list(equal.values()), list(map(repeats.__getitem__, equal))
         else:
             distinct, counts = messages, None
-        decoded = self.reader.read(distinct)
+        decoded = read_all(self.reader, distinct)
         for ref, total in _sums(decoded, counts):
             items = groups.get((ref.table, ref.name))
             item = ref.key if ref.range is None else (ref.key, ref.range)

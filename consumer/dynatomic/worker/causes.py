@@ -63,6 +63,13 @@ class Cause(Enum):
             "transaction.timeout.ms; `kafka-transactions.sh` finds it (find-hanging) and aborts it"
         ),
     )
+    SCHEMA_UNAVAILABLE = (
+        "schema-unavailable",
+        (
+            "a schema of the events cannot be read: check the schema registry that the counters "
+            "file names, and the credentials for it"
+        ),
+    )
     TABLE_THROTTLED = (
         "table-throttled",
         (
@@ -157,6 +164,8 @@ def _read_cause(partition: Partition) -> tuple[Cause, str] | None:
     if partition.stop_reason:
         return Cause.PARTITION_STOPPED, partition.stop_reason
     is_start_unknown = partition.start_offset is None and not partition.start_confirmed
+    if partition.waits_to_reread:
+        return Cause.SCHEMA_UNAVAILABLE, partition.reread_cause
     if partition.position < 0 and not is_start_unknown:
         detail = "nothing was read, not even its end: no leader, or no offset to start at"
         return Cause.NEVER_FETCHED, detail

@@ -52,7 +52,7 @@ class FlowControl:
         to_resume: list[Partition] = []
         for p in partitions:
             is_full = p.closing is not None and limits.is_full(p.filling)
-            is_ended = is_ending or p.stop_reason is not None
+            is_ended = is_ending or p.stop_reason is not None or p.waits_to_reread
             must_pause = is_full or is_ended or (too_many_letters and p.filling.letters_pending > 0)
             if must_pause and not p.is_paused:
                 to_pause.append(p)
@@ -60,6 +60,13 @@ class FlowControl:
                 to_resume.append(p)
         self.pause(to_pause)
         self._resume(to_resume)
+
+    def reread(self, partitions: Collection[Partition], now: float) -> None:
+        """Let the client read again from where events could not be judged, if it is time."""
+        for partition in partitions:
+            if partition.waits_to_reread and now >= partition.reread_at:
+                offset = partition.reread()
+                self._consumer.seek(TopicPartition(self._topic, partition.id, offset))
 
     def pause(self, partitions: Collection[Partition]) -> None:
         """Stop reading partitions."""

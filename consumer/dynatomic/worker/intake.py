@@ -28,6 +28,9 @@ from dynatomic.worker.partition import Partition
 
 log = logging.getLogger(__name__)
 
+REREAD_S = 1.0
+"""After how many seconds an event that could not be judged is read again."""
+
 
 def take_in(
     messages: Sequence[Any],
@@ -40,7 +43,8 @@ def take_in(
 
     ``store`` gets the dead letter of each message that cannot be counted. Messages of stopped
     partitions are dropped, and of those whose start is not validated yet. So are those of
-    partitions that this member does not own: they may still arrive after a rebalance.
+    partitions that this member does not own: they may still arrive after a rebalance. A partition
+    whose next event cannot be judged now takes nothing from there on.
     """
     decoded = reader.read(messages)
     increments_before = None if decoded.counts is None else [0, *accumulate(decoded.counts)]
@@ -48,20 +52,27 @@ def take_in(
     for partition_id, run in groupby(map(partition_of, messages)):
         start, end = end, end + len(list(run))
         partition = partitions.get(partition_id)
-        if partition is None or partition.stop_reason is not None:
+        if partition is None or partition.stop_reason is not None or partition.waits_to_reread:
             continue
         if partition.needs_validation:
             # They are read again, from the offset that was validated.
             partition.record_read(offset_of(messages[start]), offset_of(messages[end - 1]) + 1)
             continue
+        stop = _first_unavailable(decoded, start, end)
+        if stop is not None:
+            cause = str(decoded.unavailable[stop])
+            partition.wait_to_reread(offset_of(messages[stop]), now + REREAD_S, cause)
+            if stop == start:
+                continue
+        run_end = end if stop is None else stop
         filling = partition.filling
         filling.open(now, messages[start].timestamp()[1])
-        offsets = _offsets(messages[start:end])
+        offsets = _offsets(messages[start:run_end])
         partition.record_read(offsets[0], offsets[-1] + 1)
-        filling.record_last(last_event_of(messages[end - 1]))
+        filling.record_last(last_event_of(messages[run_end - 1]))
         rejected: list[int] = []
         if decoded.rejected:
-            rejected = sorted(decoded.rejected.keys() & set(range(start, end)))
+            rejected = sorted(decoded.rejected.keys() & set(range(start, run_end)))
         for index in rejected:
             filling.window.reject(offsets[index - start])
             error = decoded.rejected[index]
@@ -69,11 +80,18 @@ def take_in(
         if increments_before is None:
             _add_one_each(filling.window, offsets, decoded, start, {i - start for i in rejected})
         else:
-            places = increments_before[start], increments_before[end]
+            places = increments_before[start], increments_before[run_end]
             _add_several(filling.window, offsets, decoded, start, places)
-        partition.counts.read += end - start
-        taken += end - start
+        partition.counts.read += run_end - start
+        taken += run_end - start
     return taken
+
+
+def _first_unavailable(decoded: Decoded, start: int, end: int) -> int | None:
+    """Return the index of the first event of a run that cannot be judged now."""
+    if not decoded.unavailable:
+        return None
+    return min((i for i in decoded.unavailable if start <= i < end), default=None)
 
 
 def _add_one_each(
@@ -141,7 +159,7 @@ def take_error(
     error: KafkaError = message.error()
     code, partition = error.code(), partitions.get(message.partition())
     if code == PARTITION_EOF:
-        if partition is not None:
+        if partition is not None and not partition.waits_to_reread:
             partition.record_read(message.offset(), message.offset())
     elif code == AUTO_OFFSET_RESET:
         # Without an offset, the error means that the group has no committed offset.

@@ -144,6 +144,7 @@ class Worker:
         if self._ratio.exceeded is not None and self._keep_only_closing():
             raise self._ratio.exceeded
         self._advance()
+        self._flow.reread(self.partitions.values(), self._clock())
         self._flow.update(
             self.partitions.values(), self._limits, is_ending=self._ratio.exceeded is not None
         )

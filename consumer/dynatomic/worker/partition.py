@@ -37,6 +37,9 @@ class Partition:
     closing: InFlightWindow | None = None
     is_paused: bool = False
     stop_reason: str | None = None
+    reread_offset: int = -1
+    reread_at: float = 0.0
+    reread_cause: str = ""
     out_of_range: bool = False
     truncation: Truncation | None = None
     start_confirmed: bool = False
@@ -73,8 +76,14 @@ class Partition:
             self.closing is not None
             or self.committed_offset < self.committable_offset
             or self.waits_for_letters
+            or self.waits_to_reread
             or self.position < 0
         )
+
+    @property
+    def waits_to_reread(self) -> bool:
+        """Whether events from an offset on cannot be judged yet, and are read again later."""
+        return self.reread_offset >= 0
 
     @property
     def waits_for_letters(self) -> bool:
@@ -116,6 +125,15 @@ class Partition:
         if self.first_read_offset < 0:
             self.first_read_offset = first
         self.position = max(self.position, position)
+
+    def wait_to_reread(self, offset: int, at: float, cause: str) -> None:
+        """Take no more events; those from an offset on are read again at a time."""
+        self.reread_offset, self.reread_at, self.reread_cause = offset, at, cause
+
+    def reread(self) -> int:
+        """Take events again; return the offset that the client must read from."""
+        offset, self.reread_offset = self.reread_offset, -1
+        return offset
 
     def pause(self) -> None:
         """Record that the client does not read it."""
@@ -163,6 +181,7 @@ class Partition:
     def start_again(self) -> None:
         """Drop all events that were read; the client now reads from the right offset."""
         self.reset_position()
+        self.reread_offset = -1
         self.out_of_range, self.start_confirmed = False, True
 
     def stop(self, reason: str) -> None:

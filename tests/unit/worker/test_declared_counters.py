@@ -7,7 +7,8 @@ import pytest
 
 from dynatomic.dead_letters.sender import replay_headers
 from dynatomic.dead_letters.topic import stored_letter
-from dynatomic.errors import ConfigError
+from dynatomic.errors import ConfigError, UnavailableError
+from dynatomic.events.decoder import Decoded
 from tests.support.clients import GROUP, LETTERS, TOPIC, headers_of
 from tests.support.declared import FILE, DeclaredWorld, declared
 
@@ -186,6 +187,38 @@ add = { requests = 1 }
             (*day, "requests"): 9,
             (*day, "bytes"): 90,
         }
+
+
+def test_a_partition_waits_for_a_schema_and_the_others_go_on() -> None:
+    with declared(2) as d:
+        member = d.worker()
+        read, known = member.worker._reader.read, False
+
+        def asks(messages: Any) -> Decoded:
+            decoded = read(messages)
+            if known:
+                return decoded
+            cannot = {i: UnavailableError("no registry") for i, m in enumerate(messages) if m.key()}
+            return decoded._replace(unavailable=cannot)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(member.worker._reader, "read", asks)
+            d.emit(EVENT)
+            d.emit(EVENT | {"route": "/x"}, EVENT, key=b"k")
+            d.emit(EVENT, partition=1)
+            for _ in range(5):
+                d.world.window()
+            assert (d.world.committed(0), d.world.committed(1)) == (1, 1)
+            assert d.outcomes() == {"read": 2, "counted": 2}
+            assert member.status is not None
+            d.world.advance(61)
+            d.world.turn(2)
+            (stall,) = member.status.stalls()
+            assert (stall.cause.word, stall.detail) == ("schema-unavailable", "no registry")
+            known = True
+            d.world.until(lambda: d.world.committed(0) == 3, step_s=1)
+        assert d.values()["usage", "c-7", DAY, "requests"] == 4
+        assert d.outcomes() == {"read": 4, "counted": 4}
 
 
 def test_a_new_attribute_of_old_items_is_refused_when_it_is_to_be_filled() -> None:

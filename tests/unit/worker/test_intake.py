@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import KafkaError, Message
 
 from dynatomic.config.settings import Settings
-from dynatomic.errors import RowError
+from dynatomic.errors import RowError, UnavailableError
 from dynatomic.events.decoder import Decoded, Decoder, UnitIncrement
 from dynatomic.events.row import CounterRef, KeySchema, Reason, Row
 from dynatomic.events.schema import encode
@@ -113,6 +113,26 @@ def test_an_event_adds_to_any_number_of_counters(payloads: list[bytes | None]) -
     assert (window.first, window.last, len(window)) == (10, 9 + len(payloads), len(payloads))
     assert (window.unmatched, window.tombstones) == (payloads.count(b"0"), payloads.count(None))
     assert letters == [10 + i for i, value in enumerate(payloads) if value == b"x"]
+
+
+def test_nothing_is_taken_from_an_event_on_that_cannot_be_judged_now() -> None:
+    class Waits(SeveralEach):
+        def read(self, messages: Sequence[Any]) -> Decoded:
+            decoded = super().read(messages)
+            cannot = {i: UnavailableError("registry") for i, m in enumerate(messages) if m.key()}
+            return decoded._replace(unavailable=cannot)
+
+    one, other = Partition(1), Partition(2)
+    batch = [
+        Message(topic="t", partition=number, offset=offset, value=b"1", key=key)
+        for number, offset, key in ((1, 5, None), (1, 6, b"k"), (1, 7, None), (2, 0, b"k"))
+    ]
+    take_in(batch, {1: one, 2: other}, Waits(), lambda _: None, 100.0)
+    assert [offset for offset, *_ in one.filling.window.events()] == [5]
+    assert (one.position, one.reread_offset, one.reread_cause) == (6, 6, "registry")
+    assert (other.position, other.reread_offset, len(other.filling.window)) == (-1, 0, 0)
+    later = [Message(topic="t", partition=1, offset=8, value=b"1")]
+    assert take_in(later, {1: one}, SeveralEach(), lambda _: None, 100.0) == 0
 
 
 class UnreadableBatch:
