@@ -129,3 +129,26 @@ def test_what_is_committed_on_revoke_is_where_the_next_owner_begins(
     # On a busy machine the mock cluster ends the rebalance before it takes the commit, or it ends
     # rebalances without handing over the partition.
     assert any(hand_over(f"{name}-{attempt}") for attempt in range(3))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_partition_that_is_paused_while_it_is_assigned_gives_nothing(
+    topic: MakeTopic, join: Join, produce: Produce, protocol: GroupProtocol
+) -> None:
+    name = topic(2)
+    for partition in (0, 1):
+        fill(produce(), name, *numbered(3), partition=partition)
+    member = join(name, protocol=protocol, eof=True)
+
+    def pausing(consumer: Consumer, places: list[TopicPartition]) -> None:
+        consumer.position(places)  # a pause of a topic that the client does not know is lost
+        consumer.pause([place for place in places if place.partition == 0])
+        member._gained(consumer, places)
+
+    member.consumer.subscribe([name], on_assign=pausing)
+    wait(lambda: len(member.rows) == 3 and member.events, member)
+    for _ in range(20):
+        member.poll()
+    assert {row.partition() for row in member.rows} == {1}
+    member.consumer.resume([member.at(0)])
+    wait(lambda: len(member.rows) == 6, member)

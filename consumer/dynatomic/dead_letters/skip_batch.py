@@ -3,7 +3,8 @@
 Kafka compresses messages in batches, and the client unpacks a batch as a whole. librdkafka refuses
 a batch whose unpacked size is above its limit (100 MB for zstd), each time that it reads it. So the
 consumer stops at the first offset of such a batch. This command finds the last offset of the batch,
-stores one dead letter for it and commits the offset after it.
+stores one dead letter for it and commits the offset after it. For gzip librdkafka has no limit, and
+a process without enough memory is killed, so the batch is first read in a bounded process.
 """
 
 import sys
@@ -21,6 +22,7 @@ from dynatomic.dead_letters.letter import DeadLetter
 from dynatomic.dead_letters.store import DeadLetters
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.events.row import Reason
+from dynatomic.kafka.bounded_read import is_fatal
 from dynatomic.kafka.client import (
     PARTITION_EOF,
     Watermarks,
@@ -117,6 +119,20 @@ class BatchFinder:
         return outside
 
 
+class FatalBatchFinder(BatchFinder):
+    """Finds the end of a batch that kills the process that reads it, at whatever offset of it."""
+
+    def __init__(self, settings: Settings, first: int, partition: int, marks: Watermarks) -> None:
+        super().__init__(None, settings.topic, partition, marks)
+        self._settings = settings
+        self._first = first
+
+    def first_offset(self, offset: int) -> int | None:
+        """Return the offset at which the group reads the batch, None if ``offset`` is behind it."""
+        is_inside = offset < self._marks.high and is_fatal(self._settings, self._partition, offset)
+        return self._first if is_inside else None
+
+
 def skip_batch(settings: Settings, options: SkipOptions) -> int:
     """Print what is skipped and, with ``execute``, skip it; return 0.
 
@@ -169,6 +185,8 @@ def _batch(
         )
     start = marks.low if committed is None else max(committed.offset, marks.low)
     finder = BatchFinder(consumer, topic, partition, marks)
+    if start < marks.high and is_fatal(settings, partition, start):
+        finder = FatalBatchFinder(settings, start, partition, marks)
     first = finder.first_offset(start)
     if first is None:
         raise ConfigError(

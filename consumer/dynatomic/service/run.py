@@ -44,6 +44,7 @@ from dynatomic.service.counters_change import check_no_other_counters, member_co
 from dynatomic.service.dry_run import DiscardedLetters, SumPrinter, group_offsets
 from dynatomic.service.end_offsets import EndOffsetPoller, end_offset_source
 from dynatomic.service.exit_conditions import DrainCondition, RestartDecision
+from dynatomic.service.fatal_batches import guard
 from dynatomic.service.first_start import Start, check_first_start, with_start
 from dynatomic.service.membership import MembershipCheck, group_description
 from dynatomic.service.server import serving
@@ -160,6 +161,7 @@ def _build(  # noqa: PLR0913 - what the parts are made of
     check_not_compacted(settings)
     if check_start:
         check_first_start(settings)
+    settings, make_consumer = guard(settings)
     identity = _identity(
         settings, fingerprint, ReplaceableClient(lambda: new_admin(admin_config(settings)))
     )
@@ -183,7 +185,7 @@ def _build(  # noqa: PLR0913 - what the parts are made of
     worker = Worker(
         # A dry run shows why there are too many dead letters, so it does not end at them.
         replace(settings, dead_letter_max_ratio=1.0) if dry_run else settings,
-        make_consumer=new_consumer,
+        make_consumer=make_consumer,
         config=config,
         reader=reader,
         writer=writer or SumPrinter(),

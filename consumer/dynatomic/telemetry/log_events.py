@@ -125,6 +125,13 @@ LOG_EVENTS = (
         "see `cause`; `--start earliest` or `--start latest` says where to start",
     ),
     LogEvent(
+        "fatal batch",
+        "error",
+        "A process that read the batch at `offset` was killed: it is too large once it is unpacked "
+        "or damaged. The consumer does not read it.",
+        "run the command in `cause` of `partition stopped`, which follows",
+    ),
+    LogEvent(
         "partition stopped",
         "error",
         "Its offset no longer exists, or belongs to another topic. To continue would count wrong.",

@@ -1,0 +1,88 @@
+"""Finds, at the start, a batch that killed the consumers before this one.
+
+If the next event of a partition is older than `SUSPECT_AFTER_S`, nothing was counted for that long:
+the consumers were stopped, or killed again and again at the same batch. Only then is it read in a
+process of its own first (`kafka.bounded_read`).
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from dynatomic.config.settings import Settings
+from dynatomic.kafka.bounded_read import fatal_batches
+from dynatomic.kafka.client import consumer_config, new_consumer, watermarks
+from dynatomic.kafka.groups import committed_offsets
+from dynatomic.kafka.guarded import GuardedConsumer
+
+log = logging.getLogger(__name__)
+
+SUSPECT_AFTER_S = 120.0
+TIMEOUT_S = 5.0
+CAREFUL_WINDOW_MS = 200
+"""The length of windows on the way to such a batch: the next start begins nearer to it."""
+
+MakeConsumer = Callable[[dict[str, Any]], Any]
+
+
+def guard(settings: Settings) -> tuple[Settings, MakeConsumer]:
+    """Return the settings and the consumer for this start.
+
+    Where nothing is suspicious, these are the settings and `new_consumer`.
+    """
+    with closing(new_consumer(consumer_config(settings, eof=True))) as consumer:
+        starts = suspects(settings, consumer)
+    batches = fatal_batches(settings, starts) if starts else {}
+    if not batches:
+        return settings, new_consumer
+    for partition, batch in sorted(batches.items()):
+        fields = {"topic": settings.topic, "partition": partition, "offset": batch.offset}
+        log.error("fatal batch", extra={"fields": fields})
+    near = {partition: batch for partition, batch in batches.items() if batch.events is not None}
+    if len(near) < len(batches):
+        settings = replace(settings, window_ms=min(settings.window_ms, CAREFUL_WINDOW_MS))
+    return settings, lambda config: GuardedConsumer(new_consumer(config), settings.topic, near)
+
+
+def suspects(
+    settings: Settings, consumer: Any, now: Callable[[], float] = time.time
+) -> dict[int, int]:
+    """Return the offset of the next event of each partition whose next event is old.
+
+    Nothing is suspicious if the brokers cannot find offsets by time.
+    """
+    marks = watermarks(consumer, settings.topic)
+    committed = committed_offsets(consumer, settings, marks)
+    starts = {
+        partition: max(low, committed[partition].offset if partition in committed else low)
+        for partition, (low, high) in marks.items()
+    }
+    starts = {
+        partition: start for partition, start in starts.items() if start < marks[partition].high
+    }
+    recent = _offsets_at(settings, consumer, starts, now() - SUSPECT_AFTER_S)
+    old = {p: start for p, start in starts.items() if recent.get(p, start) > start}
+    first = _offsets_at(settings, consumer, old, 0.0)
+    return {p: start for p, start in old.items() if first.get(p, _END) < _END}
+
+
+_END = 2**63 - 1
+
+
+def _offsets_at(
+    settings: Settings, consumer: Any, partitions: Mapping[int, int], time_s: float
+) -> dict[int, int]:
+    """Return the offset of the first event of each partition that is not older than a time."""
+    if not partitions:
+        return {}
+    wanted = [TopicPartition(settings.topic, p, int(time_s * 1000)) for p in partitions]
+    try:
+        found = consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)
+    except KafkaException:
+        return {}
+    return {p.partition: p.offset if p.offset >= 0 else _END for p in found if p.error is None}
