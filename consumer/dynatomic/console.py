@@ -33,6 +33,8 @@ def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[[int
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=total)
         yield lambda count: bar.advance(task, count)
+        # What was to be done is done, also where the total was not known, or was an upper bound.
+        bar.update(task, total=bar.tasks[task].completed)
 
 
 UNKNOWN = "-"

@@ -20,8 +20,8 @@ app.command(_dlq)
 def lag(settings: Settings, *, output: flags.Output = "text") -> int:
     """Show the lag of the group for each partition.
 
-    The columns are those of `kafka-consumer-groups --describe`, and the age of
-    the oldest event that is not committed.
+    It shows offsets and lag as `kafka-consumer-groups --describe` does, the age of
+    the oldest event that is not committed, and the host and process of each member.
     """
     from dynatomic.operations.lag import lag as show  # noqa: PLC0415 -- see `command`
 

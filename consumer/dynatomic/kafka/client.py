@@ -7,7 +7,9 @@ nothing. A client cannot be used after a ``fork``: create it in the process that
 """
 
 import logging
+import os
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,19 +44,36 @@ CLIENT_IDS: dict[ProcessingGuarantee, str] = {
 }
 """The client id of a group member, unless the user sets it; shows its processing guarantee."""
 
-_CLIENT_ID = re.compile(r"(dynatomic(?:-exactly-once)?)(?:-counters-([0-9a-f]{8}))?")
+_CLIENT_ID = re.compile(
+    r"(dynatomic(?:-exactly-once)?)(?:-counters-([0-9a-f]{8}))?(?:@([A-Za-z0-9._-]+:\d+))?"
+)
+_MAX_HOST_CHARACTERS = 63
 
 
 class MemberKind(NamedTuple):
-    """What the client id of a member shows; ``fingerprint`` None for a member that reads rows."""
+    """What the client id of a member shows; ``fingerprint`` None for a member that reads rows.
+
+    ``process`` is its host and process id, such as ``worker-1:4711``; None if it is not shown.
+    """
 
     guarantee: ProcessingGuarantee
     fingerprint: str | None
+    process: str | None = None
 
 
 def client_id(guarantee: ProcessingGuarantee, fingerprint: str | None) -> str:
-    """Return the client id of a member, which counts by the counters file of this fingerprint."""
-    return CLIENT_IDS[guarantee] + (f"-counters-{fingerprint}" if fingerprint else "")
+    """Return the client id of a member, which counts by the counters file of this fingerprint.
+
+    It ends with the host and the id of this process.
+    """
+    counters = f"-counters-{fingerprint}" if fingerprint else ""
+    return f"{CLIENT_IDS[guarantee]}{counters}@{this_process()}"
+
+
+def this_process() -> str:
+    """Return the name of this host and the id of this process, such as ``worker-1:4711``."""
+    host = re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname())[:_MAX_HOST_CHARACTERS]
+    return f"{host or 'unknown'}:{os.getpid()}"
 
 
 def member_kind(text: str) -> MemberKind | None:
@@ -63,7 +82,7 @@ def member_kind(text: str) -> MemberKind | None:
     if matched is None:
         return None
     guarantees = {name: guarantee for guarantee, name in CLIENT_IDS.items()}
-    return MemberKind(guarantees[matched[1]], matched[2])
+    return MemberKind(guarantees[matched[1]], matched[2], matched[3])
 
 
 # The error codes of librdkafka itself have no public names in Python.
@@ -100,7 +119,7 @@ def consumer_config(settings: Settings, *, eof: bool = False) -> dict[str, Any]:
         config["fetch.max.bytes"] = str(1024 * 1024)
     if settings.group_protocol == "classic":
         config["partition.assignment.strategy"] = ASSIGNOR
-    config |= _common(settings, "consumer", CLIENT_IDS[settings.processing_guarantee])
+    config |= _common(settings, "consumer", client_id(settings.processing_guarantee, None))
     return config | {
         "group.id": settings.group_id,
         "group.protocol": settings.group_protocol,

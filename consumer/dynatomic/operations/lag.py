@@ -1,9 +1,9 @@
 """``dynatomic lag``: the lag of a group in each partition.
 
-The columns are those of ``kafka-consumer-groups --describe``, and the age of the oldest event that
-is not committed. The end offset is the last stable offset, because the group cannot read further
-while a transaction is open. The offsets from there to the high watermark are not part of the lag. A
-note shows their number.
+The columns are those of ``kafka-consumer-groups --describe`` that fit into 80 characters, and the
+age of the oldest event that is not committed. JSON has all of them. The end offset is the last
+stable offset, because the group cannot read further while a transaction is open. The offsets from
+there to the high watermark are not part of the lag. A note shows their number.
 """
 
 import json
@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dynatomic.config.settings import Settings
-from dynatomic.console import UNKNOWN, duration, table_lines
+from dynatomic.console import UNKNOWN, duration, printable, table_lines
 from dynatomic.errors import DynatomicError, UnavailableError
 from dynatomic.kafka.client import (
     Watermarks,
     admin_config,
     consumer_config,
     kafka_errors,
+    member_kind,
     new_admin,
     new_consumer,
     reset_policy,
@@ -41,11 +42,10 @@ from dynatomic.operations.positions import SMALL_FETCHES, GroupPosition, Timesta
 
 START_S = 10.0
 
-_HEADINGS = (
-    *("GROUP", "TOPIC", "PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG"),
-    *("CONSUMER-ID", "HOST", "CLIENT-ID", "AGE", "NOTE"),
-)
-_RIGHT_ALIGNED = {2, 3, 4, 5, 9}
+_HEADINGS = ("PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "AGE", "MEMBER")
+_RIGHT_ALIGNED = {0, 1, 2, 3, 4}
+_WIDTH = 80
+_MIN_MEMBER_WIDTH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +65,15 @@ class PartitionLag:
     note: str = ""
     high_watermark: int | None = None
 
-    def cells(self, settings: Settings) -> tuple[str, ...]:
+    def cells(self) -> tuple[str, ...]:
         """Return the row of the table."""
-        member = self.member
         return (
-            settings.group_id,
-            UNKNOWN if self.partition is None else settings.topic,
             *(
                 UNKNOWN if value is None else str(value)
                 for value in (self.partition, self.current_offset, self.log_end_offset, self.lag)
             ),
-            *((member.consumer_id, member.host, member.client_id) if member else [UNKNOWN] * 3),
             duration(self.age_s),
-            self.note,
+            member_name(self.member),
         )
 
     def fields(self, settings: Settings) -> dict[str, Any]:
@@ -107,6 +103,28 @@ class GroupLag:
     remarks: list[str]
     at: float
     exists: bool = True
+
+
+def member_name(member: GroupMember | None) -> str:
+    """Return host and process id of a member if its client id shows them, else the client id."""
+    if member is None:
+        return UNKNOWN
+    kind = member_kind(member.client_id)
+    return kind.process if kind is not None and kind.process else member.client_id
+
+
+def text_lines(settings: Settings, lag: GroupLag) -> Iterator[str]:
+    """Yield the lines for people. They are at most 80 columns wide, but for very long numbers."""
+    members = {row.member for row in lag.rows if row.member is not None}
+    count = f", {len(members)} {'member' if len(members) == 1 else 'members'}" if members else ""
+    yield printable(f"group {settings.group_id}, topic {settings.topic}{count}")
+    rows = [_HEADINGS, *(row.cells() for row in lag.rows)]
+    numbers = sum(max(len(row[column]) for row in rows) + 2 for column in _RIGHT_ALIGNED)
+    width = max(_MIN_MEMBER_WIDTH, _WIDTH - numbers)
+    yield from table_lines([(*row[:-1], printable(row[-1], width)) for row in rows], _RIGHT_ALIGNED)
+    for row in lag.rows:
+        if row.note:
+            yield printable(f"partition {row.partition}: {row.note}")
 
 
 class LagReader:
@@ -229,9 +247,6 @@ def lag(settings: Settings, output: Literal["text", "json"] = "text") -> int:
         rows = [row.fields(settings) for row in group_lag.rows]
         sys.stdout.write(f"{json.dumps(rows)}\n")
         return 0
-    cells = [_HEADINGS, *(row.cells(settings) for row in group_lag.rows)]
-    if not any(row[-1] for row in cells[1:]):
-        cells = [row[:-1] for row in cells]
-    sys.stdout.writelines(f"{line}\n" for line in table_lines(cells, _RIGHT_ALIGNED))
+    sys.stdout.writelines(f"{line}\n" for line in text_lines(settings, group_lag))
     sys.stderr.writelines(f"{line}\n" for line in group_lag.remarks)
     return 0

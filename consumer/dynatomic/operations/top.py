@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dynatomic.config.settings import Settings
-from dynatomic.console import UNKNOWN, duration, live_display, table_lines
+from dynatomic.console import UNKNOWN, duration, live_display, printable, table_lines
 from dynatomic.errors import UnavailableError
-from dynatomic.operations.lag import GroupLag, PartitionLag, lag_reader
+from dynatomic.operations.lag import GroupLag, PartitionLag, lag_reader, member_name
 
 RATE_S = 10.0
-_HEADINGS = (
-    *("PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "AGE"),
-    *("CONSUMED/S", "PRODUCED/S", "DRAIN", "HOST", "CLIENT-ID", "NOTE"),
-)
-_RIGHT_ALIGNED = set(range(8))
+_HEADINGS = (*("PARTITION", "LAG", "AGE", "CONSUMED/S", "PRODUCED/S", "DRAIN", "MEMBER", "NOTE"),)
+_RIGHT_ALIGNED = set(range(6))
+_MAX_MEMBER_WIDTH = 24
 
 
 class Rates(NamedTuple):
@@ -90,14 +88,13 @@ def lines(settings: Settings, lag: GroupLag, history: History, clock: str) -> It
 
 
 def _cells(row: PartitionLag, rates: Rates) -> tuple[str, ...]:
-    member = row.member
     return (
         str(row.partition),
-        *(_count(n) for n in (row.current_offset, row.log_end_offset, row.lag)),
+        _count(row.lag),
         duration(row.age_s),
         *(_count(rate) for rate in rates),
         duration(rates.drain_s(row.lag)),
-        *((member.host, member.client_id) if member else (UNKNOWN, UNKNOWN)),
+        printable(member_name(row.member), _MAX_MEMBER_WIDTH),
         row.note,
     )
 
@@ -110,11 +107,11 @@ def _total(rated: list[tuple[PartitionLag, Rates]]) -> tuple[str, ...]:
         _sum([rates.consumed for _, rates in rated]), _sum([rates.produced for _, rates in rated])
     )
     return (
-        *("all", "", "", _count(lag), duration(max(ages, default=None))),
+        *("all", _count(lag), duration(max(ages, default=None))),
         *(_count(rate) for rate in sums),
         # The group has drained when its last partition has.
         duration(_last([rates.drain_s(row.lag) for row, rates in rated])),
-        *("", "", ""),
+        *("", ""),
     )
 
 

@@ -37,8 +37,8 @@ class WaitingLetters:
 
     def line(self) -> str:
         """Return the line that ``dynatomic verify`` prints; empty if there is no letter."""
-        if self.is_empty and not self.replayed:
-            return ""
+        if self.is_empty:
+            return f"dead letters: {self.replayed:,} replayed" if self.replayed else ""
         events = "1 event waits" if self.events == 1 else f"{self.events:,} events wait"
         parts = []
         if self.events or not self.skipped_batches:
@@ -47,7 +47,7 @@ class WaitingLetters:
         if self.unreadable:
             parts.append(f"{self.unreadable:,} of them contain no row")
         if self.replayed:
-            parts.append(f"{self.replayed:,} were replayed")
+            parts.append(f"{self.replayed:,} replayed")
         if self.skipped_batches:
             batches = (
                 "1 batch" if self.skipped_batches == 1 else f"{self.skipped_batches:,} batches"

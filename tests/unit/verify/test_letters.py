@@ -90,7 +90,7 @@ def test_without_a_dead_letter_topic_nothing_is_known() -> None:
         (WaitingLetters(events=1, incr=7), "1 event waits as dead letters, sum 7"),
         (
             WaitingLetters(events=1_200, incr=5, unreadable=3, replayed=4),
-            "1,200 events wait as dead letters, sum 5; 3 of them contain no row; 4 were replayed",
+            "1,200 events wait as dead letters, sum 5; 3 of them contain no row; 4 replayed",
         ),
         (
             WaitingLetters(skipped_batches=2, skipped_offsets=1_030),
@@ -101,12 +101,21 @@ def test_without_a_dead_letter_topic_nothing_is_known() -> None:
         ),
         (
             WaitingLetters(replayed=4),
-            "0 events wait as dead letters, sum 0; 4 were replayed",
+            "dead letters: 4 replayed",
         ),
     ],
 )
 def test_the_line_says_how_many_and_how_much(waiting: WaitingLetters, line: str) -> None:
     assert waiting.line() == line
+
+
+def test_a_letter_that_was_replayed_is_said_to_be_replayed() -> None:
+    w = World()
+    w.emit("a", incr=5)
+    w.letter(0)
+    w.replayed(0)
+    w.commit(1)
+    assert list(w.verify().text(20))[1:] == ["dead letters: 1 replayed"]
 
 
 def test_the_report_has_the_letters_in_text_and_in_json() -> None:
