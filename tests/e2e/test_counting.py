@@ -119,6 +119,8 @@ def test_dry_run_prints_what_run_would_add_and_changes_nothing(stack: Stack, tab
     dry = stack.run(topic, [name], "--once", "--dry-run")
     assert dry.wait(30) == 0, dry.logs()
     assert printed(dry.stdout) == log
+    assert "301 events of " in dry.stderr
+    assert "a million such events: " in dry.stderr
     assert not stack.counters(name)
     assert not stack.committed(topic)
     assert not stack.letters(topic)

@@ -139,8 +139,8 @@ class Writer:
         try:
             while (task := self._next_task()) is not None:
                 answers: list[Answer | Remainder] = []
-                found = self._execute(task.step, task.batch)
-                for change, answer in zip(task.batch, found, strict=True):
+                outcomes = self._execute(task.step, task.batch)
+                for change, answer in zip(task.batch, outcomes, strict=True):
                     if isinstance(answer, Fenced):
                         task.write.record_hidden(change, answer)
                         answers.append(task.write.remainder_above(change, answer.offset))

@@ -131,12 +131,12 @@ def _stay(
     }
     _say(f"continues with {STAY_EVENTS_S} events a second until Ctrl-C; in another terminal:")
     _say(f"export {' '.join(f'{name}={value}' for name, value in sorted(variables.items()))}")
-    numbers = count()
+    indexes = count()
     try:
         with workload.sender(settings) as send:
             while True:
-                for number in islice(numbers, STAY_EVENTS_S):
-                    send(number)
+                for index in islice(indexes, STAY_EVENTS_S):
+                    send(index)
                 for consumer in consumers:
                     consumer.check()
                 time.sleep(1.0)
@@ -234,8 +234,8 @@ def _produce(settings: Settings, workload: Workload, consumers: list[_Child]) ->
         for start in range(0, EVENTS, chunk):
             if start == EVENTS // 2:
                 _kill(consumers[0])
-            for number in range(start, start + chunk):
-                send(number)
+            for index in range(start, start + chunk):
+                send(index)
             advance(chunk)
             ahead = (start + chunk) / EVENTS * PRODUCE_S - (time.monotonic() - started)
             time.sleep(max(0.0, ahead))

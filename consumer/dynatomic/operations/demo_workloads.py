@@ -46,7 +46,7 @@ add = {{ requests = 1 }}
 """
 
 Send = Callable[[int], None]
-"""Sends the event of this number."""
+"""Sends the event of this index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def row_workload(count: int, seed: int) -> Workload:
     @contextmanager
     def sender(settings: Settings) -> Iterator[Send]:
         with Emitter(settings.bootstrap_servers, topic=settings.topic) as emit:
-            yield lambda number: emit(rows[number % count])
+            yield lambda index: emit(rows[index % count])
 
     return Workload(("--table", TABLE), KeySchema("pk"), sender, ROWS)
 
@@ -94,8 +94,8 @@ def api_workload(count: int, seed: int, folder: Path) -> Workload:
     def sender(settings: Settings) -> Iterator[Send]:
         producer = new_producer(producer_config(settings))
 
-        def send(number: int) -> None:
-            key, value = payloads[number % count]
+        def send(index: int) -> None:
+            key, value = payloads[index % count]
             producer.produce(settings.topic, key=key, value=value)
             producer.poll(0)
 
@@ -116,11 +116,11 @@ def api_events(count: int, seed: int) -> Iterator[dict[str, str | int]]:
     """Yield requests of customers to an API, in the order of time. The same seed, the same ones."""
     rng = random.Random(seed)  # noqa: S311 - samples, not secrets
     shares = list(accumulate(1 / rank for rank in range(1, _CUSTOMERS + 1)))
-    customers = [f"c-{number}" for number in range(1, _CUSTOMERS + 1)]
+    customers = [f"c-{rank}" for rank in range(1, _CUSTOMERS + 1)]
     step = timedelta(days=_DAYS) / max(1, count)
     chosen = rng.choices(customers, cum_weights=shares, k=count)
-    for number, customer in enumerate(chosen):
-        moment = _FIRST_DAY + number * step
+    for index, customer in enumerate(chosen):
+        moment = _FIRST_DAY + index * step
         yield {
             "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "id": f"{rng.getrandbits(64):016x}",

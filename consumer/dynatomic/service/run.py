@@ -2,34 +2,26 @@
 
 import gc
 import logging
-import time
-from collections.abc import Iterable, Mapping
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
-
-from confluent_kafka.admin import AdminClient
 
 from dynatomic.config.settings import Settings
 from dynatomic.counting.definition import CountersFile
 from dynatomic.counting.from_settings import load_counters
-from dynatomic.dead_letters.store import LETTER_BATCH_BYTES, DeadLetters
 from dynatomic.dynamodb.client import make_client
-from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.meter import Meter
 from dynatomic.dynamodb.statements import Step
-from dynatomic.dynamodb.tables import describe_with_ttl
 from dynatomic.dynamodb.writer import Writer
 from dynatomic.errors import DynatomicError, GroupRefusedError
 from dynatomic.events.schema import load_writer_schema
-from dynatomic.kafka.admission import check_group, explain_refusal
+from dynatomic.kafka.admission import explain_refusal
 from dynatomic.kafka.client import (
     admin_config,
     consumer_config,
     kafka_errors,
     new_admin,
     new_consumer,
-    new_producer,
-    producer_config,
     reset_policy,
     topic_partitions,
     watermarks,
@@ -37,24 +29,22 @@ from dynatomic.kafka.client import (
 from dynatomic.kafka.event_reader import event_reader
 from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.replaceable import ReplaceableClient
-from dynatomic.kafka.topic_identity import TopicIdCheck, topic_id_source
-from dynatomic.kafka.topics import check_not_compacted, required_topic_id
-from dynatomic.retry import until
+from dynatomic.kafka.topics import check_not_compacted
 from dynatomic.service.counters_change import check_no_other_counters, member_config
 from dynatomic.service.dry_run import DiscardedLetters, SumPrinter, group_offsets
 from dynatomic.service.end_offsets import EndOffsetPoller, end_offset_source
 from dynatomic.service.exit_conditions import DrainCondition, RestartDecision
 from dynatomic.service.fatal_batches import guard
 from dynatomic.service.first_start import Start, check_first_start, with_start
+from dynatomic.service.forecast import Forecast
 from dynatomic.service.membership import MembershipCheck, group_description
+from dynatomic.service.parts import letter_store, message_reader, open_tables, topic_id_check
 from dynatomic.service.server import serving
 from dynatomic.service.signals import Signals
 from dynatomic.service.status import Status
 from dynatomic.telemetry.logs import LastProblem
-from dynatomic.worker.limits import reread_bytes
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
-from dynatomic.worker.rereading import ReadAgain, Reread, read_again
 from dynatomic.worker.snapshot import SnapshotSource
 
 log = logging.getLogger(__name__)
@@ -73,6 +63,7 @@ class _Parts:
     writer: Writer | None
     end_offsets: EndOffsetPoller
     snapshots: SnapshotSource
+    forecast: Forecast | None = None
 
 
 def run(  # noqa: PLR0913 -- the flags of the command
@@ -130,6 +121,8 @@ def run(  # noqa: PLR0913 -- the flags of the command
             if parts.writer is not None:
                 parts.writer.close()
             log.info("stopped", extra={"fields": _totals(settings, parts.snapshots)})
+            if parts.forecast is not None:
+                sys.stderr.writelines(f"{line}\n" for line in parts.forecast.lines())
 
 
 def _check(settings: Settings, endpoint_url: str | None) -> Any:
@@ -155,20 +148,23 @@ def _build(  # noqa: PLR0913 - what the parts are made of
     """Build the parts, after Kafka and DynamoDB have answered."""
     fingerprint = definition.fingerprint if definition else None
     config = member_config(settings, fingerprint)
-    counters = _open_tables(settings, client, probe=not dry_run)
+    counters = open_tables(settings, client, probe=not dry_run, timeout_s=START_S)
     reader = event_reader(settings, counters.keys, definition)
+    forecast = None
+    if dry_run:
+        forecast = Forecast(reader, settings.window_ms, exactly_once=settings.exactly_once)
     wait_for_kafka(settings, START_S)
     check_not_compacted(settings)
     if check_start:
         check_first_start(settings)
     settings, make_consumer = guard(settings)
-    identity = _identity(
+    identity = topic_id_check(
         settings, fingerprint, ReplaceableClient(lambda: new_admin(admin_config(settings)))
     )
     if not accept_counters:
         check_no_other_counters(settings, identity.topic_id, fingerprint)
     meter = Meter(counters.execute)
-    letters = DiscardedLetters() if dry_run else _dead_letters(settings, identity.topic_id)
+    letters = DiscardedLetters() if dry_run else letter_store(settings, identity.topic_id)
     offsets = Offsets(
         settings.topic,
         settings.group_id,
@@ -187,10 +183,10 @@ def _build(  # noqa: PLR0913 - what the parts are made of
         replace(settings, dead_letter_max_ratio=1.0) if dry_run else settings,
         make_consumer=make_consumer,
         config=config,
-        reader=reader,
+        reader=forecast or reader,
         writer=writer or SumPrinter(),
         letters=letters,
-        read_again=_reader(settings, config),
+        read_again=message_reader(settings, config),
         offsets=offsets,
         topic_id_check=identity,
         has_new_counters=accept_counters and not dry_run,
@@ -204,14 +200,20 @@ def _build(  # noqa: PLR0913 - what the parts are made of
     )
     snapshots = SnapshotSource(
         worker=worker,
-        reader=reader,
+        reader=forecast or reader,
         letters=letters,
         offsets=offsets,
         counters=counters,
         meter=meter,
         stalled_after_s=settings.progress_timeout_ms / 1000,
     )
-    return _Parts(worker=worker, writer=writer, end_offsets=end_offsets, snapshots=snapshots)
+    return _Parts(
+        worker=worker,
+        writer=writer,
+        end_offsets=end_offsets,
+        snapshots=snapshots,
+        forecast=forecast,
+    )
 
 
 def _loop(  # noqa: PLR0913 - the flags of the command
@@ -287,51 +289,7 @@ def _turn(
     return error
 
 
-def _open_tables(settings: Settings, client: Any, *, probe: bool) -> Counters:
-    """Describe the tables and, with ``probe``, check the permission to write to them."""
-    deadline = time.monotonic() + START_S
-    server = f"DynamoDB at {client.meta.endpoint_url}"
-    keys: dict[str, Any] = {}
-    for table in settings.tables:
-        # The lambdas are called at once.
-        schema = until(deadline, lambda: describe_with_ttl(client, table), server)  # noqa: B023
-        keys[table] = schema
-        if probe:
-            counters = Counters(client, {table: schema})
-            until(deadline, lambda: counters.check_access(table, settings.write_mode), server)  # noqa: B023
-    return Counters(client, keys)
-
-
 def _totals(settings: Settings, snapshots: SnapshotSource) -> dict[str, int]:
     snapshot = snapshots.take()
     totals = {"events": snapshot.events}
     return totals | ({"suppressed": snapshot.suppressed_events} if settings.exactly_once else {})
-
-
-def _identity(
-    settings: Settings, fingerprint: str | None, admin: ReplaceableClient[AdminClient]
-) -> TopicIdCheck:
-    topic_id = required_topic_id(admin.get(), settings)
-    check_group(admin.get(), settings, fingerprint)
-    return TopicIdCheck(settings.topic, topic_id, topic_id_source(admin, settings.topic))
-
-
-def _dead_letters(settings: Settings, topic_id: str | None) -> DeadLetters:
-    config = producer_config(settings) | {"batch.size": str(LETTER_BATCH_BYTES)}
-    producer = ReplaceableClient(lambda: new_producer(config))
-    return DeadLetters(producer, settings.dead_letters, settings.group_id, topic_id=topic_id)
-
-
-def _reader(settings: Settings, config: Mapping[str, Any]) -> ReadAgain:
-    max_bytes = reread_bytes(settings)
-
-    def read(partition: int, offsets: Iterable[int]) -> Reread:
-        return read_again(
-            lambda: new_consumer(dict(config)),
-            settings.topic,
-            partition,
-            offsets,
-            max_bytes=max_bytes,
-        )
-
-    return read
