@@ -15,6 +15,7 @@ from confluent_kafka import Message
 from dynatomic.counting.check_keys import check_keys
 from dynatomic.counting.counting import Counted, Counting
 from dynatomic.counting.definition import CountersFile
+from dynatomic.counting.formats.schemas import SchemaSource
 from dynatomic.counting.items import CounterUnit
 from dynatomic.counting.reasons import Rejected, RejectReason
 from dynatomic.counting.records import Record, kafka_object
@@ -52,18 +53,19 @@ class CountersReader:
 
     reads_only_payloads = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a rule, most of them by keyword
         self,
         definition: CountersFile,
         keys: Mapping[str, KeySchema],
         *,
+        schemas: SchemaSource | None = None,
         max_bytes: int,
         min_incr: int = INT64_MIN,
         max_incr: int = INT64_MAX,
     ) -> None:
         check_keys(definition, keys)
         self.decodes = 0
-        self._counting = Counting(definition)
+        self._counting = Counting(definition, schemas)
         self._max_bytes = max_bytes
         self._bounds = min_incr, max_incr
         self._is_bounded = min_incr > INT64_MIN or max_incr < INT64_MAX

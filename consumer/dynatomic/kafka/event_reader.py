@@ -93,9 +93,15 @@ class RowReader:
 
 
 def event_reader(
-    settings: Settings, keys: Mapping[str, KeySchema], definition: CountersFile | None
+    settings: Settings,
+    keys: Mapping[str, KeySchema],
+    definition: CountersFile | None,
+    *,
+    schema_wait_s: float = 30.0,
 ) -> EventReader:
     """Return the reader of the events of these settings: of a counters file, or of rows.
+
+    ``schema_wait_s`` is how long a read waits for a schema registry.
 
     Raises ConfigError if a table cannot have a counter of the file, or the writer's schema is
     wrong.
@@ -103,11 +109,14 @@ def event_reader(
     if definition is None:
         schema = load_writer_schema(settings.writer_schema)
         return RowReader(Decoder.of(settings, keys, schema))
-    from dynatomic.kafka.counters_reader import CountersReader  # noqa: PLC0415 -- not for rows
+    # Not for rows.
+    from dynatomic.kafka.counters_reader import CountersReader  # noqa: PLC0415
+    from dynatomic.registry.open import open_schemas  # noqa: PLC0415
 
     return CountersReader(
         definition,
         keys,
+        schemas=open_schemas(definition, wait_s=schema_wait_s),
         max_bytes=settings.max_payload_bytes,
         min_incr=settings.min_incr,
         max_incr=settings.max_incr,

@@ -39,6 +39,7 @@ from dynatomic.service.first_start import Start, check_first_start, with_start
 from dynatomic.service.forecast import Forecast
 from dynatomic.service.membership import MembershipCheck, group_description
 from dynatomic.service.parts import letter_store, message_reader, open_tables, topic_id_check
+from dynatomic.service.schema_check import SCHEMA_WAIT_S, check_at_start
 from dynatomic.service.server import serving
 from dynatomic.service.signals import Signals
 from dynatomic.service.status import Status
@@ -149,7 +150,8 @@ def _build(  # noqa: PLR0913 - what the parts are made of
     fingerprint = definition.fingerprint if definition else None
     config = member_config(settings, fingerprint)
     counters = open_tables(settings, client, probe=not dry_run, timeout_s=START_S)
-    reader = event_reader(settings, counters.keys, definition)
+    check_at_start(definition, settings.topic)
+    reader = event_reader(settings, counters.keys, definition, schema_wait_s=SCHEMA_WAIT_S)
     forecast = None
     if dry_run:
         forecast = Forecast(reader, settings.window_ms, exactly_once=settings.exactly_once)

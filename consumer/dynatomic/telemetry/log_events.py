@@ -37,6 +37,13 @@ LOG_EVENTS = (
         "An event that names the TTL attribute of `table` would add to it.",
         "as `cause` says, or list the counters with `--allow-counter`",
     ),
+    LogEvent(
+        "counters file",
+        "warning",
+        "A path of the counters file may find nothing in the schema of the events, or the schema "
+        "registry does not answer.",
+        "as `cause` says",
+    ),
     LogEvent("started", "info", "The consumer joins the group and starts to read."),
     LogEvent("topic is empty", "info", "`run --once` has nothing to count, and ends with 0."),
     LogEvent(

@@ -164,7 +164,7 @@ def _read_cause(partition: Partition) -> tuple[Cause, str] | None:
     if partition.stop_reason:
         return Cause.PARTITION_STOPPED, partition.stop_reason
     is_start_unknown = partition.start_offset is None and not partition.start_confirmed
-    if partition.waits_to_reread:
+    if partition.reread_cause:
         return Cause.SCHEMA_UNAVAILABLE, partition.reread_cause
     if partition.position < 0 and not is_start_unknown:
         detail = "nothing was read, not even its end: no leader, or no offset to start at"

@@ -38,6 +38,7 @@ class Partition:
     is_paused: bool = False
     stop_reason: str | None = None
     reread_offset: int = -1
+    undecided_offset: int = -1
     reread_at: float = 0.0
     reread_cause: str = ""
     out_of_range: bool = False
@@ -76,7 +77,7 @@ class Partition:
             self.closing is not None
             or self.committed_offset < self.committable_offset
             or self.waits_for_letters
-            or self.waits_to_reread
+            or bool(self.reread_cause)
             or self.position < 0
         )
 
@@ -125,13 +126,19 @@ class Partition:
         if self.first_read_offset < 0:
             self.first_read_offset = first
         self.position = max(self.position, position)
+        if position > self.undecided_offset:
+            self.reread_cause = ""
 
     def wait_to_reread(self, offset: int, at: float, cause: str) -> None:
         """Take no more events; those from an offset on are read again at a time."""
-        self.reread_offset, self.reread_at, self.reread_cause = offset, at, cause
+        self.reread_offset = self.undecided_offset = offset
+        self.reread_at, self.reread_cause = at, cause
 
     def reread(self) -> int:
-        """Take events again; return the offset that the client must read from."""
+        """Take events again; return the offset that the client must read from.
+
+        The partition still waits until an event beyond this offset is read.
+        """
         offset, self.reread_offset = self.reread_offset, -1
         return offset
 
@@ -181,7 +188,7 @@ class Partition:
     def start_again(self) -> None:
         """Drop all events that were read; the client now reads from the right offset."""
         self.reset_position()
-        self.reread_offset = -1
+        self.reread_offset, self.reread_cause = -1, ""
         self.out_of_range, self.start_confirmed = False, True
 
     def stop(self, reason: str) -> None:

@@ -10,7 +10,7 @@ from dynatomic.counting.file import loads
 from dynatomic.counting.formats.schemas import SchemaKey
 from dynatomic.counting.reasons import Rejected
 from dynatomic.counting.records import Record
-from tests.unit.counting.avro_events import TEXT, FakeSchemas, datum
+from tests.support.avro_events import TEXT, FakeSchemas, datum
 
 Headers = tuple[tuple[str, bytes | None], ...]
 

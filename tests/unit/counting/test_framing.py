@@ -22,7 +22,7 @@ from dynatomic.counting.formats.framing import (
 from dynatomic.counting.formats.schemas import SchemaKey, SchemaUnavailableError
 from dynatomic.counting.reasons import Rejected
 from dynatomic.counting.records import Record
-from tests.unit.counting.avro_events import COUNTERS, ORDER, TEXT, FakeSchemas, datum
+from tests.support.avro_events import COUNTERS, ORDER, TEXT, FakeSchemas, datum
 
 GUID = uuid.UUID("0b7d3a54-33a4-4ab4-9d21-2f6d6b1b9e11")
 ID_KEY, GUID_KEY = SchemaKey("id", "7"), SchemaKey("guid", str(GUID))

@@ -14,7 +14,7 @@ from dynatomic.errors import ConfigError
 from dynatomic.registry import confluent
 from dynatomic.registry.answers import RegistryError, SchemaMissingError
 from dynatomic.registry.confluent import ConfluentRegistry, credentials
-from tests.unit.registry.server import FakeRegistry, endless, fake_registry
+from tests.support.registry_server import FakeRegistry, endless, fake_registry
 
 KEY = SchemaKey("id", "7")
 PATH = "/schemas/ids/7"

@@ -11,8 +11,8 @@ from dynatomic.counting.file import loads
 from dynatomic.counting.records import Record
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.registry.open import check_schemas, open_schemas
-from tests.unit.counting.avro_events import COUNTERS, ORDER, datum
-from tests.unit.registry.server import FakeRegistry, fake_registry
+from tests.support.avro_events import COUNTERS, ORDER, datum
+from tests.support.registry_server import FakeRegistry, fake_registry
 
 
 @pytest.fixture
