@@ -22,7 +22,7 @@ SECTIONS = re.split(r"^### ", CHAPTER, flags=re.MULTILINE)[1:]
 # What a command says when it does not start, or stops.
 MODULES = (
     *("config/settings", "dead_letters/replay", "dead_letters/sender", "dead_letters/show"),
-    "dead_letters/skip_batch",
+    *("dead_letters/letter_producer", "dead_letters/skip_batch"),
     *("dead_letters/store", "dead_letters/topic", "dynamodb/client", "dynamodb/counters"),
     *("dynamodb/bucket", "dynamodb/increment", "dynamodb/tables", "kafka/admission"),
     *("dynamodb/fence_changes", "kafka/truncations", "operations/group_commit"),

@@ -17,7 +17,7 @@ from dynatomic.testing.embedded import Embedded
 from tests.support.children import Spawn
 from tests.support.events import Event, Log
 from tests.support.stack import Stack, real_stack
-from tests.support.tables import make_client
+from tests.support.tables import MakeTable, make_client
 from tests.support.waiting import wait_until
 
 # More than the small topic takes, and not to be compressed.
@@ -60,16 +60,22 @@ def outage(request: pytest.FixtureRequest, spawn: Spawn) -> Iterator[Outage]:
 
 
 def create(stack: Stack, name: str, partitions: int) -> None:
-    """Make a topic; a dead-letter topic too small for `BAD`, which a later change might not be."""
-    config = {"max.message.bytes": "1000"} if name.endswith(".dlq") else {}
+    """Make a topic; a dead-letter topic too small for any letter, until it is changed."""
+    config = {"max.message.bytes": "300"} if name.endswith(".dlq") else {}
     admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers, "log_level": 0})
     admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(20)
 
 
 def allow(stack: Stack, topic: str) -> None:
     """Let the dead-letter topic take `BAD`."""
+    limit_to(stack, topic, 1_000_000)
+
+
+def limit_to(stack: Stack, topic: str, limit: int) -> None:
     admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers, "log_level": 0})
-    entry = ConfigEntry("max.message.bytes", "1000000", incremental_operation=AlterConfigOpType.SET)
+    entry = ConfigEntry(
+        "max.message.bytes", str(limit), incremental_operation=AlterConfigOpType.SET
+    )
     resource = ConfigResource(ResourceType.TOPIC, f"{topic}.dlq", incremental_configs=[entry])
     for changed in admin.incremental_alter_configs([resource]).values():
         changed.result(20)
@@ -148,3 +154,24 @@ def test_a_consumer_that_ends_before_its_letter_is_stored_commits_nothing(
     assert stack.committed(topic) == stack.ends(topic)
     assert stack.counters(table) >= log
     assert BAD in [letter.value() for letter in stack.letters(topic)]
+
+
+def test_a_topic_of_a_small_limit_takes_each_letter_as_far_as_it_fits(
+    request: pytest.FixtureRequest, spawn: Spawn, make_table: MakeTable
+) -> None:
+    stack = real_stack(request, request.getfixturevalue("kafka_real"), spawn)
+    stack.create = partial(create, stack)
+    topic = stack.topic(1)
+    try:
+        limit_to(stack, topic, 4_000)
+        small, large = (b"\xff" + random.Random(7).randbytes(n) for n in (800, 9_000))  # noqa: S311 - a sample
+        stack.produce_raw(topic, [{"value": small, "key": b"k"}] * 40 + [{"value": large}])
+        name = make_table(stack.client)
+        stack.run(topic, [name], "--dead-letter-max-ratio", "1")
+        wait_until(lambda: stack.committed(topic) == {0: 41}, "all is committed", 40)
+        values = [letter.value() for letter in stack.letters(topic)]
+        assert values == [small] * 40 + [large[:1024]]
+    finally:
+        for child in spawn.children:
+            child.kill()
+        stack.close()

@@ -126,14 +126,16 @@ class DeadLetter:
             "detail": self.detail,
         }
 
-    def cut(self, max_head_bytes: int = MAX_HEAD_BYTES) -> "DeadLetter":
+    def cut(
+        self, max_head_bytes: int = MAX_HEAD_BYTES, max_key_bytes: int = MAX_CUT_KEY_BYTES
+    ) -> "DeadLetter":
         """Return the letter with the head of its value only.
 
         A long key is cut too, and headers are left out if they are longer than the head.
         """
         return replace(
             self,
-            key=None if self.key is None else self.key[:MAX_CUT_KEY_BYTES],
+            key=None if self.key is None else self.key[:max_key_bytes],
             value=None if self.value is None else self.value[:max_head_bytes],
             headers=self.headers if _size_of(self.headers) <= max_head_bytes else (),
             whole=self.whole or WholeMessage.of(self.key, self.value, self.headers),

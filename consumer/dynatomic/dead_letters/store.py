@@ -2,66 +2,61 @@
 
 A letter keeps the key, the value and the headers of the message, and adds headers (`HEADERS`). A
 letter that the topic refuses is sent again until it is stored. Until then the offset of its event
-is not committed. A letter that is too large for the topic is cut (`letter`).
+is not committed.
+
+A topic refuses a batch that is larger than its ``max.message.bytes``. Then each letter of the batch
+is sent alone, and one that is too large by itself is cut (`letter`), in two steps.
 """
 
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
 from dynatomic.dead_letters.letter import DeadLetter, own_headers
-from dynatomic.errors import DynatomicError
+from dynatomic.dead_letters.letter_producer import LetterProducer, Producer
 from dynatomic.kafka.client import PURGED
 from dynatomic.kafka.replaceable import ReplaceableClient
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
-PURGE_S = 1.0
-MIN_HEAD_BYTES = 1024
-"""Bytes that a letter keeps of a value if it is too large for the topic."""
+CUTS = ((1024, 4096), (256, 256))
+"""Bytes of the value and of the key that a letter keeps if it is too large for the topic."""
 LETTER_BATCH_BYTES = 16 * 1024
-"""A topic refuses a batch that is larger than its limit, also one of small letters."""
+"""A topic with a larger limit takes every batch of letters that are not larger themselves."""
 
+_LEAST = "which cannot be cut further"
 _TOO_LARGE = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE")
-
-_NOT_DELIVERED_IN_TIME = KafkaError._MSG_TIMED_OUT  # noqa: SLF001 - after delivery.timeout.ms
 
 OnStored = Callable[[], None]
 IsWanted = Callable[[], bool]
 
 
-class Producer(Protocol):
-    """The methods of ``confluent_kafka.Producer`` that `DeadLetters` calls."""
+@dataclass(frozen=True, slots=True)
+class _PendingLetter:
+    """A letter that is not stored yet; ``is_alone`` if no other may be in its batch."""
 
-    @property
-    def produce(self) -> Callable[..., None]:
-        """Queue a message."""
-
-    @property
-    def purge(self) -> Callable[..., None]:
-        """Discard the messages that are not sent."""
-
-    def poll(self, timeout: float) -> int:
-        """Serve delivery reports."""
-
-    def flush(self, timeout: float) -> int:
-        """Serve delivery reports until none is left; return how many messages remain."""
+    letter: DeadLetter
+    on_stored: OnStored
+    is_wanted: IsWanted
+    is_alone: bool = False
 
 
 class DeadLetters:
     """Stores letters, and reports when each is known to be in the topic.
 
     One thread owns it and calls `poll` often. ``pending`` and ``pending_bytes`` are the number and
-    size of the letters that are not stored yet. ``topic_id`` is the id of the events' topic. The
-    producer is replaced when no broker accepts its messages.
+    size of the letters that are not stored yet. ``topic_id`` is the id of the events' topic.
+    ``make_single`` returns a producer that sends each message in a batch of its own; without it
+    ``producer`` must be one. Both are replaced when no broker accepts their messages.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts
         self,
         producer: ReplaceableClient[Producer],
         topic: str,
@@ -69,14 +64,16 @@ class DeadLetters:
         clock: Callable[[], float] = time.monotonic,
         *,
         topic_id: str | None = None,
+        make_single: Callable[[], Producer] | None = None,
     ) -> None:
-        self._producer = producer
+        self._producer = LetterProducer(producer, topic)
+        self._make_single = make_single
+        self._single: LetterProducer | None = self._producer if make_single is None else None
         self._topic = topic
         self._group = group
         self._clock = clock
         self._topic_id = topic_id
-        self._retries: deque[tuple[float, DeadLetter, OnStored, IsWanted]] = deque()
-        self._no_broker_answers = False
+        self._retries: deque[tuple[float, _PendingLetter]] = deque()
         self.pending = 0
         self.pending_bytes = 0
         self.last_error: str | None = None
@@ -91,91 +88,92 @@ class DeadLetters:
         """
         self.pending += 1
         self.pending_bytes += letter.size
-        self._send(letter, on_stored, is_wanted)
+        is_alone = self._single is self._producer
+        self._send(_PendingLetter(letter, on_stored, is_wanted, is_alone))
 
     def poll(self, timeout_s: float = 0.0) -> None:
         """Serve delivery reports, and send the letters that failed again.
 
-        Raises DynatomicError if the producer cannot continue.
+        Raises DynatomicError if a producer cannot continue.
         """
         now = self._clock()
         while self._retries and self._retries[0][0] <= now:
-            _, letter, on_stored, is_wanted = self._retries.popleft()
-            if is_wanted():
-                self._send(letter, on_stored, is_wanted)
+            _, pending = self._retries.popleft()
+            if pending.is_wanted():
+                self._send(pending)
             else:
-                self._release(letter)
-        try:
-            if self._serve_deliveries(timeout_s):
-                self._producer.discard()
-                self._no_broker_answers = False
-        except (KafkaException, SystemError) as error:  # a fatal error of the producer
-            raise DynatomicError(
-                f"the producer of topic {self._topic} failed for good ({error}); start it again"
-            ) from None
-
-    def _serve_deliveries(self, timeout_s: float) -> bool:
-        """Serve delivery reports; return whether the producer must and can be replaced now."""
-        producer = self._producer.current
-        if producer is None:
-            return False
-        producer.poll(timeout_s)
-        if self._no_broker_answers:
-            producer.purge()
-        return self._no_broker_answers and not producer.flush(PURGE_S)
+                self._release(pending.letter)
+        self._producer.poll(timeout_s)
+        if self._single is not None and self._single is not self._producer:
+            self._single.poll(0.0)
 
     def _release(self, letter: DeadLetter) -> None:
         self.pending -= 1
         self.pending_bytes -= letter.size
 
-    def _send(self, letter: DeadLetter, on_stored: OnStored, is_wanted: IsWanted) -> None:
+    def _send(self, pending: _PendingLetter) -> None:
+        letter = pending.letter
         own = own_headers(letter, self._group, self._topic_id)
 
-        def delivered(error: KafkaError | None, _message: Any) -> None:
+        def delivered(error: KafkaError | None) -> None:
             if error is not None:
-                self._no_broker_answers = (
-                    self._no_broker_answers or error.code() == _NOT_DELIVERED_IN_TIME
-                )
                 known = self.last_error if error.code() in PURGED else None
-                self._failed(letter, on_stored, is_wanted, known or error.name())
+                self._failed(pending, known or error.name())
                 return
             self._release(letter)
             self.last_error = None
-            on_stored()
+            pending.on_stored()
 
-        try:
-            self._producer.get().produce(
-                self._topic,
-                key=letter.key,
-                value=letter.value,
-                headers=[*letter.headers, *own],
-                on_delivery=delivered,
-            )
-        except BufferError:
-            self._failed(letter, on_stored, is_wanted, "queue full")
-        except KafkaException as error:
-            self._failed(letter, on_stored, is_wanted, error.args[0].name())
-        except DynatomicError as error:  # a new producer could not be created
-            self._failed(letter, on_stored, is_wanted, str(error))
+        producer = self._single_producer() if pending.is_alone else self._producer
+        if (cause := producer.send(letter, own, delivered)) is not None:
+            self._failed(pending, cause)
 
-    def _failed(
-        self, letter: DeadLetter, on_stored: OnStored, is_wanted: IsWanted, cause: str
-    ) -> None:
+    def _single_producer(self) -> LetterProducer:
+        if self._single is None:
+            assert self._make_single is not None  # noqa: S101 - else the constructor has set it
+            self._single = LetterProducer(ReplaceableClient(self._make_single), self._topic)
+        return self._single
+
+    def _failed(self, pending: _PendingLetter, cause: str) -> None:
+        if cause in _TOO_LARGE and not pending.is_alone:
+            # The batch may be too large, and not the letter. This is no trouble yet.
+            self._retries.appendleft((0.0, replace(pending, is_alone=True)))
+            return
+        smaller = _smaller(pending.letter) if cause in _TOO_LARGE else None
+        if smaller is not None:
+            self.pending_bytes += smaller.size - pending.letter.size
+            pending = replace(pending, letter=smaller)
+        elif cause in _TOO_LARGE:
+            cause = f"{cause}: a letter of {self._size(pending.letter)} bytes, {_LEAST}"
         if self.last_error is None:
             log.error(
                 "dead-letter topic refuses",
                 extra={"fields": {"topic": self._topic, "cause": cause, "hint": _hint(cause)}},
             )
         self.last_error = cause
-        if cause in _TOO_LARGE:
-            cut = letter.cut(MIN_HEAD_BYTES)
-            if cut.size < letter.size:
-                self.pending_bytes += cut.size - letter.size
-                letter = cut
-        self._retries.append((self._clock() + RETRY_S, letter, on_stored, is_wanted))
+        self._retries.append((self._clock() + RETRY_S, pending))
+
+    def _size(self, letter: DeadLetter) -> int:
+        own = own_headers(letter, self._group, self._topic_id)
+        headers = sum(len(name) + len(value or b"") for name, value in (*letter.headers, *own))
+        return len(letter.key or b"") + len(letter.value or b"") + headers
+
+
+def _smaller(letter: DeadLetter) -> DeadLetter | None:
+    """Return the letter with less of the message, None if it has the least."""
+    for head_bytes, key_bytes in CUTS:
+        cut = letter.cut(head_bytes, key_bytes)
+        if cut.size < letter.size:
+            return cut
+    return None
 
 
 def _hint(cause: str) -> str:
+    if cause.endswith(_LEAST):
+        return (
+            "set max.message.bytes of the dead-letter topic to 16384 or more: it does not take "
+            "the smallest letter, and nothing is committed until it does"
+        )
     if "SIZE" in cause:
         return "raise max.message.bytes of the dead-letter topic; until then larger letters are cut"
     if "AUTHORIZATION" in cause:

@@ -50,8 +50,13 @@ def topic_id_check(
 def letter_store(settings: Settings, topic_id: str | None) -> DeadLetters:
     """Return the store of dead letters, with a producer of its own."""
     config = producer_config(settings) | {"batch.size": str(LETTER_BATCH_BYTES)}
-    producer = ReplaceableClient(lambda: new_producer(config))
-    return DeadLetters(producer, settings.dead_letters, settings.group_id, topic_id=topic_id)
+    return DeadLetters(
+        ReplaceableClient(lambda: new_producer(config)),
+        settings.dead_letters,
+        settings.group_id,
+        topic_id=topic_id,
+        make_single=lambda: new_producer(config | {"batch.num.messages": "1"}),
+    )
 
 
 def message_reader(settings: Settings, config: Mapping[str, Any]) -> ReadAgain:

@@ -72,7 +72,7 @@ def test_nothing_is_committed_until_the_topic_has_the_letter(code: int, *, store
         w.window()
         for _ in range(2):
             assert w.committed() is None
-            assert member.letters.last_error == KafkaError(code).name()
+            assert str(member.letters.last_error).startswith(KafkaError(code).name())
             w.advance(RETRY_S)
             w.turn(2)
         w.until(w.all_committed, step_s=RETRY_S)
@@ -124,7 +124,7 @@ def test_revoking_waits_for_the_letters_within_the_bound() -> None:
 @pytest.mark.parametrize(
     ("code", "hint"),
     [
-        (KafkaError.MSG_SIZE_TOO_LARGE, "raise max.message.bytes"),
+        (KafkaError.MSG_SIZE_TOO_LARGE, "set max.message.bytes"),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, "allow Write"),
         (KafkaError._MSG_TIMED_OUT, "nothing is committed"),
     ],
@@ -140,7 +140,7 @@ def test_the_log_says_once_why_the_topic_refuses_and_what_to_do(
             w.window()
         (said,) = logged(caplog, "dead-letter topic refuses")
         assert said["topic"] == LETTERS
-        assert said["cause"] == KafkaError(code).name()
+        assert said["cause"].startswith(KafkaError(code).name())
         assert hint in said["hint"]
 
 

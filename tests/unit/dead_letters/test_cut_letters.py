@@ -17,7 +17,7 @@ from dynatomic.dead_letters.letter import (
     WholeMessage,
     dead_letter_of,
 )
-from dynatomic.dead_letters.store import MIN_HEAD_BYTES, RETRY_S, DeadLetters
+from dynatomic.dead_letters.store import CUTS, RETRY_S, DeadLetters
 from dynatomic.dead_letters.topic import stored_letter
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.testing.kafka.broker import FakeBroker
@@ -123,7 +123,7 @@ def test_a_letter_that_the_topic_finds_too_large_is_cut_and_stored() -> None:
         w.until(w.all_committed, step_s=RETRY_S)
         assert w.counts() == {"a": 1}
         (message,) = w.broker.messages(LETTERS)
-        assert message.value() == VALUE[:MIN_HEAD_BYTES]
+        assert message.value() == VALUE[: CUTS[0][0]]
         headers: Any = message.headers()
         whole = json.loads(dict(headers)[CUT])
         assert whole["value_bytes"] == 500_000

@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from dynatomic.dead_letters.letter import HEADERS, DeadLetter
+from dynatomic.dead_letters.letter_producer import LetterProducer
 from dynatomic.dead_letters.store import RETRY_S, DeadLetters
 from dynatomic.errors import DynatomicError, UnavailableError
 from dynatomic.kafka.replaceable import ReplaceableClient
@@ -55,7 +56,8 @@ def test_a_letter_that_the_producer_does_not_take_is_sent_again(
     producer = Refusing(error)
     letters = DeadLetters(ReplaceableClient(lambda: producer), LETTERS, GROUP, clock)
     letters.store(LETTER, lambda: stored.append("yes"))
-    assert (letters.pending, letters.pending_bytes, letters.last_error) == (1, LETTER.size, trouble)
+    assert (letters.pending, letters.pending_bytes) == (1, LETTER.size)
+    assert str(letters.last_error).startswith(trouble)
     letters.poll()
     assert (stored, producer.taken) == ([], []), "sent again at once"
     clock.advance(RETRY_S)
@@ -174,7 +176,7 @@ def test_a_producer_that_has_failed_for_good_ends_the_loop() -> None:
         w.put(b"bad")
         w.turn(2)
         w.asked.clear()
-        member.letters._producer = ReplaceableClient(Broken)
+        member.letters._producer = LetterProducer(ReplaceableClient(Broken), LETTERS)
         with pytest.raises(DynatomicError, match=f"producer of topic {LETTERS} failed for good"):
             w.turn()
         assert w.asked == []
