@@ -26,8 +26,8 @@ HOW_TO = ROOT / "docs" / "how-to"
 NAMES = ("emit", "count-at-once", "verify", "dead-letters")
 PAGES = [ROOT / "README.md", *(HOW_TO / f"{name}.md" for name in NAMES)]
 
-# Not run here: the demo has a test of its own, and test_compose starts the containers.
-ELSEWHERE = ("make demo", "docker compose")
+# Not run here: the demo and the servers have tests of their own, test_compose starts containers.
+ELSEWHERE = ("make demo", "docker compose", "dynatomic dev")
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from dynatomic.cli import (  # noqa: F401 - all but flags are imported for their
     counters,
     explain,
     flags,
+    local,
     operate,
     shell,
 )

@@ -24,6 +24,7 @@ from typing import Final, Self
 
 from dynatomic.errors import DynatomicError, UnavailableError
 from dynatomic.events.row import KeySchema
+from dynatomic.testing.forwarder import check_free
 from dynatomic.testing.mock_broker import MockBroker
 
 REGION: Final = "us-east-1"
@@ -116,9 +117,9 @@ def environment(bootstrap_servers: str, endpoint_url: str) -> dict[str, str]:
 
 
 class MockTable:
-    """A ministack child process, which is a DynamoDB endpoint on a free port."""
+    """A ministack child process, which is a DynamoDB endpoint on a given or a free port."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int | None = None) -> None:
         """Start it with its own folder, and wait until it answers.
 
         Raises `DynatomicError` if ministack is not installed, or if it ends at once (with its
@@ -128,7 +129,10 @@ class MockTable:
             raise DynatomicError(
                 "the embedded tables need ministack: pip install 'dynatomic[embedded]'"
             )
-        port = free_port()
+        if port is None:
+            port = free_port()
+        else:
+            check_free(port)
         self.endpoint_url = f"http://127.0.0.1:{port}"
         self.folder = Path(tempfile.mkdtemp(prefix="dynatomic-"))
         self._log = self.folder / "ministack.log"
@@ -228,6 +232,7 @@ class Embedded:
         self,
         partitions: Mapping[str, int] | None = None,
         tables: Mapping[str, KeySchema] | None = None,
+        table_port: int | None = None,
     ) -> None:
         """Start both, and create these topics (name: number of partitions) and tables.
 
@@ -235,7 +240,7 @@ class Embedded:
         """
         self.broker = MockBroker()
         try:
-            self.table = MockTable()
+            self.table = MockTable(table_port)
         except BaseException:
             self.broker.close()
             raise
