@@ -11,6 +11,8 @@ from dynatomic.errors import DeliveryError
 from dynatomic.kafka.client import PURGED, reason
 
 _MAX_REASONS = 3  # in one message
+_PURGE_S = 10.0
+_NOT_IN_TIME = "not confirmed in time"
 # Reports are served often enough to know failures soon. A poll costs as much as all other work.
 _MESSAGES_PER_POLL, _POLL_PAUSE_S = 256, 0.1
 # poll and flush raise a fatal error. If it also broke a delivery report (see Delivery._polling), it
@@ -169,7 +171,7 @@ class Delivery:
         if error is None:
             self.confirmed += 1
             return
-        what = "not confirmed in time" if error.code() in PURGED else reason(error)
+        what = _NOT_IN_TIME if error.code() in PURGED else reason(error)
         partition = message.partition()
         known = partition is not None and partition >= 0
         self._failed[f"{what} (partition {partition})" if known else what] += 1
@@ -203,7 +205,10 @@ class Delivery:
             fatal, unconfirmed = reason(error), 1
         if unconfirmed:
             self.producer.purge()
-            self.producer.flush(1.0)  # serves the delivery reports of the purged messages
+            # The reports of discarded messages come at once, unless the machine is very busy.
+            unreported = self.producer.flush(_PURGE_S)
+            if unreported and not fatal:
+                self._failed[_NOT_IN_TIME] += unreported
         return fatal
 
     def _not_stored(self, failed: Counter[str]) -> DeliveryError:

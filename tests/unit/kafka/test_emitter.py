@@ -137,6 +137,20 @@ def test_a_fatal_error_that_eats_its_reports_still_counts_them() -> None:
         emit.flush()
 
 
+def test_rows_whose_reports_do_not_come_are_not_taken_for_stored() -> None:
+    producer = Producer()
+    emit = Emitter(producer=producer)
+    producer.poll = lambda _timeout: 0  # type: ignore[method-assign]
+    emit(ROWS[0])
+    emit(ROWS[1])
+    producer.flush = lambda _timeout: 2  # type: ignore[method-assign] # a busy machine
+    with pytest.raises(DeliveryError, match=r"2 of 2 rows .*\(2: not confirmed in time\)"):
+        emit.flush()
+    assert emit.confirmed == 0
+    producer.flush = lambda _timeout: 0  # type: ignore[method-assign]
+    emit.close()
+
+
 def test_a_closed_one_takes_no_rows() -> None:
     producer = Producer()
     with Emitter(producer=producer) as emit:
