@@ -39,7 +39,7 @@ from dynatomic.kafka.client import (
 )
 from dynatomic.kafka.commit_metadata import CommitMetadata, is_foreign, parse
 from dynatomic.kafka.groups import committed_offsets, denied_or_unavailable, describe_group
-from dynatomic.kafka.messages import UNREADABLE_BATCH
+from dynatomic.kafka.messages import UNREADABLE_BATCHES
 from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topics import topic_id
@@ -95,7 +95,7 @@ class BatchFinder:
             error = message.error()
             if error is None or error.code() == PARTITION_EOF:
                 return None
-            if error.code() == UNREADABLE_BATCH:
+            if error.code() in UNREADABLE_BATCHES:
                 first: int = message.offset()
                 return first
             cause = f" ({reason(error)})"

@@ -29,6 +29,10 @@ _TRUNCATION = re.compile(r"detected at offset (\d+) .*broker end offset is (\d+)
 
 UNREADABLE_BATCH = KafkaError._BAD_COMPRESSION  # noqa: SLF001 - it has no public name
 """The client cannot unpack a batch; the message has the first offset of the batch."""
+UNREADABLE_BATCHES = (UNREADABLE_BATCH, KafkaError._BAD_MSG)  # noqa: SLF001 - as above
+"""The same, or the batch has another checksum than its producer gave it: the disk of a broker, or
+the network, has damaged it. librdkafka 2.16 then reads on within the batch, and what it says next
+means nothing."""
 
 
 def last_event_of(message: Any) -> LastEvent:

@@ -15,7 +15,7 @@ from dynatomic.events.window import Window
 from dynatomic.kafka.client import AUTO_OFFSET_RESET, PARTITION_EOF
 from dynatomic.kafka.event_reader import EventReader
 from dynatomic.kafka.messages import (
-    UNREADABLE_BATCH,
+    UNREADABLE_BATCHES,
     check_error,
     last_event_of,
     offset_of,
@@ -149,6 +149,28 @@ def _offsets(run: Sequence[Any]) -> Sequence[int]:
     return list(map(offset_of, run))
 
 
+def before_unreadable(
+    messages: list[Any], errors: Sequence[Any]
+) -> tuple[list[Any], Sequence[Any]]:
+    """Return the messages and the errors of a poll, without those after an unreadable batch.
+
+    The client may read on after such a batch. Its events would be skipped if later ones counted, or
+    if the end of the partition was committed.
+    """
+    ends = {m.partition(): m.offset() for m in errors if m.error().code() in UNREADABLE_BATCHES}
+    if not ends:
+        return messages, errors
+
+    def is_before(message: Any) -> bool:
+        end = ends.get(message.partition())
+        return end is None or message.offset() < end
+
+    return (
+        [m for m in messages if is_before(m)],
+        [m for m in errors if m.error().code() != PARTITION_EOF or is_before(m)],
+    )
+
+
 def take_error(
     message: Any,
     partitions: Mapping[int, Partition],
@@ -159,7 +181,9 @@ def take_error(
     error: KafkaError = message.error()
     code, partition = error.code(), partitions.get(message.partition())
     if code == PARTITION_EOF:
-        if partition is not None and not partition.waits_to_reread:
+        # The end after a batch that cannot be read is not reached: it would be committed.
+        is_reading = partition is not None and partition.stop_reason is None
+        if partition is not None and is_reading and not partition.waits_to_reread:
             partition.record_read(message.offset(), message.offset())
     elif code == AUTO_OFFSET_RESET:
         # Without an offset, the error means that the group has no committed offset.
@@ -170,7 +194,7 @@ def take_error(
             partition.record_truncation(truncation)
         elif partition is not None and offset is not None and offset >= 0:
             partition.record_out_of_range()
-    elif code == UNREADABLE_BATCH and partition is not None:
+    elif code in UNREADABLE_BATCHES and partition is not None:
         # The client repeats this error. A stopped partition never confirms its start. So events
         # that were read before the batch would stay unwritten, and the batch could not be skipped.
         can_finish = partition.start_confirmed or partition.is_empty

@@ -22,7 +22,7 @@ from dynatomic.worker.causes import SharedErrors
 from dynatomic.worker.event_counts import EventCounts
 from dynatomic.worker.flow import FlowControl, filling_bytes
 from dynatomic.worker.health import ProgressMonitor
-from dynatomic.worker.intake import take_error, take_in
+from dynatomic.worker.intake import before_unreadable, take_error, take_in
 from dynatomic.worker.limits import Limits
 from dynatomic.worker.offsets import Offsets
 from dynatomic.worker.partition import Partition
@@ -179,10 +179,11 @@ class Worker:
         self.consumer.close()
 
     def _take_in(self, messages: list[Any]) -> None:
-        errors: list[Any] = []
+        errors: Sequence[Any] = []
         if any(map(error_of, messages)):
             errors = [m for m in messages if m.error() is not None]
             messages = [m for m in messages if m.error() is None]
+            messages, errors = before_unreadable(messages, errors)
         if not self._key_checked and messages and messages[0].key() is None:
             self._key_checked = True
             log.warning("events without a key", extra={"fields": {"do": UNKEYED_ACTION}})

@@ -12,7 +12,7 @@ from dynatomic.events.decoder import Decoded, Decoder, UnitIncrement
 from dynatomic.events.row import CounterRef, KeySchema, Reason, Row
 from dynatomic.events.schema import encode
 from dynatomic.kafka.event_reader import RowReader
-from dynatomic.kafka.messages import UNREADABLE_BATCH
+from dynatomic.kafka.messages import UNREADABLE_BATCHES
 from dynatomic.worker.intake import take_error, take_in
 from dynatomic.worker.partition import Partition
 
@@ -138,8 +138,11 @@ def test_nothing_is_taken_from_an_event_on_that_cannot_be_judged_now() -> None:
 class UnreadableBatch:
     """The error message of a batch that the client cannot unpack."""
 
+    def __init__(self, code: int) -> None:
+        self._code = code
+
     def error(self) -> KafkaError:
-        return KafkaError(UNREADABLE_BATCH)
+        return KafkaError(self._code)
 
     def partition(self) -> int:
         return 1
@@ -148,12 +151,13 @@ class UnreadableBatch:
         return 42
 
 
+@pytest.mark.parametrize("code", UNREADABLE_BATCHES)
 def test_a_batch_that_cannot_be_unpacked_stops_only_its_partition_and_is_logged_once(
-    caplog: pytest.LogCaptureFixture,
+    code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     one, other = Partition(1), Partition(2)
     for _ in range(3):
-        take_error(UnreadableBatch(), {1: one, 2: other}, Settings(group_id="my group"))
+        take_error(UnreadableBatch(code), {1: one, 2: other}, Settings(group_id="my group"))
     assert one.stop_reason is not None
     assert "has a batch at offset 42" in one.stop_reason
     assert (

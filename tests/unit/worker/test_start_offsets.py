@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
 from dynatomic.kafka.client import AUTO_OFFSET_RESET
-from dynatomic.kafka.messages import UNREADABLE_BATCH
+from dynatomic.kafka.messages import UNREADABLE_BATCH, UNREADABLE_BATCHES
 from dynatomic.worker.health import STALLED_AFTER_S
 from tests.support.clients import GROUP, TOPIC
 from tests.support.harness import world
@@ -215,3 +215,29 @@ def test_events_before_a_batch_that_cannot_be_unpacked_are_written_where_one_pol
         assert w.counts() == {"a": 1, "b": 1}
         assert w.committed() == 2
         assert member.worker.shut_down()
+
+
+@pytest.mark.parametrize("code", UNREADABLE_BATCHES)
+@pytest.mark.parametrize("guarantee", ["at-least-once", "exactly-once"])
+def test_events_after_a_batch_that_cannot_be_read_are_not_counted_where_one_poll_brings_all(
+    code: int, guarantee: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world(2) as w:
+        w.set_committed(0, 0)
+        w.emit("a", "in the batch", "behind it")
+        w.emit("other", partition=1)
+        member = w.worker(processing_guarantee=guarantee)
+        consume = member.consumer.consume
+
+        def damaged(count: int = 1, timeout: float = -1) -> list[Any]:
+            messages = consume(count, timeout)
+            if (p := member.worker.partitions.get(0)) is not None and p.stop_reason is None:
+                w.broker.emit_error(member.consumer, code, topic=TOPIC, partition=0, offset=1)
+                messages = consume(count, 0) + messages  # the end of the partition comes last
+            return [m for m in messages if m.error() or m.partition() or m.offset() != 1]
+
+        monkeypatch.setattr(member.consumer, "consume", damaged)
+        w.until(lambda: w.committed(0) == 1 and w.committed(1) == 1, step_s=1)
+        w.turn(5)
+        assert w.counts() == {"a": 1, "other": 1}
+        assert "has a batch at offset 1" in (member.worker.partitions[0].stop_reason or "")
