@@ -83,7 +83,9 @@ class Emitter:
             new_producer(config) if producer is None else producer, topic, timeout_s, clock
         )
         self._encoder = Encoder()
-        self._sums = None if sum_ms is None else Sums(self._send, self._lost, sum_ms / 1000)
+        self._sums: Sums | None = None
+        if sum_ms is not None:
+            self._sums = Sums(self._send, self._lost, self._usable, sum_ms / 1000)
         self._process = os.getpid()
         self._closed = False
         atexit.register(self._close_at_exit)
@@ -99,12 +101,12 @@ class Emitter:
         The row is queued, not stored, when this returns: `flush`, or the end of the block, confirms
         that. Raises DeliveryError if the queue stayed full for ``timeout_s`` seconds.
         """
+        if self._sums is not None:
+            self._sums.add(row)
+            return
         if self._closed or os.getpid() != self._process:
             self._usable()
-        if self._sums is None:
-            self._delivery.send(*self._encoder.message(row))
-        else:
-            self._sums.add(row)
+        self._delivery.send(*self._encoder.message(row))
 
     def try_emit(self, row: Row) -> bool:
         """Queue one row and return True, or return False where a call would wait for the queue."""

@@ -25,24 +25,27 @@ class Sums:
     """Rows that wait to be sent as sums. Thread-safe.
 
     ``send`` sends one row and may raise DeliveryError. ``lost`` is called with the number of sums
-    that were not sent because of it, and they are discarded.
+    that were not sent because of it, and they are discarded. ``check_usable`` raises RuntimeError
+    after `close` was called and in a child process. It is asked for each new counter: at both
+    times none is left, so that every row comes to it.
     """
 
     def __init__(
         self,
         send: Callable[[Row], None],
         lost: Callable[[int, DeliveryError], None],
+        check_usable: Callable[[], None],
         interval_s: float,
     ) -> None:
         self._send_row = send
         self._lost = lost
+        self._check_usable = check_usable
         self._interval_s = interval_s
         self._sums: dict[Names, int] = {}
         self._bytes = 0
         self._lock = threading.Lock()
         self._sending = threading.Lock()
         self._filled, self._ending = threading.Event(), threading.Event()
-        self._is_closed = False
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
         _ALL.add(self)
@@ -75,8 +78,7 @@ class Sums:
         """Add to a counter; return False if the sums must be sent first."""
         size = _COUNTER_BYTES + sum(map(len, filter(None, names)))
         with self._lock:
-            if self._is_closed:
-                raise RuntimeError("this Emitter is closed: make another one")
+            self._check_usable()
             total = self._sums.get(names, 0) + incr
             is_new = names not in self._sums
             is_full = len(self._sums) >= MAX_COUNTERS or self._bytes + size > MAX_BYTES
@@ -102,10 +104,12 @@ class Sums:
                     self._lost(len(taken) - number, error)
                     return
 
+    def forget(self) -> None:
+        """Drop all sums, in a child process; the locks may be held by threads that it lacks."""
+        self._lock, self._sums, self._bytes = threading.Lock(), {}, 0
+
     def close(self) -> None:
-        """Take no more rows, send all sums, and end the thread."""
-        with self._lock:
-            self._is_closed = True
+        """Send all sums, and end the thread. `check_usable` must raise from now on."""
         self.send()
         self._ending.set()
         self._filled.set()
@@ -133,4 +137,10 @@ def _send_before_fork() -> None:
         sums.send()
 
 
-os.register_at_fork(before=_send_before_fork)
+def _forget_in_child() -> None:
+    """Drop what another thread added just before the fork: the parent has it."""
+    for sums in list(_ALL):
+        sums.forget()
+
+
+os.register_at_fork(before=_send_before_fork, after_in_child=_forget_in_child)

@@ -48,6 +48,8 @@ SUMS = """
 import os, sys, time, warnings
 warnings.simplefilter("ignore")  # of an Emitter that is not closed, and of a fork beside threads
 import atexit
+late = []  # hooks run in the reverse order
+os.register_at_fork(before=lambda: [call() for call in late])
 from dynatomic import Emitter, FakeBroker, Row
 broker = FakeBroker()
 broker.create_topic("row-events")
@@ -72,6 +74,20 @@ emit(Row("usage", "customer-7"))
 emit.close()
 """
 
+LATE = """
+late.append(lambda: (emit(Row("usage", "customer-9")), emit._sums._lock.acquire()))
+if os.fork() == 0:
+    try:
+        emit(Row("usage", "customer-9"))
+    except RuntimeError as error:
+        print(error, flush=True)
+    sys.exit()
+emit._sums._lock.release()
+os.wait()
+emit.close()
+"""
+"""Another thread adds a row after the sums were sent, and holds the lock during the fork."""
+
 
 def printed(then: str) -> list[str]:
     script = SUMS.format(then=then)
@@ -89,3 +105,4 @@ def test_sums_are_sent_at_exit() -> None:
 def test_sums_are_sent_before_a_fork_and_by_the_parent_only() -> None:
     refused = "this Emitter belongs to the parent process: make one after fork"
     assert printed(FORK) == [refused, refused, "exit 1", "parent 1", "exit 2"]
+    assert printed(LATE) == [refused, "exit 1", "exit 2"]
