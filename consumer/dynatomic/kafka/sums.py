@@ -123,7 +123,11 @@ class Sums:
         self._filled.set()
 
     def _run(self) -> None:
-        while self._filled.wait() and not self._ending.wait(self._interval_s):
+        # `close` sets both events, and `clear` may undo the second: the first ends the loop.
+        while not self._ending.is_set():
+            self._filled.wait()
+            if self._ending.wait(self._interval_s):
+                return
             self._filled.clear()
             self.send()
 

@@ -1,6 +1,7 @@
 """An Emitter that sums rows: nothing is lost, nothing waits too long, and memory is bounded."""
 
 import threading
+import time
 from functools import partial
 from typing import Any
 
@@ -41,6 +42,15 @@ def test_sums_are_sent_in_time_without_another_row() -> None:
         wait_until(partial(producer.has_taken, expected), "sent")
     emit.close()
     assert producer.taken == 2
+
+
+def test_closing_ends_the_thread_whatever_it_does() -> None:
+    for number in range(100):
+        emit = Emitter(producer=Producer(), sum_ms=1)
+        emit(ROWS[0])
+        time.sleep(0.0008 + number * 0.000005)  # about when the interval ends
+        emit.close()
+        assert emit.confirmed == 1
 
 
 def test_closing_sends_and_waits_for_the_broker() -> None:
