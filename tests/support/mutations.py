@@ -4,6 +4,7 @@ Each takes a `pytest.MonkeyPatch` and breaks one thing that the promise rests on
 """
 
 from tests.support import (
+    mutations_counters,
     mutations_fence,
     mutations_order,
     mutations_outcomes,
@@ -18,6 +19,7 @@ __all__ = [
     "MUTATIONS",
     "NAMED",
     "Mutation",
+    "mutations_counters",
     "mutations_fence",
     "mutations_order",
     "mutations_outcomes",
