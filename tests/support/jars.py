@@ -4,6 +4,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ POM: Final = Path(__file__).with_name("pom.xml")
 CACHE: Final = Path(__file__).parents[1] / ".servers"
 JAVA_VERSION: Final = 17
 _FETCH_SECONDS: Final = 900.0
+_PLUGIN: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 
 
 def java() -> str:
@@ -51,6 +53,42 @@ def jars(profile: str) -> Path:
             target.rename(folder)
         except OSError:
             if not folder.is_dir():  # else another run was faster, and its folder is as good
+                raise
+    return folder
+
+
+def unpacked(artifact: str, name: str) -> Path:
+    """Return the folder with the content of one archive of Maven, fetched if it is not there.
+
+    ``artifact`` is GROUP:ARTIFACT:VERSION:TYPE:CLASSIFIER. Raises `MissingError` as `jars` does.
+    """
+    folder = CACHE / f"{name}-{artifact.split(':')[2]}"
+    if folder.is_dir():
+        return folder
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise MissingError("no mvn command: install Maven")
+    CACHE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fetching-", dir=CACHE) as unfinished:
+        command = [maven, "-B", "-ntp", "-q", f"{_PLUGIN}:copy", f"-Dartifact={artifact}"]
+        run = subprocess.run(
+            [*command, f"-DoutputDirectory={unfinished}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=_FETCH_SECONDS,
+        )
+        archives = list(Path(unfinished).iterdir())
+        if run.returncode != 0 or len(archives) != 1:
+            raise MissingError(f"Maven could not fetch {artifact}: {run.stdout[-300:]}")
+        target = Path(unfinished) / name
+        with tarfile.open(archives[0]) as archive:
+            archive.extractall(target, filter="data")
+        try:
+            target.rename(folder)
+        except OSError:
+            if not folder.is_dir():
                 raise
     return folder
 

@@ -7,16 +7,17 @@ from typing import TypeVar
 
 import pytest
 
+from tests.support.apicurio import Apicurio
 from tests.support.dynamodb_local import DynamoDBLocal
 from tests.support.kafka_cluster import KafkaCluster
 from tests.support.kafka_server import KafkaServer
 from tests.support.process import MissingError
 
-_Server = TypeVar("_Server", KafkaServer, KafkaCluster, DynamoDBLocal)
+_Server = TypeVar("_Server", KafkaServer, KafkaCluster, DynamoDBLocal, Apicurio)
 missing: dict[str, str] = {}
 """What this run could not test, with the reason."""
 
-running: list[KafkaServer | KafkaCluster | DynamoDBLocal] = []
+running: list[KafkaServer | KafkaCluster | DynamoDBLocal | Apicurio] = []
 """The real servers that tests share, for their logs in reports."""
 
 
