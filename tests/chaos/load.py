@@ -22,6 +22,7 @@ TEXT_KEY: Final = "text"
 
 _COUNTERS: Final = (None, "hits", "bytes")
 _FLUSH_S: Final = 60.0
+_UNKNOWN_OFFSET: Final = -1
 
 
 class Stored(NamedTuple):
@@ -149,7 +150,8 @@ class Load:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         assert topic is not None
         assert partition is not None
-        assert offset is not None
+        if offset is None:  # sent twice after a change of the leader: the broker has it already
+            offset = _UNKNOWN_OFFSET
         self.stored.append(Stored(topic, partition, offset, event, value))
 
     def next_event(self) -> tuple[int, bytes, Event]:

@@ -15,6 +15,7 @@ from typing import Any
 from confluent_kafka import KafkaException, TopicPartition
 
 from dynatomic.config.settings import Settings
+from dynatomic.errors import UnavailableError
 from dynatomic.kafka.bounded_read import fatal_batches
 from dynatomic.kafka.client import consumer_config, new_consumer, watermarks
 from dynatomic.kafka.groups import committed_offsets
@@ -33,10 +34,14 @@ MakeConsumer = Callable[[dict[str, Any]], Any]
 def guard(settings: Settings) -> tuple[Settings, MakeConsumer]:
     """Return the settings and the consumer for this start.
 
-    Where nothing is suspicious, these are the settings and `new_consumer`.
+    Where nothing is suspicious, or Kafka does not answer now, these are the settings and
+    `new_consumer`.
     """
     with closing(new_consumer(consumer_config(settings, eof=True))) as consumer:
-        starts = suspects(settings, consumer)
+        try:
+            starts = suspects(settings, consumer)
+        except UnavailableError:  # such as a leader that changes
+            starts = {}
     batches = fatal_batches(settings, starts) if starts else {}
     if not batches:
         return settings, new_consumer
