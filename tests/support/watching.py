@@ -35,10 +35,16 @@ def health(url: str) -> tuple[int, list[str]]:
 
 
 def metrics(url: str) -> dict[tuple[str, ...], float]:
-    """Return each sample's value by its name and the values of its labels, in their order."""
+    """Return each sample's value by its name and the values of its labels, in their order.
+
+    The labels that every metric has, topic and group, are left out.
+    """
     _, page = get(f"{url}metrics")
     return {
-        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
+        (
+            sample.name,
+            *(sample.labels[name] for name in sorted(sample.labels.keys() - {"topic", "group"})),
+        ): sample.value
         for family in text_string_to_metric_families(page)
         for sample in family.samples
     }

@@ -1,7 +1,7 @@
 """Counts the requests to each table by outcome. Knows no client."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Literal
@@ -17,16 +17,16 @@ OUTCOMES: tuple[Outcome, ...] = ("ok", "throttled", "refused", "failed")
 class Meter:
     """Sends requests through ``execute`` and counts them. Thread-safe.
 
-    ``requests`` has the requests by table and outcome, ``throttles`` the throttled statements by
-    table, ``durations`` the seconds by outcome. ``unknown`` has the requests by table of which at
-    least one statement may be in the table or not: its answer was lost, or was a server error.
+    ``requests`` has the requests by table and outcome, ``durations`` their seconds by the same,
+    ``throttles`` the throttled statements by table. ``unknown`` has the requests by table of which
+    at least one statement may be in the table or not: its answer was lost, or was a server error.
     """
 
     def __init__(self, execute: Execute, clock: Callable[[], float] = time.perf_counter) -> None:
         self.requests: Counter[tuple[str, Outcome]] = Counter()
         self.throttles: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
-        self.durations: dict[Outcome, Durations] = {outcome: Durations() for outcome in OUTCOMES}
+        self.durations: dict[tuple[str, Outcome], Durations] = defaultdict(Durations)
         self._execute = execute
         self._clock = clock
         self._lock = Lock()
@@ -41,14 +41,15 @@ class Meter:
         if answers.count(APPLIED) != len(answers):
             outcome, throttled = _worst_outcome(answers)
             is_unknown = any(isinstance(answer, Retry) and answer.is_unknown for answer in answers)
-        self.durations[outcome].add(duration)
         table = batch[0].table
         with self._lock:
+            durations = self.durations[table, outcome]
             self.requests[table, outcome] += 1
             if throttled:
                 self.throttles[table] += throttled
             if is_unknown:
                 self.unknown[table] += 1
+        durations.add(duration)
         return answers
 
 

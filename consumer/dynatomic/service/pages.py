@@ -25,7 +25,9 @@ class StatusPages:
     def __init__(self, settings: Settings) -> None:
         self.status: Status | None = None
         self._version = version()
-        self._metrics = Metrics(self._version, settings.processing_guarantee)
+        self._metrics = Metrics(
+            self._version, settings.processing_guarantee, settings.topic, settings.group_id
+        )
         self.page = resources.files("dynatomic.service").joinpath("page.html").read_bytes()
         self.paths: Mapping[str, Callable[[str], Response]] = {
             "/": lambda _: (HTTPStatus.OK, "text/html; charset=utf-8", self.page),

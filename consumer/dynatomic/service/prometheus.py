@@ -36,7 +36,8 @@ class Metrics(Collector):
     an increase only from a sample that it has.
     """
 
-    def __init__(self, version: str, guarantee: str) -> None:
+    def __init__(self, version: str, guarantee: str, topic: str, group: str) -> None:
+        self._labels = {"topic": topic, "group": group}
         self.status: Status | None = None
         self._build = (version, platform.python_version(), libversion()[0], guarantee)
         self._registry = CollectorRegistry()
@@ -53,7 +54,14 @@ class Metrics(Collector):
         return ()
 
     def collect(self) -> Iterator[Family]:
-        """Yield every metric."""
+        """Yield every metric, with the labels ``topic`` and ``group``."""
+        for family in self._families():
+            family.samples = [
+                sample._replace(labels=self._labels | sample.labels) for sample in family.samples
+            ]
+            yield family
+
+    def _families(self) -> Iterator[Family]:
         yield _family(t.BUILD_INFO, {self._build: 1})
         status = self.status
         if status is None:
@@ -86,7 +94,7 @@ def _events(snapshot: ConsumerSnapshot) -> Iterator[Family]:
     yield from _event_counts(snapshot)
     yield _letters(snapshot.dead_letters)
     yield _family(t.LETTERS_HELD, snapshot.dead_letters_pending)
-    yield _histogram(t.PHASE, snapshot.phase_durations)
+    yield _histogram(t.PHASE, {(phase,): d for phase, d in snapshot.phase_durations.items()})
 
 
 def _event_counts(snapshot: ConsumerSnapshot) -> Iterator[Family]:
@@ -135,6 +143,8 @@ def _progress(
 ) -> Iterator[Family]:
     lag_offsets = {(str(p.id),): p.lag_offsets for p in snapshot.partitions}
     lag_seconds = {(str(p.id),): p.lag_seconds for p in snapshot.partitions}
+    stopped = sum(p.state == "stopped" for p in snapshot.partitions)
+    yield _family(t.STOPPED, stopped)
     yield _family(t.LAG_EVENTS, _known(lag_offsets))
     yield _family(t.LAG_SECONDS, _known(lag_seconds))
     transactions = {(str(p.id),): p.transaction_offsets for p in snapshot.partitions}
@@ -167,12 +177,12 @@ def _family(metric: Metric, values: float | Mapping[Any, float]) -> Family:
     return family
 
 
-def _histogram(metric: Metric, values: Mapping[str, Histogram]) -> Family:
+def _histogram(metric: Metric, values: Mapping[Any, Histogram]) -> Family:
     family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
-    for label, (counts, total) in values.items():
+    for labels, (counts, total) in values.items():
         buckets, below = [], 0
         for bound, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
             below += count
             buckets.append((bound, below))
-        family.add_metric((label,), buckets=buckets, sum_value=total)
+        family.add_metric(labels, buckets=buckets, sum_value=total)
     return family

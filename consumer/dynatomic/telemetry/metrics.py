@@ -78,7 +78,10 @@ REQUESTS = _counter(
     "outcome",
 )
 REQUEST_DURATION = _histogram(
-    "dynamodb_request_duration", "Requests to DynamoDB, from sending to the answer.", "outcome"
+    "dynamodb_request_duration",
+    "Requests to DynamoDB, from sending to the answer.",
+    "table",
+    "outcome",
 )
 THROTTLES = _counter(
     "dynamodb_throttles", "statements", "Statements that DynamoDB throttled.", "table"
@@ -131,6 +134,12 @@ ASSIGNED = _gauge("assigned_partitions", "partitions", "Partitions that this con
 REBALANCES = _counter(
     "rebalances", "rebalances", "Changes of the assignment: assigned, revoked, lost.", "event"
 )
+STOPPED = _gauge(
+    "stopped_partitions",
+    "partitions",
+    "Partitions of this consumer that stopped, because of their offsets or a batch. A person has "
+    "to decide how each goes on.",
+)
 LAG_EVENTS = _gauge(
     "lag_events",
     "offsets",
@@ -165,7 +174,7 @@ LOOP_AGE = _gauge("loop_age_seconds", "seconds", "Time since the last turn of th
 METRICS: tuple[Metric, ...] = (
     *(BUILD_INFO, EVENTS, WINDOWS, WINDOW_EVENTS, WINDOW_COUNTERS, HELD_EVENTS, PHASE),
     *(PAYLOADS_DECODED, REQUESTS, REQUEST_DURATION, THROTTLES, WRITE_UNITS, SUPPRESSED, LETTERS),
-    *(LETTERS_HELD, COMMITS, LAST_COMMIT, ASSIGNED, REBALANCES, LAG_EVENTS, LAG_SECONDS),
+    *(LETTERS_HELD, COMMITS, LAST_COMMIT, ASSIGNED, REBALANCES, STOPPED, LAG_EVENTS, LAG_SECONDS),
     *(
         TRANSACTION_OFFSETS,
         STUCK,

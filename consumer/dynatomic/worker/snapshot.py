@@ -6,7 +6,7 @@ loop never waits for a reader. Values that the loop changes meanwhile may be one
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dynatomic.dead_letters.store import LetterStore
@@ -33,7 +33,8 @@ class PartitionSnapshot:
     events that were read are counted or stored, and committed. ``end_offset`` is the last stable
     offset: an open transaction holds back the offsets from there to the ``high_watermark``.
     ``lag_offsets`` goes from the committed offset to the end. ``lag_seconds`` is the age of the
-    oldest event that is not committed: 0 without a lag, None if its timestamp is not known.
+    oldest event that is not committed: 0 without a lag, None if its timestamp is not known. For a
+    stopped partition, which reads nothing, it is at least the time since it stopped.
     ``refused_tables`` has the tables that refuse the window being written, each with the cause.
     """
 
@@ -64,8 +65,12 @@ class PartitionSnapshot:
         end_offset: int = -1,
         high_watermark: int = -1,
         unix_time: float = 0.0,
+        stopped_time: float | None = None,
     ) -> "PartitionSnapshot":
-        """Read a partition. ``end_offset`` and ``high_watermark`` are -1 if they are not known."""
+        """Read a partition. ``end_offset`` and ``high_watermark`` are -1 if they are not known.
+
+        ``stopped_time`` is when it was first seen to be stopped, in Unix time.
+        """
         position = partition.position
         start = -1 if partition.start_offset is None else partition.start_offset
         committed = max(partition.committed_offset, start)
@@ -83,7 +88,7 @@ class PartitionSnapshot:
             end_offset=_known(end),
             high_watermark=_known(max(high_watermark, end)),
             lag_offsets=lag,
-            lag_seconds=_lag_seconds(partition, lag, unix_time),
+            lag_seconds=_lag_seconds(partition, lag, unix_time, stopped_time),
             held_events=partition.held_events(),
             counts=replace(partition.counts),
             is_settled=(
@@ -132,7 +137,7 @@ class ConsumerSnapshot:
     last_commit_time: float
     rebalances: Mapping[str, int]
     phase_durations: Mapping[str, Histogram]
-    request_durations: Mapping[str, Histogram]
+    request_durations: Mapping[tuple[str, str], Histogram]
 
     @property
     def lag_offsets(self) -> int:
@@ -150,7 +155,8 @@ class SnapshotSource:
     """The objects that a snapshot is read from; in a dry run some of them count nothing.
 
     A partition is stalled after ``stalled_after_s`` seconds without progress. ``clock`` is
-    monotonic, ``unix_clock`` is Unix time.
+    monotonic, ``unix_clock`` is Unix time. ``stopped_times`` has when each stopped partition was
+    first seen to be stopped.
     """
 
     worker: Worker
@@ -162,6 +168,7 @@ class SnapshotSource:
     stalled_after_s: float
     clock: Callable[[], float] = time.monotonic
     unix_clock: Callable[[], float] = time.time
+    stopped_times: dict[int, float] = field(default_factory=dict)
 
     def take(self) -> ConsumerSnapshot:
         """Read all of it."""
@@ -210,7 +217,10 @@ class SnapshotSource:
             last_commit_time=self.offsets.last_commit,
             rebalances=dict(worker.rebalances),
             phase_durations=_read(phases),
-            request_durations=_read(meter.durations),
+            request_durations={
+                (table, outcome): meter.durations[table, outcome].read()
+                for table, outcome in list(meter.durations)
+            },
         )
 
     def _partitions(self) -> tuple[PartitionSnapshot, ...]:
@@ -223,20 +233,31 @@ class SnapshotSource:
                 end_offset=ends.get(partition.id, -1),
                 high_watermark=high_watermarks.get(partition.id, -1),
                 unix_time=unix_time,
+                stopped_time=self._stopped_time(partition, unix_time),
             )
             for partition in owned
         )
 
+    def _stopped_time(self, partition: Partition, unix_time: float) -> float | None:
+        """Return when the partition was first seen to be stopped, None if it is not stopped."""
+        if not partition.stop_reason:
+            self.stopped_times.pop(partition.id, None)
+            return None
+        return self.stopped_times.setdefault(partition.id, unix_time)
 
-def _read(durations: Mapping[str, Durations] | Mapping[Outcome, Durations]) -> dict[str, Histogram]:
+
+def _read(durations: Mapping[str, Durations]) -> dict[str, Histogram]:
     return {label: histogram.read() for label, histogram in durations.items()}
 
 
-def _lag_seconds(partition: Partition, lag: int | None, unix_time: float) -> float | None:
+def _lag_seconds(
+    partition: Partition, lag: int | None, unix_time: float, stopped_time: float | None
+) -> float | None:
     if lag == 0:
         return 0.0
     oldest_ms = 0 if lag is None else partition.oldest_timestamp_ms()
-    return max(0.0, unix_time - oldest_ms / 1000) if oldest_ms > 0 else None
+    oldest_time = oldest_ms / 1000 if oldest_ms > 0 else stopped_time
+    return None if oldest_time is None else max(0.0, unix_time - oldest_time)
 
 
 def _known(offset: int) -> int | None:

@@ -101,7 +101,7 @@ def test_requests_of_unknown_outcome_are_counted_and_throttled_ones_are_not(
         unknown = snapshot_of(member).unknown_outcomes["hits"]
         assert unknown >= 1
         assert 2 < w.counts()["a"] <= 2 + unknown, "the bound of counting twice"
-        page = served.get("/metrics")[2].decode()
+        page = served.metrics().decode()
         assert f'dynatomic_dynamodb_unknown_outcomes_total{{table="hits"}} {unknown}.0' in page
         assert 'dynatomic_partition_events_total{outcome="counted",partition="0"} 2.0' in page
         assert 'dynatomic_partition_events_read_total{partition="0"} 2.0' in page

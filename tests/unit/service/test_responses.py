@@ -13,7 +13,7 @@ def test_while_it_starts_it_is_live_and_not_ready(served: Served) -> None:
     assert served.json("/livez") == (200, {"live": True, "stuck": []})
     assert served.json("/readyz") == (503, {"ready": False})
     assert served.json("/status")[1]["state"] == "starting"
-    page = served.get("/metrics")[2]
+    page = served.metrics()
     assert b"dynatomic_build_info{" in page
     assert b'dynatomic_dead_letters_total{reason="undecodable"} 0.0' in page
     assert served.get("/")[0] == 200
@@ -38,7 +38,7 @@ def test_the_probes_answer_for_the_worker(served: Served) -> None:
         assert stall["detail"].startswith("table hits: AccessDenied")
         assert stall["seconds"] >= 60
         assert stall["do"]
-        assert b'dynatomic_stuck{cause="table-refused"} 1.0' in served.get("/metrics")[2]
+        assert b'dynatomic_stuck{cause="table-refused"} 1.0' in served.metrics()
         assert served.json("/status")[1]["stuck"] == body["stuck"]
 
 

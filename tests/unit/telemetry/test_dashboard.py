@@ -35,7 +35,9 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("where", "expression"), list(expressions()))
 def test_every_metric_and_label_that_is_asked_for_exists(where: str, expression: str) -> None:
-    known = {metric.name: {*metric.labels, "instance", "job"} for metric in METRICS}
+    known = {
+        metric.name: {*metric.labels, "instance", "job", "topic", "group"} for metric in METRICS
+    }
     for metric in [each for each in METRICS if each.kind is Kind.HISTOGRAM]:
         for end in ("_bucket", "_sum", "_count"):
             known[metric.name + end] = known[metric.name] | ({"le"} if end == "_bucket" else set())
@@ -87,7 +89,7 @@ def test_the_metrics_pass_promtools_linter() -> None:
         member = w.worker()
         w.emit("a")
         w.window()
-        metrics = Metrics("1", "at-least-once")
+        metrics = Metrics("1", "at-least-once", "events", "group")
         metrics.status = member.status
         done = subprocess.run(
             [promtool, "check", "metrics"],

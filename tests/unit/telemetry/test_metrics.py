@@ -18,14 +18,20 @@ from tests.support.member import Member
 
 def exposed(member: Member) -> dict[str, list[tuple[str, dict[str, str], float]]]:
     """Return the samples by metric, as Prometheus reads them."""
-    metrics = Metrics("1.2.3", "exactly-once")
+    metrics = Metrics("1.2.3", "exactly-once", "events", "group")
     metrics.status = member.status
     page, content_type = metrics.page("")
     assert content_type.startswith("text/plain")
     found: dict[str, list[tuple[str, dict[str, str], float]]] = {}
+    everywhere = {"topic": "events", "group": "group"}
     for family in text_string_to_metric_families(page.decode()):
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        found[name] = [(s.name, dict(s.labels), s.value) for s in family.samples]
+        if name.startswith("dynatomic_"):
+            assert all(everywhere.items() <= s.labels.items() for s in family.samples)
+        found[name] = [
+            (s.name, {n: v for n, v in s.labels.items() if n not in everywhere}, s.value)
+            for s in family.samples
+        ]
     return found
 
 
@@ -174,7 +180,7 @@ def test_no_label_holds_what_an_event_says() -> None:
         w.put(encode(Row("table-of-nobody", "x")))
         w.put(b"payload-of-a-customer")
         w.window()
-        page = Metrics("1", "at-least-once")
+        page = Metrics("1", "at-least-once", "events", "group")
         page.status = member.status
         assert b"customer" not in page.page("")[0]
         assert b"nobody" not in page.page("")[0]
@@ -192,3 +198,23 @@ def test_a_histogram_counts_into_the_first_bucket_that_holds_it() -> None:
     counts, total = durations.read()
     assert (counts[0], counts[1], counts[-2], counts[-1]) == (2, 1, 1, 1)
     assert total == pytest.approx(60.0021)
+
+
+def test_a_stopped_partition_is_counted_and_grows_old() -> None:
+    with world() as w:
+        member = w.worker()
+        w.emit("a")
+        w.window()
+        assert value(member, "dynatomic_stopped_partitions") == 0
+        partition = member.worker.partitions[0]
+        w.emit("a")
+        partition.stop("its offset does not exist any more")
+        assert value(member, "dynatomic_stopped_partitions") == 1
+        assert member.status is not None
+        ages = []
+        for _ in range(3):
+            w.advance(60)
+            member.status.after_tick()
+            ages.append(value(member, "dynatomic_lag_seconds", partition="0"))
+        assert ages[2] - ages[1] == pytest.approx(60, abs=5)
+        assert ages[2] >= 60
