@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from dynatomic.dynamodb.statements import Step
+from dynatomic.dynamodb.tables import switch_ttl_on
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.operations.probe import Probe, ProbeResult, probe
 from dynatomic.operations.probe_cases import ALONE, BATCHES, TEXT, TEXT_IN_BATCHES
@@ -48,6 +49,17 @@ def test_everything_is_as_expected(
     played = list(probe(dynamodb, table))
     assert len(played) == 24
     assert set(different(played)) == expected_of(request)
+    assert rows(dynamodb, table) == []
+
+
+@pytest.mark.parametrize("attribute", ["a", "text"])
+def test_a_table_whose_ttl_attribute_the_probe_would_write_is_refused(
+    dynamodb: "DynamoDBClient", make_table: MakeTable, attribute: str
+) -> None:
+    table = make_table(dynamodb)
+    switch_ttl_on(dynamodb, table, attribute)
+    with pytest.raises(ConfigError, match=f"writes the attribute '{attribute}'"):
+        list(probe(dynamodb, table))
     assert rows(dynamodb, table) == []
 
 

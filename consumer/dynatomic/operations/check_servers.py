@@ -18,7 +18,7 @@ from dynatomic.counting.check_keys import check_keys
 from dynatomic.counting.definition import CountersFile
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.counters import Counters
-from dynatomic.dynamodb.tables import describe, describe_with_ttl
+from dynatomic.dynamodb.tables import describe_with_ttl
 from dynatomic.errors import ConfigError
 from dynatomic.kafka.admission import check_commits, check_group
 from dynatomic.kafka.client import (
@@ -128,15 +128,15 @@ def _table(
     settings: Settings, definition: CountersFile | None, endpoint_url: str | None, table: str
 ) -> str:
     client = make_client(endpoint_url)
-    keys = describe(client, table)
+    keys = describe_with_ttl(client, table)
     if definition is not None:
-        keys = describe_with_ttl(client, table)
         check_keys(definition, {table: keys})
     Counters(client, {table: keys}).check_access(table, settings.write_mode)
     key_names = [f"{keys.hash_name} ({keys.hash_type})"]
     if keys.range_name:
         key_names.append(f"{keys.range_name} ({keys.range_type})")
-    return f"keys {', '.join(key_names)}"
+    ttl = f", TTL attribute {keys.ttl_name}" if keys.ttl_name else ""
+    return f"keys {', '.join(key_names)}{ttl}"
 
 
 def _of_topic(admin: Any, topic: str) -> list[AclOperation] | None:

@@ -87,7 +87,14 @@ NEEDS: Mapping[Command, Needs] = {
     "incr": Needs(tables=("DescribeTable", "DescribeTimeToLive", "UpdateItem")),
     "get": Needs(tables=("DescribeTable", "Query")),
     "probe": Needs(
-        tables=("DeleteItem", "DescribeTable", "PartiQLInsert", "PartiQLUpdate", "UpdateItem")
+        tables=(
+            "DeleteItem",
+            "DescribeTable",
+            "DescribeTimeToLive",
+            "PartiQLInsert",
+            "PartiQLUpdate",
+            "UpdateItem",
+        )
     ),
     "produce": Needs(cluster=_PRODUCE, topic=("DescribeTopic", "WriteData")),
     "dlq": Needs(

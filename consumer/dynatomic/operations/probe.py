@@ -22,11 +22,12 @@ from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.fence import Fence
 from dynatomic.dynamodb.increment import increment
 from dynatomic.dynamodb.statements import Change, Step, key_attributes, update_item
-from dynatomic.dynamodb.tables import arn, call_table, describe, refusal_message
+from dynatomic.dynamodb.tables import arn, call_table, describe_with_ttl, refusal_message
 from dynatomic.errors import ConfigError, IncrementError, UnavailableError
 from dynatomic.events.row import KeySchema, key_value
 from dynatomic.operations.probe_cases import (
     ALONE,
+    ATTRIBUTES,
     BATCHES,
     INSPECT,
     TEXT,
@@ -75,7 +76,8 @@ class Probe:
         self._batches = batches
         self._clock = clock
         self._sleep = sleep
-        self._keys = describe(client, table)
+        self._keys = describe_with_ttl(client, table)
+        _check_names(table, self._keys)
         self._counters = Counters(client, {table: self._keys})
         self._key = scratch_key(self._keys)
 
@@ -209,6 +211,16 @@ class Probe:
         return {name: str(*value.values()) for name, value in self._attributes().items()}
 
 
+def _check_names(table: str, keys: KeySchema) -> None:
+    """Raise ConfigError if the probe would write an attribute that has a meaning for the table."""
+    reserved = keys.index_names | {keys.hash_name, keys.range_name, keys.ttl_name}
+    if names := sorted(ATTRIBUTES & reserved):
+        raise ConfigError(
+            f"table {table}: the probe writes the attribute {names[0]!r}, which is a key or the "
+            "TTL attribute of this table: probe another table with --probe"
+        )
+
+
 def scratch_key(keys: KeySchema) -> tuple[str, str | None]:
     """Return the hash key and the range key of an item that nothing else uses."""
     random_bits = uuid4().int
@@ -223,7 +235,7 @@ def probe(client: "DynamoDBClient", table: str, *, batches: bool = True) -> Iter
     """Yield the result of each case on a table; the scratch item is deleted at the end.
 
     ``batches`` False omits PartiQL. Raises ConfigError if the table is missing or an action is
-    denied, UnavailableError if there is no answer. Needs ``dynamodb:DeleteItem``, and what ``run``
-    needs.
+    denied, or if the table uses an attribute that the probe writes, UnavailableError if there is no
+    answer. Needs ``dynamodb:DeleteItem``, and what ``run`` needs.
     """
     return Probe(client, table, batches=batches).run()

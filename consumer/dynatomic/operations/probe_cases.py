@@ -83,6 +83,10 @@ TEXT = (
     ProbeCase("which one it is", INSPECT, _TWO, "partly: text counter-not-a-number"),
 )
 TEXT_IN_BATCHES = (ProbeCase("text, in a batch", UPDATE, {"text": 1}, "next: update-item"),)
+ATTRIBUTES = frozenset(
+    name for case in (*BATCHES, *ALONE, *TEXT) for name in (*case.sums, *case.holds)
+)
+"""The attributes of the scratch item."""
 
 
 def describe_answer(answer: Answer) -> str:
