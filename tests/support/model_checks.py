@@ -68,6 +68,8 @@ class ModelChecks(World):
     stored: set[int] = field(default_factory=set)
     kept_items: dict[str, list[Any]] = field(default_factory=dict)
     """The items of each table that has other keys for now."""
+    cut: dict[Place, int] = field(default_factory=dict)
+    """The logs that lost counted events, with their new ends, until somebody repairs it."""
     events: int = 0
     _letters_seen: int = 0
 
@@ -115,6 +117,31 @@ class ModelChecks(World):
         lines = self.lines.setdefault(place, {})
         lines.setdefault(counter, Line()).add(offset, row.incr)
 
+    def may_lose(self, place: Place, end: int) -> bool:
+        """Return whether the model knows what the events from an offset on have added."""
+        return place not in self.cut and not any(e.offset >= end for e in self.large.get(place, ()))
+
+    def lose(self, place: Place, end: int, committed: int) -> None:
+        """Take note that a log lost the events from an offset on; those below a commit are counted.
+
+        With fences the others are counted up to the fence of their item. What the lost events added
+        stays in the counters, and their offsets are given again.
+        """
+        held = self._items()
+        self.cut[place] = end
+        self.covered[place] = min(self.covered.get(place, 0), end)
+        self.broken[place] = [b for b in self.broken.get(place, ()) if b[0] < end]
+        for counter, line in self.lines.get(place, {}).items():
+            kept, total = line.upto(end - 1)
+            fences = fences_of(held.get(counter[:2], {}), place[0])
+            counted = fences.get(place[1], -1) if self.once else committed - 1
+            if counter not in BAD and counted >= end:
+                self.base[counter] = self.base.get(counter, 0) + line.upto(counted)[1] - total
+            del line.offsets[kept:], line.totals[kept + 1 :]
+        for partition, offset in list(self.emitted):
+            if partition == place[1] and offset >= end:
+                del self.emitted[partition, offset]
+
     # What must hold.
 
     def see_letters(self) -> None:
@@ -154,7 +181,8 @@ class ModelChecks(World):
 
     def _check_item(self, table: str, key: str, item: Any) -> None:
         fences = {
-            (topic_id, partition): offset
+            # The fence of a lost event stands for the events before it.
+            (topic_id, partition): min(offset, self.cut.get((topic_id, partition), offset + 1) - 1)
             for topic_id in self.topic_ids
             for partition, offset in fences_of(item, topic_id).items()
         }

@@ -6,6 +6,7 @@ Each takes a `pytest.MonkeyPatch` and breaks one thing that the promise rests on
 from tests.support import (
     mutations_counters,
     mutations_fence,
+    mutations_logs,
     mutations_order,
     mutations_outcomes,
     mutations_parts,
@@ -21,6 +22,7 @@ __all__ = [
     "Mutation",
     "mutations_counters",
     "mutations_fence",
+    "mutations_logs",
     "mutations_order",
     "mutations_outcomes",
     "mutations_parts",

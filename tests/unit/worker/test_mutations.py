@@ -33,6 +33,12 @@ FIRST_SEEDS = {
     ("exactly-once", "believes_the_offsets_of_a_deleted_topic"): 335,
     ("at-least-once", "writes_before_it_knows_the_offsets_to_be_of_this_topic"): 253,
     ("exactly-once", "writes_before_it_knows_the_offsets_to_be_of_this_topic"): 896,
+    ("at-least-once", "seeks_without_the_leader_epoch"): 31,
+    ("exactly-once", "seeks_without_the_leader_epoch"): 31,
+    ("at-least-once", "validates_before_anything_was_read"): 157,
+    ("exactly-once", "validates_before_anything_was_read"): 157,
+    ("exactly-once", "repairs_the_offset_and_not_the_fences"): 31,
+    ("exactly-once", "lowers_fences_to_the_cut_and_not_below_it"): 31,
 }
 """Tried before the others, because they found the change once; a change of the model moves them."""
 CLEAN = 30
