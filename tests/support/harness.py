@@ -80,6 +80,7 @@ class World(Ledger):
         keys = {table: describe_with_ttl(client, table) for table in told.tables}
         counters = Counters(client, keys)
         meter = Meter(counters.execute, self.clock)
+        reader = event_reader(told, keys, definition)
         writer = self.make_writer(
             meter,
             max_requests=told.max_requests,
@@ -101,7 +102,6 @@ class World(Ledger):
             commits=commits,
             clock=self.clock,
         )
-        reader = event_reader(told, keys, definition)
         worker = Worker(
             told,
             make_consumer=self._consumer,

@@ -140,7 +140,14 @@ class FoundError(AssertionError):
     """What a schedule found, and after which steps."""
 
 
-def schedule(seed: int, guarantee: str, steps: int = 80, *, threads: bool = False) -> None:
+def schedule(
+    seed: int,
+    guarantee: str,
+    steps: int = 80,
+    *,
+    threads: bool = False,
+    declared: bool = False,
+) -> None:
     """Take random steps and finish. Raises `FoundError` with the step that found something."""
     chosen = random.Random(seed)  # noqa: S311 - a schedule, not a secret
     random.seed(seed)  # the writer's jitter
@@ -154,7 +161,9 @@ def schedule(seed: int, guarantee: str, steps: int = 80, *, threads: bool = Fals
         for name, (weight, _) in taken.items()
     ]
     inserts, parts = seed % 5 == 0, seed % 3 == 1
-    model = Model(guarantee, 1 + seed % 2, threads=threads, inserts=inserts, parts=parts)
+    model = Model(
+        guarantee, 1 + seed % 2, threads=threads, inserts=inserts, parts=parts, declared=declared
+    )
     try:
         for name in ["start", *chosen.choices(names, weights, k=steps)]:
             model.step(name, *(chosen.randrange(below) for below in taken[name][1]))

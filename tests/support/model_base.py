@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 from dynatomic.dynamodb import parts as statement_parts
 from dynatomic.dynamodb import table_queue, write
+from tests.support import model_events
 from tests.support.clients import LETTERS, TOPIC, Clock
 from tests.support.model_members import SteppedMember
 from tests.support.model_world import ModelWorld
@@ -26,11 +27,15 @@ class ModelBase:
         threads: bool = False,
         inserts: bool = False,
         parts: bool = False,
+        declared: bool = False,
     ) -> None:
         self.once = guarantee == "exactly-once"
         self.guarantee = guarantee
         self.clock = Clock()
-        self.world = ModelWorld(clock=self.clock, once=self.once, threads=threads)
+        definition = model_events.DEFINITION if declared else None
+        self.world = ModelWorld(
+            clock=self.clock, once=self.once, threads=threads, definition=definition
+        )
         self.broker = self.world.broker
         self.broker.create_topic(TOPIC, partitions)
         self.broker.create_topic(LETTERS)

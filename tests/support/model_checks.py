@@ -4,10 +4,12 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from dynatomic.counting.definition import CountersFile
 from dynatomic.dynamodb.fence import fence_name, fences_of
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
 from dynatomic.kafka.commit_metadata import parse
+from tests.support import model_events
 from tests.support.clients import LETTERS, TOPIC
 from tests.support.harness import World
 from tests.support.model_members import Stepped
@@ -60,6 +62,7 @@ class ModelChecks(World):
     """The harness's world, with exact checks."""
 
     once: bool = True
+    definition: CountersFile | None = None
     lines: dict[Place, dict[Counter, Line]] = field(default_factory=dict)
     broken: dict[Place, list[tuple[int, int]]] = field(default_factory=dict)
     large: dict[Place, list[LargeEvent]] = field(default_factory=dict)
@@ -99,7 +102,10 @@ class ModelChecks(World):
     def _append(self, partition: int, row: Row | None) -> int:
         self.events += 1
         headers = [("event", str(self.events).encode())]
-        payload = encode(row) if row else b"\x02not a row"
+        if self.definition is not None:
+            payload = model_events.payload(row)
+        else:
+            payload = encode(row) if row else b"\x02not a row"
         offset = self.broker.append(TOPIC, partition, b"key", payload, headers)
         self.emitted[partition, offset] = row
         return offset
@@ -116,6 +122,8 @@ class ModelChecks(World):
             self.broken.setdefault(place, []).append((offset, number))
         lines = self.lines.setdefault(place, {})
         lines.setdefault(counter, Line()).add(offset, row.incr)
+        if self.definition is not None and row.key != LARGE_KEY:
+            lines.setdefault(model_events.ALL_EVENTS, Line()).add(offset, 1)
 
     def may_lose(self, place: Place, end: int) -> bool:
         """Return whether the model knows what the events from an offset on have added."""

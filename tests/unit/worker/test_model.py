@@ -121,6 +121,13 @@ def test_the_model_comes_to_inserts_that_are_tried_first(
 
 
 @pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+def test_promise_2_and_3_where_events_add_to_several_items(guarantee: str) -> None:
+    first = int(SEED or 0) * SCHEDULES
+    for number in range(first, first + EXAMPLES // 2):
+        schedule(number, guarantee, declared=True)
+
+
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
 def test_promise_2_and_3_on_fixed_schedules(guarantee: str) -> None:
     first = int(SEED or 0) * SCHEDULES
     # The last one found a deleted topic's offset that the broker forgot while it was looked up.
