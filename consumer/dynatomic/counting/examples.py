@@ -18,13 +18,20 @@ def check_examples(definition: CountersFile, counting: Counting) -> None:
 
     The example of an Avro event, or of one in a frame, is the event as JSON.
     """
-    event = definition.event
-    if event.format != "json" or event.framing != "none":
-        plain = replace(event, format="json", framing="none")
-        counting = Counting(replace(definition, event=plain))
+    written = written_as_json(definition)
+    if written is not definition:
+        counting = Counting(written)
     for index, example in enumerate(definition.examples, 1):
         for problem in _problems(example, counting):
             raise ConfigError(f"{definition.path}: example {index}: {problem}")
+
+
+def written_as_json(definition: CountersFile) -> CountersFile:
+    """Return a file for the same events, written as JSON without a frame."""
+    event = definition.event
+    if event.format == "json" and event.framing == "none":
+        return definition
+    return replace(definition, event=replace(event, format="json", framing="none"))
 
 
 def _problems(example: Example, counting: Counting) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from dynatomic.console import printable
 from dynatomic.counting.counting import Addition, Counting
-from dynatomic.counting.examples import check_examples
+from dynatomic.counting.examples import check_examples, written_as_json
 from dynatomic.counting.file import load
 from dynatomic.counting.reasons import Rejected
 from dynatomic.counting.records import Record
@@ -29,11 +29,12 @@ class ExplainOptions:
 def explain(options: ExplainOptions, lines: Iterable[bytes]) -> Iterator[str]:
     """Yield the lines of output for the events, one event on each line.
 
+    The events are JSON, also where those of the topic are Avro or have a frame.
     The events have no Kafka timestamp, so ``max_age`` and ``max_ahead`` are not checked. Raises
     ConfigError for a wrong file, or an example that gives something else.
     """
     definition = load(options.counters)
-    counting = Counting(definition)
+    counting = Counting(written_as_json(definition))
     check_examples(definition, counting)
     if options.output == "text":
         yield (
