@@ -23,17 +23,17 @@ Memory: 200 MB, plus about 150 MB for a million counters of each partition. With
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from dynatomic.config.checks import COUNTER_NAME
 from dynatomic.config.settings import Settings
 from dynatomic.console import progress_bar
 from dynatomic.dynamodb.answers import Item
 from dynatomic.dynamodb.fence import damaged_fences, fences_of
-from dynatomic.dynamodb.items import ItemKey, item_key
-from dynatomic.events.row import CounterRef
+from dynatomic.dynamodb.items import ItemKey
 from dynatomic.kafka.client import Watermarks, watermarks
 from dynatomic.verify.baseline import Baseline, BaselineItem, Snapshot, check_starts, require_listed
+from dynatomic.verify.changing import ChangingItems
 from dynatomic.verify.group_state import GroupState
 from dynatomic.verify.letters import GroupLetters
 from dynatomic.verify.recount import BASE, Recount, Span
@@ -49,13 +49,6 @@ Scan = Callable[[str], Iterable[tuple[ItemKey, Item]]]
 """Takes a table and returns all its items."""
 
 _EMPTY = Watermarks(0, 0)
-
-
-class ChangingItem(NamedTuple):
-    """An item whose fences are beyond the cut. It is compared after its later events are read."""
-
-    values: tuple[tuple[str, TableValue], ...]
-    fences: tuple[tuple[int, int], ...]
 
 
 class Comparison:
@@ -86,7 +79,7 @@ class Comparison:
         self._letters = letters
         self._letter_count = 0
         self._unnamed = self._unfenced = 0
-        self._changing: dict[str, dict[ItemKey, ChangingItem]] = {}
+        self._changing = ChangingItems(recount.fences)
         self._verdict = VerifyReport(compared=snapshot is None or baseline is not None)
 
     def run(self) -> VerifyReport:
@@ -193,8 +186,7 @@ class Comparison:
             if self._snapshot is not None:
                 self._snapshot.add(_baseline_item(table, item, item_found or {}, values, fences))
             if fences and self._verdict.compared and not damage:
-                changing = ChangingItem(tuple(values.items()), tuple(fences.items()))
-                self._changing.setdefault(table, {})[item] = changing
+                self._changing.add(table, item, values, fences)
             else:
                 self._compare_item(table, item, sums, values, damage)
             advance(1)
@@ -259,31 +251,17 @@ class Comparison:
 
     def _compare_changing(self, spans: Mapping[int, Span], after: Mapping[int, Watermarks]) -> None:
         """Add the events up to the fences of changing items, and compare these items."""
-        ranges: dict[int, tuple[int, int]] = {}
-        for items in self._changing.values():
-            fences = (fence for changing in items.values() for fence in changing.fences)
-            for partition, offset in fences:
-                start = spans[partition].cut if partition in spans else 0
-                end = min(offset + 1, after[partition].high) if partition in after else 0
-                ranges[partition] = (start, max(end, ranges.get(partition, (0, 0))[1]))
+        ranges = self._changing.ranges(spans, after)
         event_count = sum(max(0, end - start) for start, end in ranges.values())
         with progress_bar("events again", event_count) as advance:
             for partition, run in self._read(ranges, advance):
-                self._recount.add(partition, run, self._is_in)
-        for table, items in self._changing.items():
+                self._recount.add(partition, run, self._changing.contain)
+        for table, items in self._changing.by_table():
             partition_sums = self._recount.partition_sums(table)
             for item, changing in items.items():
                 sums = self._recount.sums_of(table, item, partition_sums)
-                note = _impossible_fence(changing, after)
+                note = changing.impossible_fence(after)
                 self._compare_item(table, item, sums, dict(changing.values), note)
-
-    def _is_in(self, partition: int, offset: int, ref: CounterRef) -> bool:
-        item = item_key(ref.key, ref.range)
-        changing = self._changing.get(ref.table, {}).get(item)
-        if changing is None or all(ref.name != name for name, _ in changing.values):
-            return False
-        base = self._recount.fences.get((ref.table, item), {})
-        return base.get(partition, -1) < offset <= dict(changing.fences).get(partition, -1)
 
 
 def _baseline_item(
@@ -298,12 +276,3 @@ def _baseline_item(
     names = (name for name in item_found if name not in values and COUNTER_NAME.fullmatch(name))
     others = {name: value for name in names if (value := TableValue.of(item_found, name)).is_number}
     return BaselineItem(table, item, numbers, {name: v.value for name, v in others.items()}, fences)
-
-
-def _impossible_fence(changing: ChangingItem, after: Mapping[int, Watermarks]) -> str:
-    """Return a note if a fence is beyond the end of its partition."""
-    for partition, offset in changing.fences:
-        end = after[partition].high if partition in after else 0
-        if offset >= end:
-            return f"fence {offset} of partition {partition}, which ends at {end}"
-    return ""
