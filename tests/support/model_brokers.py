@@ -4,7 +4,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from dynatomic.kafka.commit_metadata import is_foreign, parse
 from tests.support.clients import GROUP, TOPIC
-from tests.support.model_steps import MOST_PARTITIONS, UNKNOWN, ClientSteps
+from tests.support.model_steps import MOST_EVENTS, MOST_PARTITIONS, UNKNOWN, ClientSteps
 
 
 class BrokerSteps(ClientSteps):
@@ -101,7 +101,8 @@ class BrokerSteps(ClientSteps):
         ends = [log.high for log in self.broker.logs[TOPIC]]
         self.recreate(kept)
         for partition, end in enumerate(ends):
-            while self.broker.logs[TOPIC][partition].high <= end < 20:
+            log = self.broker.logs[TOPIC][partition]
+            while log.high <= end < 20 and self.world.events < MOST_EVENTS:
                 self.emit_some(partition, seed)
         self.start(seed, seed, seed)
 
