@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, Producer
 
 from dynatomic.dead_letters.letter import DeadLetter, WholeMessage
 from dynatomic.dead_letters.store import CUTS, RETRY_S, DeadLetters
@@ -119,6 +119,37 @@ def test_a_letter_that_is_too_large_alone_is_cut_until_it_fits(
     assert whole == WholeMessage.of(large.key, large.value, large.headers)
     assert (topic.letters.pending, topic.letters.pending_bytes) == (0, 0)
     assert topic.letters.last_error is None
+
+
+@pytest.mark.parametrize(
+    "large", [letter(3, key=600_000), letter(600_000), letter(3, header=600_000)]
+)
+def test_a_letter_above_the_limit_of_the_client_itself_is_cut_and_stored(
+    large: DeadLetter,
+) -> None:
+    """With a smaller ``message.max.bytes`` (-X), librdkafka refuses it before it is sent."""
+    config = {"bootstrap.servers": "127.0.0.1:1", "message.max.bytes": "524288"}
+    client = Producer(config | {"log_level": "0"})
+    queued: list[int] = []
+
+    class Local:
+        """The real client, without a broker: only what it queues is of interest."""
+
+        purge, poll, flush = client.purge, client.poll, client.flush
+
+        def produce(self, topic: str, **message: Any) -> None:
+            client.produce(topic, **message)
+            queued.append(len(message["key"] or b"") + len(message["value"] or b""))
+
+    clock = Clock()
+    letters = DeadLetters(ReplaceableClient(Local), LETTERS, GROUP, clock)
+    letters.store(large, lambda: None)
+    assert queued == []
+    clock.advance(RETRY_S)
+    letters.poll()
+    assert len(queued) == 1
+    assert queued[0] <= sum(CUTS[0])
+    client.purge()
 
 
 def test_a_topic_that_takes_no_letter_is_named_with_what_to_do(

@@ -3,6 +3,7 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from dynatomic.worker.loop import REVOKE_WAIT_S
 from tests.support.clients import GROUP, TOPIC
 from tests.support.harness import world
 
@@ -98,6 +99,35 @@ def test_a_revocation_never_assigns(monkeypatch: pytest.MonkeyPatch) -> None:
         w.emit("a", partition=1)
         w.until(w.all_committed, step_s=1)
         assert w.counts() == {"a": 2}
+
+
+def test_a_revoked_partition_whose_start_is_not_known_waits_only_shortly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with world(2) as w:
+        first = w.worker()
+
+        def no_answer(*_args: object, **_named: object) -> None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+        group = w.broker.group(GROUP)
+        for partition in range(2):
+            w.emit("a", partition=partition)
+            group.offsets[TOPIC, partition] = 0
+            group.metadata[TOPIC, partition] = ""
+        monkeypatch.setattr(first.consumer, "committed", no_answer)
+        w.turn(3)
+        assert not any(p.start_confirmed for p in first.worker.partitions.values())
+        assert sum(p.held_events() for p in first.worker.partitions.values()) == 2
+        began = w.clock()
+        second = w.worker()
+        w.until(lambda: len(first.owned) == 1)
+        assert w.clock() - began <= REVOKE_WAIT_S + 1
+        assert w.counts() == {}
+        monkeypatch.undo()
+        w.until(w.all_committed, step_s=1)
+        assert w.counts() == {"a": 2}
+        assert second.alive
 
 
 def test_partitions_can_be_read_without_the_group() -> None:
