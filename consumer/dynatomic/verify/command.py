@@ -116,6 +116,7 @@ def _compare(
         None if definition else PayloadReader({}, writer_schema=schema),
         reader,
     )
+    ttl_names = {table: schema.ttl_name for table, schema in keys.items() if schema.ttl_name}
     sample = CounterSample(options.sample, options.seed) if options.sample is not None else None
     gc.set_threshold(100_000, 50, 50)  # millions of counters without reference cycles
     comparison = Comparison(
@@ -124,7 +125,7 @@ def _compare(
         GroupState(consumer, admin, settings, identity),
         lambda table, wanted, sleep: read_items(client, table, keys[table], wanted, sleep=sleep),
         lambda table: scan_items(client, table, keys[table]),
-        Recount(reader, sample),
+        Recount(reader, sample, ttl_names=ttl_names),
         identity,
         baseline,
         snapshot,

@@ -78,7 +78,7 @@ class Comparison:
         self._snapshot = snapshot
         self._letters = letters
         self._letter_count = 0
-        self._unnamed = self._unfenced = 0
+        self._unnamed = self._unfenced = self._expired = 0
         self._changing = ChangingItems(recount.fences)
         self._verdict = VerifyReport(compared=snapshot is None or baseline is not None)
 
@@ -165,6 +165,8 @@ class Comparison:
     def _notes(self) -> Iterator[str]:
         if self._unnamed:
             yield f"the snapshot also contains {self._unnamed:,} items that the topic does not name"
+        if self._expired:
+            yield f"{self._expired:,} items have expired and are not compared"
         if self._unfenced:
             yield (
                 f"{self._unfenced:,} items have events of a partition but no fence for it: they "
@@ -179,6 +181,10 @@ class Comparison:
         items = self._recount.items(table)
         threads = self._settings.max_requests
         for item, item_found in read_table(self._read_batch, table, items, threads):
+            if self._recount.is_expired(table, item):
+                self._expired += 1
+                advance(1)
+                continue
             sums = self._recount.sums_of(table, item, partition_sums)
             values = {name: TableValue.of(item_found, name) for name in sums}
             fences = self._fences_ahead(item_found, spans)

@@ -5,6 +5,7 @@ decides what an event adds, equal payloads are counted before they are decoded. 
 no Python code of their own.
 """
 
+import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -63,7 +64,8 @@ class Recount:
 
     ``events`` is the number of events that were read. ``rejected`` of them cannot be counted, and
     ``unmatched`` add to no counter. ``uncommitted`` of them are at or after the cut. Their counters
-    have the key `ahead` of their partition and the sum 0.
+    are known under `ahead` of the partition, with a sum 0. ``expires_s`` has the end of the life of
+    items, in seconds of Unix time, and ``ttl_names`` the TTL attribute of tables that have one.
     """
 
     reader: EventReader
@@ -72,6 +74,9 @@ class Recount:
     others: Counts = field(default_factory=dict)
     fences: dict[tuple[str, ItemKey], Mapping[int, int]] = field(default_factory=dict)
     events: int = 0
+    ttl_names: Mapping[str, str] = field(default_factory=dict)
+    unix_time: float = field(default_factory=time.time)
+    expires_s: dict[tuple[str, ItemKey], int] = field(default_factory=dict)
     rejected: int = 0
     unmatched: int = 0
     uncommitted: int = 0
@@ -129,6 +134,7 @@ class Recount:
         for offset, ref, incr in _increments(decoded, run):
             fences = self.fences.get((ref.table, item_key(ref.key, ref.range)), {})
             self._add(groups, ref, incr if offset > fences.get(partition, -1) else 0)
+        self._keep_lives(decoded)
         self._count_outcomes(decoded)
 
     def _buffer(self, partition: int, run: list[Any], *, counted: bool) -> None:
@@ -163,9 +169,28 @@ class Recount:
                 self._add(groups, ref, total if counted else 0)
             elif counted:
                 items[item] += total
+        self._keep_lives(decoded)
         accepted = self._count_outcomes(decoded, counts)
         if not counted:
             self.uncommitted += accepted
+
+    def _keep_lives(self, decoded: Decoded) -> None:
+        """Keep until when the items of a counters file live."""
+        if self.reader.reads_only_payloads:
+            return
+        for unit in set(decoded.unit_increments):
+            if (expires_s := getattr(unit, "expires_s", None)) is not None:
+                self.expires_s[unit.ref.table, item_key(unit.ref.key, unit.ref.range)] = expires_s
+
+    def is_expired(self, table: str, item: ItemKey) -> bool:
+        """Return whether DynamoDB may have deleted an item, because its time to live has passed.
+
+        The time is known from the events that name the item, or from the baseline.
+        """
+        expires_s = self.expires_s.get((table, item))
+        if expires_s is None and table in self.ttl_names:
+            expires_s = self.others.get((table, self.ttl_names[table]), {}).get(item)
+        return expires_s is not None and expires_s <= self.unix_time
 
     def _count_outcomes(self, decoded: Decoded, repeats: list[int] | None = None) -> int:
         """Count the events by what becomes of them, and return how many add to a counter."""
