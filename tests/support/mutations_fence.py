@@ -153,9 +153,9 @@ def sets_the_fence_to_the_items_own_last_event(patch: pytest.MonkeyPatch) -> Non
             place = change.table, change.key, change.range
             return change._replace(fence=Fence(change.fence.name, change.fence.first, last[place]))
 
-        def grouped(sums: Any, condition: Fence | None = None) -> Any:
-            found = group(sums, condition)
-            return {table: [own(change) for change in items] for table, items in found.items()}
+        def grouped(sums: Any, condition: Fence | None = None, expires_s: Any = None) -> Any:
+            changes = group(sums, condition, expires_s)
+            return {table: [own(change) for change in items] for table, items in changes.items()}
 
         patch.setattr(writer, "group_changes", grouped)
         return submit(self, window, on_complete, fence)

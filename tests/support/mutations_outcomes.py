@@ -63,8 +63,8 @@ def takes_other_keys_of_a_table_for_a_defect_of_the_event(patch: pytest.MonkeyPa
 def leaves_out_sums_of_zero(patch: pytest.MonkeyPatch) -> None:
     group = statements.group_changes
 
-    def some(sums: Any, fence: Any = None) -> Any:
-        return group({ref: total for ref, total in sums.items() if total}, fence)
+    def some(sums: Any, fence: Any = None, expires_s: Any = None) -> Any:
+        return group({ref: total for ref, total in sums.items() if total}, fence, expires_s)
 
     patch.setattr(writer, "group_changes", some)
 

@@ -74,8 +74,8 @@ def fatal_batches(settings: Settings, starts: Mapping[int, int]) -> dict[int, Fa
         partition = reached[0]
         # A fetch response has several batches, so the partition is read again batch by batch.
         start = {partition: left[partition]}
-        if (place := _read(_Task(settings, start, MAX_EVENTS, exact=True))) is not None:
-            fatal[partition] = place[1]
+        if (batch := _read(_Task(settings, start, MAX_EVENTS, exact=True))) is not None:
+            fatal[partition] = batch[1]
         left = {p: offset for p, offset in left.items() if p > partition}
     return fatal
 

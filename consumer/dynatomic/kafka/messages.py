@@ -68,8 +68,8 @@ def truncation_of(error: KafkaError) -> Truncation | None:
     text = error.str()
     if _TRUNCATED not in text:
         return None
-    found = _TRUNCATION.search(text)
-    return Truncation(int(found[2]), int(found[1])) if found else Truncation()
+    match = _TRUNCATION.search(text)
+    return Truncation(int(match[2]), int(match[1])) if match else Truncation()
 
 
 def unreadable_batch_message(message: Any, settings: Settings) -> str:

@@ -97,11 +97,11 @@ class Sums:
         with self._sending:
             with self._lock:
                 taken, self._sums, self._bytes = self._sums, {}, 0
-            for number, (names, total) in enumerate(taken.items()):
+            for sent_count, (names, total) in enumerate(taken.items()):
                 try:
                     self._send_row(Row._make((*names, total)))
                 except DeliveryError as error:
-                    self._lost(len(taken) - number, error)
+                    self._lost(len(taken) - sent_count, error)
                     return
 
     def forget(self) -> None:

@@ -106,10 +106,12 @@ def foreign_notes(
         if position.committed is not None and low <= position.committed.offset <= high:
             count = high - position.committed.offset
             at_commit = f", from the committed offset {position.committed.offset} up to {count}"
-        found = evidence.get(position.partition)
+        translation = evidence.get(position.partition)
         known = ""
-        if found is not None:
-            known = "; " + (_translated(found) if found.is_translated else _same(found))
+        if translation is not None:
+            known = "; " + (
+                _translated(translation) if translation.is_translated else _same(translation)
+            )
         yield (
             f"partition {position.partition}: if it is a copy, up to {high - low} events may count "
             f"twice from its beginning{at_commit}{known}"

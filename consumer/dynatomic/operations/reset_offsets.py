@@ -198,8 +198,8 @@ class Resetter:
         ]
         lasts = {p.partition: p.last_event for p in positions}
         finder = TruncationFinder(self._consumer, settings, self._clock)
-        found = finder.find({n: last for n, last in lasts.items() if last is not None})
-        return [replace(p, truncation=found.get(p.partition)) for p in positions]
+        truncations = finder.find({n: last for n, last in lasts.items() if last is not None})
+        return [replace(p, truncation=truncations.get(p.partition)) for p in positions]
 
     def _evidence(self, positions: list[GroupPosition]) -> dict[int, Evidence]:
         """Return what the events of a foreign topic say about its offsets, where it is known."""

@@ -87,7 +87,7 @@ def _offsets_at(
         return {}
     wanted = [TopicPartition(settings.topic, p, int(time_s * 1000)) for p in partitions]
     try:
-        found = consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)
+        answers = consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)
     except KafkaException:
         return {}
-    return {p.partition: p.offset if p.offset >= 0 else _END for p in found if p.error is None}
+    return {p.partition: p.offset if p.offset >= 0 else _END for p in answers if p.error is None}

@@ -226,14 +226,14 @@ class Offsets:
         event, the client reports a `Truncation` and reads nothing.
         """
         last = partition.last_event
-        place = TopicPartition(
+        topic_partition = TopicPartition(
             self._topic,
             partition.id,
             _validated_offset(partition, start),
             leader_epoch=None if last is None else last.epoch,
         )
         try:
-            consumer.seek(place)
+            consumer.seek(topic_partition)
         except KafkaException as error:
             # The client stopped after an error, which it reports.
             if error.args[0].code() != KafkaError._STATE:  # noqa: SLF001 - it has no public name

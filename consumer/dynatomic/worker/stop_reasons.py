@@ -31,13 +31,13 @@ class StopReasons:
             return f"{name} has no committed offset and auto.offset.reset is error: {fix}"
         return f"{name} no longer has the committed offset {committed}; to go on without: {fix}"
 
-    def foreign_offset(self, partition: Partition, committed: int, found: CommitMetadata) -> str:
+    def foreign_offset(self, partition: Partition, committed: int, metadata: CommitMetadata) -> str:
         """Return the reason for a commit that has the id of another topic."""
         group = f"{quote(self.group)} -t {self.topic}"
-        old = f"{found.topic_id}{self._fence_flags()}"
+        old = f"{metadata.topic_id}{self._fence_flags()}"
         return (
             f"{self._name(partition)} has the committed offset {committed} of a topic with the id "
-            f"{found.topic_id}, and this one's is {self.topic_id}; if it was deleted and made "
+            f"{metadata.topic_id}, and this one's is {self.topic_id}; if it was deleted and made "
             f"again, count it from its beginning: {self._command(partition)}; if it is a copy with "
             f"the same offsets (Cluster Linking), continue: `dynatomic offsets -g {group} --adopt "
             f"{old} --execute`; if MirrorMaker copied it, see {GUIDE}"

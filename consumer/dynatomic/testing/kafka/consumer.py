@@ -287,9 +287,9 @@ class FakeConsumer(Membership):
     def _set_paused(self, partitions: TopicPartitions, *, paused: bool) -> None:
         self._open()
         for partition in partitions:
-            place = topic_partition(partition)
+            key = topic_partition(partition)
             # As in librdkafka, a pause outlives the assignment, and may come before it.
-            if partition.topic in self.member.topics or place in self._fetches:
-                (self._pauses.add if paused else self._pauses.discard)(place)
-            if fetch := self._fetches.get(place):
+            if partition.topic in self.member.topics or key in self._fetches:
+                (self._pauses.add if paused else self._pauses.discard)(key)
+            if fetch := self._fetches.get(key):
                 fetch.paused = paused
