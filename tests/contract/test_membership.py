@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, cast
 
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError
-from dynatomic.service.membership import MISSING_AFTER_S, MembershipCheck, group_description
+from dynatomic.kafka.group_process import describe_group_apart
+from dynatomic.service.membership import MISSING_AFTER_S, MembershipCheck
 from dynatomic.worker.health import ProgressMonitor
 from tests.support.brokers import HasBootstrapServers, TcpBroker, create_kafka_topic
 from tests.support.clients import Clock
@@ -34,7 +35,7 @@ def test_a_spare_is_in_the_group_and_a_client_that_did_not_join_is_not(
         progress = ProgressMonitor()
         progress.brokers.is_answering = True
         worker = SimpleNamespace(progress=progress, partitions={}, consumer=member.consumer)
-        describe = lambda: group_description(settings)  # noqa: E731
+        describe = lambda: describe_group_apart(settings)  # noqa: E731
         return MembershipCheck(cast("Worker", worker), settings, describe, clock), progress
 
     try:

@@ -13,8 +13,7 @@ from threading import Thread
 
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError, DynatomicError
-from dynatomic.kafka.client import admin_config, new_admin
-from dynatomic.kafka.groups import GroupDescription, describe_group
+from dynatomic.kafka.groups import GroupDescription
 from dynatomic.worker.loop import Worker
 
 INTERVAL_S = 3.0
@@ -23,15 +22,6 @@ MISSING_AFTER_S = 15.0
 and librdkafka tries again after an error."""
 
 Describe = Callable[[], GroupDescription | None]
-
-
-def group_description(settings: Settings) -> GroupDescription | None:
-    """Return the description of the group, from a client that is used once.
-
-    An admin client that is used again after the coordinator did not answer can abort the process:
-    librdkafka 2.16.0 fails the assertion of rd_kafka_enq_once_del_source_return.
-    """
-    return describe_group(new_admin(admin_config(settings)), settings)
 
 
 class MembershipCheck:

@@ -27,6 +27,7 @@ from dynatomic.kafka.client import (
     watermarks,
 )
 from dynatomic.kafka.event_reader import event_reader
+from dynatomic.kafka.group_process import describe_group_apart
 from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topics import check_not_compacted
@@ -37,7 +38,7 @@ from dynatomic.service.exit_conditions import DrainCondition, RestartDecision
 from dynatomic.service.fatal_batches import guard
 from dynatomic.service.first_start import Start, check_first_start, with_start
 from dynatomic.service.forecast import Forecast
-from dynatomic.service.membership import MembershipCheck, group_description
+from dynatomic.service.membership import MembershipCheck
 from dynatomic.service.parts import letter_store, message_reader, open_tables, topic_id_check
 from dynatomic.service.schema_check import SCHEMA_WAIT_S, check_at_start
 from dynatomic.service.server import serving
@@ -271,7 +272,7 @@ def _turn(
 ) -> DynatomicError | None:
     """Turn the loop until it has to end; return the error to end with, None if there is none."""
     restart, error = RestartDecision(worker.consumer, settings.topic), None
-    membership = MembershipCheck(worker, settings, lambda: group_description(settings))
+    membership = MembershipCheck(worker, settings, lambda: describe_group_apart(settings))
     while not signals.stop.is_set():
         worker.tick()
         if status is not None:
