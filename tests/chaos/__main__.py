@@ -27,6 +27,7 @@ def main() -> int:
         judged=told.judged,
         keep=told.keep,
         jobs=told.jobs,
+        declared=told.declared,
     )
     head = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -62,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="number of the first round")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     parser.add_argument("--faults", help=f"of {', '.join(KINDS)}; default: all")
+    parser.add_argument("--declared", action="store_true", help="JSON, by a counters file")
     parser.add_argument("--keep", type=Path, help="folder for the logs of all rounds")
     parser.add_argument("--report", type=Path, help="file for the JSON")
     return parser.parse_args()

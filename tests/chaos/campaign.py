@@ -50,6 +50,8 @@ class Options:
     keep: Path | None = None
     jobs: int = 1
     kills: int = 3
+    declared: bool = False
+    """Events are JSON, counted by a counters file."""
 
 
 Say = Callable[[str], None]
@@ -101,6 +103,7 @@ def choose(options: Options, backend: Backend, number: int) -> Plan:
         rate=random_.choice((200, 400, 600)),
         faults=tuple(k.name for k in picked),
         kills=options.kills,
+        declared=options.declared,
     )
 
 

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from dynatomic.config.settings import ProcessingGuarantee
 from dynatomic.kafka.client import PARTITION_EOF
+from tests.chaos.declared import shared_log
 from tests.chaos.load import Stored, log_of
 from tests.chaos.plan import StuckError
 from tests.chaos.round import Round
@@ -54,6 +55,9 @@ def judge(round_: Round) -> Verdict:
         stored = in_log
     wanted: Log = Counter(round_.before)
     wanted.update(log_of(stored))
+    if round_.plan.declared:
+        events = sum(row.event is not None for row in stored)
+        wanted.update(shared_log(round_.load.shape.plain, events))
     found = counters(round_)
     verdict = Verdict(len(wanted.keys() | found.keys()), len(round_.load.stored))
     for ref in wanted.keys() | found.keys():

@@ -14,6 +14,7 @@ from zlib import crc32
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from tests.chaos import declared
 from tests.support.events import Event, Log, avro, ref
 
 TICK_S: Final = 0.02
@@ -48,6 +49,8 @@ class Shape:
     hot: int = 5
     cold: int = 60
     bad: float = 0.01
+    declared: bool = False
+    """Events are JSON, counted by a counters file."""
 
 
 def events(shape: Shape, random_: random.Random) -> Iterator[tuple[int, bytes, Event | None]]:
@@ -69,18 +72,22 @@ def events(shape: Shape, random_: random.Random) -> Iterator[tuple[int, bytes, E
             event = Event(shape.plain, key, None, name, incr)
         anywhere = random_.randrange(shape.partitions)
         partition = crc32(key.encode()) % shape.partitions if shape.keyed else anywhere
-        yield partition, avro(event), event
+        yield partition, declared.payload(event, number) if shape.declared else avro(event), event
 
 
 def _bad(shape: Shape, number: int) -> tuple[bytes, None]:
     """Return a bad row of one of three kinds, different from all others."""
+    text = Event(shape.plain, TEXT_KEY, None, "count", number)
+    if shape.declared:
+        missing = declared.payload(Event(shape.plain, "k"), number).replace(b'"incr"', b'"no incr"')
+        return (b"{bad %d" % number, missing, declared.payload(text, number))[number % 3], None
     match number % 3:
         case 0:
             return b"\xff\xff bad %d" % number, None
         case 1:
             return avro(Event("not-listed", f"k{number}")), None
         case _:
-            return avro(Event(shape.plain, TEXT_KEY, None, "count", number)), None
+            return avro(text), None
 
 
 @dataclass

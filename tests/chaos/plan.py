@@ -25,6 +25,7 @@ class Plan:
     static: bool
     rate: int
     faults: tuple[str, ...]
+    declared: bool = False
     kills: int = 3
     """Kills of one kind in a round."""
 

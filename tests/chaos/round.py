@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from dynatomic.testing.embedded import environment
 from tests.chaos.backends import Backend
+from tests.chaos.declared import counters_file
 from tests.chaos.load import Load, Shape, ends_of
 from tests.chaos.members import Member, Nursery
 from tests.chaos.plan import Plan, StuckError, options
@@ -66,7 +67,20 @@ class Round:
         self.before = make_tables(self.backend.client, plain, ranged)
         # Doubled negative increments would make a counter too low.
         least = -50 if self.plan.guarantee == "exactly-once" else 0
-        shape = Shape(plain, ranged, self.plan.partitions, self.plan.keyed, least, self.plan.rate)
+        shape = Shape(
+            plain,
+            ranged,
+            self.plan.partitions,
+            self.plan.keyed,
+            least,
+            self.plan.rate,
+            declared=self.plan.declared,
+        )
+        self.tables_arguments = [part for table in self.tables for part in ("--table", table)]
+        if self.plan.declared:
+            file = self.folder / "counters.toml"
+            file.write_text(counters_file(plain, ranged))
+            self.tables_arguments = ["--counters", str(file)]
         random_ = Random(f"{self.plan.seed} events")  # noqa: S311 - the same each time
         self.load = Load(self.backend.bootstrap_servers, self.topic, shape, random_)
         self.proxy = FaultyProxy(self.backend.endpoint_url, self._choose)
@@ -102,7 +116,7 @@ class Round:
         twists = f"{self.twist} {twist}"
         argv = [
             *("run", "-t", self.topic, "-g", self.group),
-            *(part for table in self.tables for part in ("--table", table)),
+            *self.tables_arguments,
             *("--endpoint-url", f"{self.proxy.endpoint_url}/{name}"),
             *options(self.plan, self.backend.classic_ms, slot, self.arguments),
         ]
