@@ -20,12 +20,14 @@ class Meter:
     ``requests`` has the requests by table and outcome, ``durations`` their seconds by the same,
     ``throttles`` the throttled statements by table. ``unknown`` has the requests by table of which
     at least one statement may be in the table or not: its answer was lost, or was a server error.
+    ``in_flight`` has the requests by table that have no answer yet.
     """
 
     def __init__(self, execute: Execute, clock: Callable[[], float] = time.perf_counter) -> None:
         self.requests: Counter[tuple[str, Outcome]] = Counter()
         self.throttles: Counter[str] = Counter()
         self.unknown: Counter[str] = Counter()
+        self.in_flight: Counter[str] = Counter()
         self.durations: dict[tuple[str, Outcome], Durations] = defaultdict(Durations)
         self._execute = execute
         self._clock = clock
@@ -33,15 +35,21 @@ class Meter:
 
     def __call__(self, step: Step, batch: Sequence[Change], /) -> list[Answer]:
         """Send one request."""
+        table = batch[0].table
+        with self._lock:
+            self.in_flight[table] += 1
         start = self._clock()
-        answers = self._execute(step, batch)
+        try:
+            answers = self._execute(step, batch)
+        finally:
+            with self._lock:
+                self.in_flight[table] -= 1
         duration = self._clock() - start
         outcome: Outcome = "ok"
         throttled, is_unknown = 0, False
         if answers.count(APPLIED) != len(answers):
             outcome, throttled = _worst_outcome(answers)
             is_unknown = any(isinstance(answer, Retry) and answer.is_unknown for answer in answers)
-        table = batch[0].table
         with self._lock:
             durations = self.durations[table, outcome]
             self.requests[table, outcome] += 1

@@ -70,6 +70,11 @@ def client_id(guarantee: ProcessingGuarantee, fingerprint: str | None) -> str:
     return f"{CLIENT_IDS[guarantee]}{counters}@{this_process()}"
 
 
+def own_client_id(settings: Settings) -> str:
+    """Return the client id of this process as a member of the group, unless the user sets it."""
+    return client_id(settings.processing_guarantee, None)
+
+
 def this_process() -> str:
     """Return the name of this host and the id of this process, such as ``worker-1:4711``."""
     host = re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname())[:_MAX_HOST_CHARACTERS]

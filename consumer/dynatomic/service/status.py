@@ -13,7 +13,10 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from dynatomic.config.settings import Settings
+from dynatomic.kafka.client import own_client_id, this_process
 from dynatomic.service.activity import activity
+from dynatomic.service.recent import ActivityTimer, RecentRequests
+from dynatomic.telemetry.log_events import LOG_EVENTS
 from dynatomic.telemetry.logs import LastProblem
 from dynatomic.worker.causes import Stall
 from dynatomic.worker.snapshot import ConsumerSnapshot, PartitionSnapshot
@@ -27,6 +30,7 @@ NOT_READY_AFTER_S = 15.0
 """After how many seconds without an answer of any broker it is not ready. The restart of a broker
 that is alone often takes less."""
 
+_LOG_EVENTS = {event.event: event for event in LOG_EVENTS}
 _ARN = re.compile(r"""arn:[^\s"']+""")
 
 
@@ -67,6 +71,8 @@ class Status:
     _samples: deque[HistoryPoint] = field(default_factory=lambda: deque(maxlen=MAX_SAMPLES))
     _sampled_at: float = float("-inf")
     _logged_totals: CountedTotals | None = None
+    _recent: RecentRequests = field(default_factory=RecentRequests)
+    _activity: ActivityTimer = field(default_factory=ActivityTimer)
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
@@ -84,8 +90,16 @@ class Status:
         point = HistoryPoint(
             self.unix_clock(), snapshot.events, snapshot.window_counters, snapshot.lag_offsets
         )
+        text = self._activity_of(snapshot, self.stalls_in(snapshot))
         with self._lock:
             self._samples.append(point)
+            self._recent.add(now, snapshot)
+            self._activity.seconds(text, now)
+
+    def _activity_of(self, snapshot: ConsumerSnapshot, stalls: tuple[Stall, ...]) -> str:
+        return activity(
+            snapshot, stalls, is_stopping=self.stopping, is_ready=self._is_ready(snapshot)
+        )
 
     def _log_totals(self, snapshot: ConsumerSnapshot, now: float) -> None:
         """Log once a minute what was counted since the last such line."""
@@ -131,14 +145,19 @@ class Status:
         """Return everything as values for JSON."""
         snapshot = self.take_snapshot()
         stalls = self.stalls_in(snapshot)
+        text, now = self._activity_of(snapshot, stalls), self.clock()
         with self._lock:
             samples = list(self._samples)
+            tables_now = self._recent.rates(now, snapshot)
+            activity_seconds = self._activity.seconds(text, now)
         hits = snapshot.events - snapshot.payloads_decoded
         return {
             "state": "stopping" if self.stopping else "running",
-            "activity": activity(
-                snapshot, stalls, is_stopping=self.stopping, is_ready=self._is_ready(snapshot)
-            ),
+            "activity": text,
+            "activity_seconds": round(activity_seconds, 1),
+            "process": this_process(),
+            "client_id": self.settings.librdkafka.get("client.id", own_client_id(self.settings)),
+            "tables_now": tables_now,
             "live": not stalls,
             "ready": self._is_ready(snapshot),
             "stuck": [stall_fields(stall) for stall in stalls],
@@ -166,7 +185,7 @@ class Status:
             "commits": dict(snapshot.commits),
             "last_commit": snapshot.last_commit_time or None,
             "rebalances": dict(snapshot.rebalances),
-            "last_trouble": _without_arns(self.last_problem.last),
+            "last_trouble": _with_meaning(_without_arns(self.last_problem.last)),
             "history": [list(point) for point in samples],
         }
 
@@ -205,6 +224,18 @@ def _without_arns(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_arns(part) for key, part in value.items()}
     return value
+
+
+def _with_meaning(problem: Any) -> Any:
+    """Add what the log event means and what to do, and whether it is harmless."""
+    event = _LOG_EVENTS.get(problem["event"]) if problem else None
+    if event is None:
+        return problem
+    return problem | {
+        "meaning": event.meaning,
+        "do": event.action,
+        "harmless": event.action.startswith("nothing"),
+    }
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -138,6 +138,7 @@ class ConsumerSnapshot:
     rebalances: Mapping[str, int]
     phase_durations: Mapping[str, Histogram]
     request_durations: Mapping[tuple[str, str], Histogram]
+    in_flight: Mapping[str, int]
 
     @property
     def lag_offsets(self) -> int:
@@ -221,6 +222,7 @@ class SnapshotSource:
                 (table, outcome): meter.durations[table, outcome].read()
                 for table, outcome in list(meter.durations)
             },
+            in_flight={table: meter.in_flight[table] for table in tables},
         )
 
     def _partitions(self) -> tuple[PartitionSnapshot, ...]:
