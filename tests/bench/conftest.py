@@ -9,6 +9,6 @@ from bench.sink import Sink
 
 @pytest.fixture
 def sink() -> Iterator[Sink]:
-    """Return a null sink in a process of its own."""
+    """Return a null sink in a separate process."""
     with Sink() as started:
         yield started

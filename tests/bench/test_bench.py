@@ -87,7 +87,7 @@ def test_a_topic_is_filled_once_and_again_if_it_is_not_whole(
         fill(servers, refilled.name, workload, 1)
         foreign = Topics(servers, said.append, own=False)
         other = foreign.get(workload, 300)
-        assert {refilled.name, other.name} <= names(servers), "somebody may be filling it"
+        assert {refilled.name, other.name} <= names(servers), "another process may be filling it"
         foreign.delete()
         third.delete()
         assert names(servers).isdisjoint({refilled.name, other.name})

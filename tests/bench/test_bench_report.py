@@ -155,7 +155,7 @@ def test_stored_results_are_drawn_the_same_again(tmp_path: Path) -> None:
         peer = [] if path.stem in {"freshness", "backlog"} else [PEERS[0].label]
         labels = ["exactly-once", *peer]
         assert all(label in text for label in labels)
-        # A ground of its own: pages may be dark.
+        # It has its own background, because the page may be dark.
         assert re.search(r'<g id="patch_1">\s*<path [^>]*style="fill: #ffffff', text)
     again = plots.draw(results, tmp_path / "b")
     assert [path.read_bytes() for path in drawn] == [path.read_bytes() for path in again]

@@ -178,7 +178,7 @@ def zombie_in_a_write(round_: Round, random_: Random) -> int:
         if not round_.until(stopped.is_set, 10):
             return 0
     round_.pause(round_.session_s * 1.2)
-    # Whoever has its partitions now writes a window or more before the old request goes on.
+    # The new owner of its partitions writes at least one window before the old request continues.
     round_.more(3)
     if random_.random() < 0.5:
         hold.release()

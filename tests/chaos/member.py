@@ -1,10 +1,10 @@
 """The consumer processes: ``python -m tests.chaos.member`` forks one for each line on stdin.
 
-Each runs `cli.main.main`, which is the command ``dynatomic``, in a process of its own that can
-be killed or stopped. The imports are done once, before any client is made: a start costs a tenth
-of what a new interpreter would. A line is a JSON object: ``argv``, ``env``, ``log`` (where stderr
-goes), ``twist`` (see `tests.chaos.twists`) and an ``id``; lines on stdout tell the id's ``pid``
-and, later, its exit ``code``.
+Each runs `cli.main.main`, which is the command ``dynatomic``, in a separate process that can be
+killed or stopped. The imports are done once, before any client is made: a start costs a tenth of
+what a new interpreter would. A line is a JSON object: ``argv``, ``env``, ``log`` (where stderr
+goes), ``twist`` (see `tests.chaos.twists`) and an ``id``; lines on stdout contain the ``pid`` of
+the id and, later, its exit ``code``.
 """
 
 import contextlib

@@ -101,7 +101,7 @@ class Round:
         return self.backend.session_s(self.plan.protocol)
 
     def start(self, twist: str = "", slot: int | None = None, log: Path | None = None) -> Member:
-        """Start a member, with a twist and a file for its log of its own if asked for."""
+        """Start a member, with a twist and a separate log file if they are given."""
         name = next(self._names, None)
         if name is None:
             raise StuckError(f"{MOST_STARTS} members were started")
@@ -143,7 +143,7 @@ class Round:
         return [m for m in self.members if not m.ended.is_set()]
 
     def _keep(self) -> None:
-        """Start another member for each that ends, as whoever runs them in production does."""
+        """Start another member for each that ends, as a supervisor does in production."""
         while (member := self._ended.get()) is not None:
             try:
                 if member.name in self._spare:
@@ -226,7 +226,7 @@ class Round:
             self.rules.remove(rule)
 
     def committed(self) -> dict[int, int]:
-        """Return the group's committed offsets; nothing if the brokers do not tell."""
+        """Return the group's committed offsets; nothing if the brokers do not return them."""
         config = {"bootstrap.servers": self.backend.bootstrap_servers, "log_level": 0}
         if self._asker is None:
             self._asker = Consumer({**config, "group.id": self.group})
@@ -262,7 +262,7 @@ class Round:
             self._asker = None
 
     def heal(self) -> None:
-        """End all faults; what was held goes on."""
+        """End all faults; held requests continue."""
         self.rules.clear()
         for request in list(self.proxy.requests):
             if isinstance(request.fault, Hold):

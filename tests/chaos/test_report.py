@@ -17,7 +17,7 @@ def test_only_whole_lines_of_our_own_are_read(tmp_path: Path) -> None:
         '%4|1763971467.1|FAIL|dynatomic#consumer-1| [thrd:main]: "event": "fence refused"',
         refused,
         line("window written", items=5, events=70),
-        refused[:-9],  # killed here, and the next one goes on behind it
+        refused[:-9],  # killed here; the next one continues after it
         refused,
         refused[:30] + refused,
         "{",

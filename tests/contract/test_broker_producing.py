@@ -32,7 +32,7 @@ def test_each_row_is_reported_with_its_place(topic: MakeTopic, produce: Produce)
                 (error, (m.topic(), m.partition(), m.offset()), (m.key(), m.value()))
             ),
         )
-    assert reports == []  # before a poll, nobody is called
+    assert reports == []  # no callback runs before a poll
     assert len(producer) == 6
     assert producer.flush(SECONDS) == 0
     assert len(producer) == 0

@@ -126,7 +126,7 @@ def test_metadata_names_the_partitions_and_what_is_missing(
     assert found.error is None
     assert sorted(found.partitions) == [0, 1, 2]
     if broker.name == "embedded":
-        return  # the mock cluster makes a topic as soon as somebody asks for it
+        return  # the mock cluster creates a topic at the first request for it
     missing = unique("missing")
     nothing = member.consumer.list_topics(missing, timeout=ANSWERED).topics[missing]
     assert nothing.error is not None
@@ -194,7 +194,7 @@ def test_a_committed_offset_that_the_topic_does_not_have_is_the_same_error(
     member = join(name, protocol=protocol, beginning=False)
     wait(lambda: member.events, member)
     assert member.codes() == [(0, AUTO_OFFSET_RESET)]
-    # The offset that was asked for tells this case from the one without any.
+    # The requested offset distinguishes this case from the one without an offset.
     assert member.events[0].offset() == 1000
     assert member.committed(0) == [1000]
     with pytest.raises(KafkaException) as error:

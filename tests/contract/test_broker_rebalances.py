@@ -77,7 +77,7 @@ def test_members_that_come_and_go_move_only_what_must_move(
     second = join(name, protocol=protocol)
     wait(lambda: len(second.owned) == 2, first, second)
     moved = sorted(second.owned)
-    # Calls with no partitions tell that a rebalance came to its end; not every broker has them.
+    # A call without partitions means that a rebalance has ended. Not every broker makes it.
     assert [call for call in first.calls if call[1]] == [("revoke", moved)]
     assert [call for call in second.calls if call[1]] == [("assign", moved)]
     assert sorted(p.partition for p in second.consumer.assignment()) == moved

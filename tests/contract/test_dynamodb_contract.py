@@ -178,7 +178,7 @@ def test_add_to_text_is_invalid_and_changes_nothing(
     with pytest.raises(ClientError) as error:
         add(dynamodb, TEXT, change(table, "a", **counters))
     assert refused(error) == "ValidationException"
-    # The product tells by these words that the attribute is no number.
+    # By these words the product recognises that the attribute is not a number.
     assert "incorrect data type" in error.value.response["Error"]["Message"]
     assert get(dynamodb, table, "a") == {"count": {"S": "many"}}
 

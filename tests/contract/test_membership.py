@@ -1,4 +1,4 @@
-"""What a group says of its members, from which the service tells a spare from a stranger."""
+"""The description of a group, which shows whether a consumer without partitions is a member."""
 
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast

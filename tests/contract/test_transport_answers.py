@@ -32,7 +32,7 @@ BODY = b'{"Responses":[]}'
 def answering(*answers: Sequence[bytes]) -> Iterator[tuple[str, list[int], Semaphore]]:
     """Serve these answers in turn, in these pieces; count requests a connection.
 
-    An empty piece ends the connection, which the semaphore tells when it has ended.
+    An empty piece ends the connection. The semaphore is released when it has ended.
     """
     ended = Semaphore(0)
     asked: list[int] = []

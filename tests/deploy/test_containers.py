@@ -39,13 +39,14 @@ def handles(pid: int, number: signal.Signals) -> bool:
     ids=["init", "run"],
 )
 def test_process_1_ends_at_once_on_sigterm_while_it_waits_for_servers(command: list[str]) -> None:
-    # To the first process of a container the kernel brings no signal that it does not handle.
+    # The kernel does not deliver a signal to the first process of a container without a handler.
     try:
         subprocess.run([*NEW_PIDS, "true"], capture_output=True, check=True)
     except (FileNotFoundError, subprocess.CalledProcessError):
-        pytest.skip("this system lets nobody make a process 1")
+        pytest.skip("this system does not allow a process 1 in a namespace")
     variables = {name: "x" for name in AWS_NEEDED if "URL" not in name}
-    # A measuring child has a handler of coverage's, which ends in a signal to itself: dropped too.
+    # Coverage would install a handler that sends the signal to the process itself, which is dropped
+    # too.
     with subprocess.Popen(
         [*NEW_PIDS, sys.executable, "-m", "dynatomic", *command, "-b", "127.0.0.1:1"],
         stderr=subprocess.DEVNULL,
@@ -63,7 +64,7 @@ def test_process_1_ends_at_once_on_sigterm_while_it_waits_for_servers(command: l
             outer.kill()
 
 
-# A project, an image and ports of its own beside whatever the engine runs already.
+# A separate project, image and ports, so that it does not disturb other containers.
 OVERRIDE = """
 services:
   kafka: {ports: !reset []}
@@ -153,8 +154,8 @@ def test_three_containers_count_the_demo_and_stop_at_once(stack: Stack) -> None:
         "healthy",
         seconds=60,
     )
-    told = stack("exec", "consumer", "grep", "-E", "^(Uid|CapEff)", "/proc/1/status")
-    status = dict(line.split(":\t") for line in told.strip().splitlines())
+    output = stack("exec", "consumer", "grep", "-E", "^(Uid|CapEff)", "/proc/1/status")
+    status = dict(line.split(":\t") for line in output.strip().splitlines())
     assert status["Uid"].split() == ["10001"] * 4
     assert int(status["CapEff"], 16) == 0, "it has capabilities"
     stack("stop", "consumer")

@@ -106,7 +106,7 @@ def test_the_command_is_process_1() -> None:
     assert json.loads(entrypoint) == ["dynatomic"]
     (command,) = of(final, "CMD")
     assert json.loads(command) == ["run"]
-    # SIGTERM is what it handles, and what a container is stopped with unless told otherwise.
+    # It handles SIGTERM, which is the default signal to stop a container.
     assert not of(final, "STOPSIGNAL")
     assert not of(final, "SHELL")
 
@@ -185,7 +185,7 @@ def test_the_list_of_parts_names_what_the_kafka_wheel_brings() -> None:
     assert found["librdkafka"]["bom-ref"] in needs[found["confluent-kafka"]["bom-ref"]]
     assert found["openssl"]["bom-ref"] in needs[found["librdkafka"]["bom-ref"]]
     for name in ("curl", "zlib", "zstd", "lz4"):
-        assert "version" not in found[name], "it does not tell"
+        assert "version" not in found[name], "it has no version"
         assert found[name]["bom-ref"] in needs[found["librdkafka"]["bom-ref"]]
     assert {"dynatomic", "boto3", "fastavro"} <= found.keys()
 

@@ -84,7 +84,7 @@ def test_the_probes_ask_the_endpoint_that_is_served(configured: Settings) -> Non
         for probe in ("startupProbe", "livenessProbe", "readinessProbe")
     }
     assert paths == {
-        # A restart only where it mends: red /livez alone moves one partition's trouble to the next.
+        # Restart only if it helps. With /livez, a problem of one partition would restart all pods.
         "startupProbe": {"path": "/livez/restart", "port": "http"},
         "livenessProbe": {"path": "/livez/restart", "port": "http"},
         "readinessProbe": {"path": "/readyz", "port": "http"},

@@ -73,7 +73,7 @@ def test_both_ends_are_there(stack: Stack, table: Table, examined: Examined) -> 
     assert brokers == f"✓ brokers: {stack.bootstrap_servers}"
     assert found.startswith(f"✓ topic {topic}: 2 partitions, id ")
     real = stack.name == "real"
-    # The embedded broker does not tell, so a tick alone would say too much.
+    # The embedded broker does not report permissions, so a tick alone would be wrong.
     unknown = "" if real else "; the brokers report no permissions, so Write is not checked"
     assert letters == f"✓ dead-letter topic {topic}.dlq: 1 partition{unknown}"
     members = ", 0 members" if real else unknown.replace("Write", "Read")

@@ -44,7 +44,7 @@ def outage(request: pytest.FixtureRequest, spawn: Spawn) -> Iterator[Outage]:
             child.kill()
         made.close()
         return
-    with Embedded() as server:  # its own: the errors are for whoever produces
+    with Embedded() as server:  # a separate one: the errors affect all producers
         broker, url = server.broker, server.endpoint_url
         made = Stack(
             "embedded", server.bootstrap_servers, url, make_client(url), broker.create_topic, spawn

@@ -29,7 +29,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = REAL
 
-COUNTERS = 60  # three batches of UPDATE; for every second item it is an INSERT in the end
+COUNTERS = 60  # three batches of UPDATE; every second item needs an INSERT
 
 NOT_APPLIED: dict[str, Callable[[], Fault]] = {
     "throttled": throttle,
@@ -75,7 +75,7 @@ def first(fault: Callable[[], Fault]) -> Callable[[Request], Fault | None]:
 
 @pytest.mark.parametrize("mode", ["batch", "single"])
 def test_faults_are_survived(stack: Stack, table: Table, mode: str) -> None:
-    """All faults at once, each with a topic, a table, a proxy and a consumer of its own."""
+    """All faults at once, each with its own topic, table, proxy and consumer."""
     proxies, runs = [], []
     for what, fault in (MAYBE_APPLIED | NOT_APPLIED).items():
         if mode == "single" and what not in ALSO_SINGLE:

@@ -54,7 +54,7 @@ def test_an_open_transaction_is_told_with_its_age_and_turns_livez_red(
         producer.flush(30)
         log += stack.produce(topic, [Event(name, "behind")] * 3)
         wait_until(
-            lambda: status_of(url)["activity"] == "waiting for an open transaction", "told", 30
+            lambda: status_of(url)["activity"] == "waiting for an open transaction", "reported", 30
         )
         (partition,) = status_of(url)["partitions"]
         assert (partition["lag"], partition["end"]) == (0, 1)

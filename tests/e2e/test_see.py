@@ -257,7 +257,7 @@ def test_no_secret_key_or_payload_is_told_whatever_happens(stack: Stack, table: 
     for each in ended:
         each.wait()
     seen |= {each.name: each.stdout + each.stderr for each in (child, *ended)}
-    assert "sasl.password = [redacted]" in seen[child.name], "the client told nothing"
+    assert "sasl.password = [redacted]" in seen[child.name], "the client logged nothing"
     assert {where: _told(text) for where, text in seen.items() if _told(text)} == {}
 
 
@@ -265,7 +265,7 @@ ARGUMENTS = ("--table", "usage", "-X", f"sasl.password={SECRETS['password']}")
 
 
 def _told(text: str) -> list[str]:
-    """Return where a secret is told, as it is or in what could be turned back into it."""
+    """Return where a secret is shown, as plain text or encoded."""
     as_bytes = {name: os.fsencode(secret).hex() for name, secret in SECRETS.items()}
     return [
         f"{name}: {line[:300]}"

@@ -22,7 +22,7 @@ PATIENCE_S = 60
 
 @pytest.fixture
 def demo() -> Iterator["subprocess.Popen[str]"]:
-    """Start the demo in a session of its own, so that the signals of a test reach it alone."""
+    """Start the demo in a separate session, so that the signals of a test reach only the demo."""
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "dynatomic", "demo", "--stay"],

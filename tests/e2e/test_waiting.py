@@ -23,10 +23,10 @@ TOLD_WITHIN_S = 12.0
 
 
 def told(url: str, activity: str) -> float:
-    """Wait until the consumer tells what it waits for; return after how many seconds it does."""
+    """Wait until the consumer reports what it waits for; return after how many seconds."""
     start = time.monotonic()
     wait_until(
-        lambda: status_of(url)["activity"] == activity, f"{activity!r} is told", TOLD_WITHIN_S
+        lambda: status_of(url)["activity"] == activity, f"{activity!r} is reported", TOLD_WITHIN_S
     )
     return time.monotonic() - start
 
@@ -34,7 +34,7 @@ def told(url: str, activity: str) -> float:
 def recovered(child: Child, cause: str) -> int:
     """Return after how many seconds the log says that it works again."""
     pattern = re.compile(rf'"recovered", "seconds": (\d+), "why": "{cause}"')
-    wait_until(lambda: pattern.search(child.stderr) is not None, "the log tells the end", 30)
+    wait_until(lambda: pattern.search(child.stderr) is not None, "the log reports the end", 30)
     match = pattern.search(child.stderr)
     assert match is not None
     return int(match[1])

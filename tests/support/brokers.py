@@ -14,20 +14,20 @@ from dynatomic.testing.kafka.broker import FakeBroker
 
 
 class HasBootstrapServers(Protocol):
-    """A Kafka: one of ours or one of the user's."""
+    """A Kafka: started by the tests, or given by the user."""
 
     bootstrap_servers: str
 
 
 @dataclass(slots=True)
 class UserKafka:
-    """A Kafka that was there before the tests."""
+    """A Kafka that was started before the tests."""
 
     bootstrap_servers: str
 
 
 class Broker(Protocol):
-    """What a contract test needs of a broker."""
+    """The methods of a broker that a contract test uses."""
 
     name: str
     bootstrap_servers: str | None
@@ -43,12 +43,12 @@ class Broker(Protocol):
 
 
 class TcpBroker:
-    """A broker that the real client talks to."""
+    """A broker for the real client."""
 
     def __init__(
         self, name: str, bootstrap_servers: str, create: Callable[[str, int], None]
     ) -> None:
-        """Take the way to make topics, which the mock cluster does not do by request."""
+        """Set the function that creates topics, because the mock cluster has no CreateTopics."""
         self.name = name
         self.bootstrap_servers: str | None = bootstrap_servers
         self._servers = {"bootstrap.servers": bootstrap_servers}
@@ -64,7 +64,7 @@ class TcpBroker:
 
 
 class FakeBrokerAdapter:
-    """The fake, under the names that the others have."""
+    """The fake, with the same methods."""
 
     name = "fake"
     bootstrap_servers: str | None = None
@@ -101,7 +101,7 @@ def create_kafka_topic(bootstrap_servers: str, name: str, partitions: int) -> No
 
 
 class MakeTopic(Protocol):
-    """Makes a topic of a name of its own on the test's broker."""
+    """Makes a topic with a unique name on the broker of the test."""
 
     def __call__(self, partitions: int = 1) -> str:
         """Return its name."""

@@ -1,4 +1,4 @@
-"""A headless Chromium, told what to do over WebDriver's own HTTP: no library knows less.
+"""A headless Chromium, controlled over the HTTP of WebDriver without a library.
 
 Source: W3C WebDriver, and ChromeDriver's `goog:` extensions for device sizes and the console.
 """
@@ -26,7 +26,7 @@ _FLAGS: Final = (
 
 
 class Browser:
-    """One browser window of its own profile, as long as the block lasts."""
+    """One browser window with its own profile, as a context manager."""
 
     def __init__(self, size: tuple[int, int] = (1180, 960), *, dark: bool = False) -> None:
         """Start it, with a viewport of this size in CSS pixels."""
@@ -88,7 +88,7 @@ class Browser:
             self._folder.cleanup()
 
     def dark(self) -> None:
-        """Show pages as somebody sees them who prefers dark ones."""
+        """Use the dark colour scheme."""
         feature = {"name": "prefers-color-scheme", "value": "dark"}
         self._cdp("Emulation.setEmulatedMedia", {"features": [feature]})
 
@@ -114,15 +114,15 @@ class Browser:
             time.sleep(0.05)
 
     def text(self) -> str:
-        """Return what a reader sees."""
+        """Return the visible text."""
         return str(self.run("return document.body.innerText"))
 
     def complaints(self) -> list[str]:
-        """Return what the browser said of the page: errors, and what the policy forbade."""
+        """Return the messages of the browser: errors, and violations of the policy."""
         return [entry["message"] for entry in self._call("POST", "/se/log", {"type": "browser"})]
 
     def picture(self, path: Path) -> None:
-        """Save what is in the window."""
+        """Save a screenshot of the window."""
         path.write_bytes(base64.b64decode(self._call("GET", "/screenshot")))
 
     def _cdp(self, command: str, params: dict[str, Any]) -> None:

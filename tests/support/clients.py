@@ -1,4 +1,4 @@
-"""What a worker of the harness talks through: a clock, a gate for requests, Kafka clients."""
+"""The connections of a worker in the harness: a clock, a gate for requests, Kafka clients."""
 
 from collections import Counter
 from threading import Condition
@@ -25,7 +25,7 @@ WRITES = {"BatchExecuteStatement", "UpdateItem"}
 
 
 LIMIT_S = 20.0
-"""Real seconds after which a thread that should act is taken for stuck."""
+"""Real seconds after which a thread is considered stuck."""
 
 
 class Clock:
@@ -39,7 +39,7 @@ class Clock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and tell those who wait for it."""
+        """Let time pass, and call the watchers."""
         self.now += seconds
         for tell in self.watchers:
             tell()
@@ -118,7 +118,7 @@ class Recorder(FakeConsumer):
         return super().commit(message, offsets, asynchronous=asynchronous)
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
-        # The real client takes this for the answer to the rebalance that it is in.
+        # The real client treats this as the answer to the current rebalance.
         assert self._serving in {"", "assign"}, f"incremental_assign() in on_{self._serving}"
         self.world.asked.append(("assign", sorted(p.partition for p in partitions)))
         super().incremental_assign(partitions)
@@ -145,7 +145,7 @@ def written(request: Request) -> tuple[str, dict[str, int]]:
         return params["TableName"], {params["Key"]["pk"]["S"]: value}
     adds = {}
     for statement in params["Statements"]:
-        # Of the numbers the first is the sum, the others are the fence's.
+        # The first number is the sum. The others belong to the fence.
         kinds = {kind: text for p in reversed(statement["Parameters"]) for kind, text in p.items()}
         adds[kinds["S"]] = int(kinds["N"])
     return params["Statements"][0]["Statement"].split('"')[1], adds

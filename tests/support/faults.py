@@ -55,7 +55,7 @@ Forward = Callable[[bytes], Answer]
 
 
 class Fault:
-    """Lets the request pass; its subclasses do worse.
+    """Lets the request pass. Its subclasses are the faults.
 
     `apply` calls ``forward`` with a body if the endpoint shall see the request, and returns
     the answer, or None to close the connection without one.
@@ -111,7 +111,7 @@ class Hold(Fault):
     released: threading.Event = field(default_factory=threading.Event)
 
     def release(self) -> None:
-        """Let it go on."""
+        """Release it."""
         self.released.set()
 
     def apply(self, request: Request, forward: Forward) -> Answer | None:
@@ -197,8 +197,8 @@ class WrongChecksum(Fault):
 class FailStatements(Fault):
     """Fails these statements of a BatchExecuteStatement (index: error code); others pass.
 
-    The failed ones are not forwarded, unless ``applied``: then their work is done, and the
-    client is told that it is not.
+    The failed ones are not forwarded, unless ``applied``: then they are applied, although
+    the client gets an error.
     """
 
     errors: Mapping[int, str]
@@ -231,7 +231,7 @@ class FailStatements(Fault):
 
 
 def writes(request: Request) -> bool:
-    """Tell the writes of windows from what is asked at the start."""
+    """Return whether a request writes a window, and is not one of the requests at the start."""
     if request.operation not in {"BatchExecuteStatement", "UpdateItem"}:
         return False
     return "access-check" not in str(request.body)

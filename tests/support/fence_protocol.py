@@ -4,14 +4,13 @@
 
 - An owner closes a window of one or two events, at any cut, and sends the changes of its items.
 - A request is applied and answered, or applied while its answer is lost, or captured. A captured
-  request may arrive at any later moment, or never, and as often as it likes: it is late, lost and
-  doubled.
+  request may arrive at any later moment, never, or several times: it is late, lost or doubled.
 - The dead-letter topic takes the rejected events of a window, or does not take them yet.
 - A window is complete, and its offset is committed or not.
 - An owner starts again at the committed offset, or an operator sets the offset back before that.
-  The former owner goes on all the same: it does not know that it lost the partition. The new one
-  may have other settings, with which an event that could not be decoded is a good one.
-- Somebody turns the attribute of a counter into a number again.
+  The former owner continues, because it does not know that it lost the partition. The new owner
+  may have other settings that can decode an event which was rejected before.
+- A person changes the attribute of a counter to a number again.
 
 Nothing of the protocol is written again here. The requests are those of `Counters`, their answers
 those of the fake (which the contract suite holds to DynamoDB), and what follows from an answer is
@@ -31,7 +30,7 @@ from tests.support.fence_steps import BASE, FENCE, ItemState, OpenWindow, Protoc
 
 
 class Owner(NamedTuple):
-    """A member that owns the partition, or thinks so."""
+    """A member that owns the partition, or did so before."""
 
     mended: bool
     """Whether its settings let it decode all events."""

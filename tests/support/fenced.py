@@ -1,4 +1,4 @@
-"""A broker as it is in the moment after its start: it answers, and names no broker, not itself.
+"""A broker just after its start: it answers, but its metadata contains no broker.
 
 Apache Kafka with KRaft does so until its controller unfences the broker, for some milliseconds.
 Source: the format of Metadata's answers, Apache Kafka, *Protocol guide*.
@@ -48,7 +48,7 @@ def without_brokers(answer: bytes) -> bytes:
 class FencedProxy:
     """Stands before a broker that advertises ``port``, and fences it while ``fenced`` is set.
 
-    ``told`` counts the answers that named no broker.
+    ``told`` counts the answers without a broker.
     """
 
     def __init__(self) -> None:

@@ -42,7 +42,7 @@ def end_offsets(bootstrap_servers: str, topic: str, partitions: int) -> dict[int
             n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1]
             for n in range(partitions)
         }
-    except KafkaException:  # a partition has no leader for a moment: nobody is at its end
+    except KafkaException:  # a partition has no leader for a moment, so its end is not known
         return {0: sys.maxsize}
     finally:
         consumer.close()
@@ -202,7 +202,7 @@ class KafkaCluster:
                 stack.callback(node.kill)
 
     def __enter__(self) -> Self:
-        """Give this cluster to the block."""
+        """Return this cluster."""
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""Runs the worker under a load that wants much memory; a process of its own, with a hard limit.
+"""Runs the worker under a load that needs much memory, in a separate process with a hard limit.
 
 Usage: ``python -m tests.support.memory_load LOAD LIMIT_MB WINDOW_MAX_BYTES``. The limit is set by
 the operating system (RLIMIT_DATA). It prints the events, and the peak of resident memory in MB.
@@ -34,16 +34,16 @@ from dynatomic.worker.rereading import read_again
 
 TOPIC, KEYS = "row-events", {"hits": KeySchema("pk")}
 BUSY_S = 4.0
-"""How long DynamoDB, or the dead-letter topic, takes nothing, so that all fills up."""
+"""How long DynamoDB, or the dead-letter topic, accepts nothing, so that the memory fills up."""
 
 
 def long_names(number: int) -> bytes:
-    """Return an event whose name never comes again, of nearly the largest size."""
+    """Return an event with a unique name of nearly the largest size."""
     return encode(Row("hits", f"{number:02000}"))
 
 
 def short_names(number: int) -> bytes:
-    """Return an event whose name never comes again."""
+    """Return an event with a unique name."""
     return encode(Row("hits", f"customer-{number}"))
 
 

@@ -155,7 +155,7 @@ def schedule(
     if seed % LOST_TAIL_EVERY == LOST_TAIL_FIRST:
         taken = {n: step for n, step in STEPS.items() if n != "emit_large"} | LOST_TAIL
     names = list(taken)
-    # Some kinds of trouble are left out each time and some come often, so that they meet.
+    # Each run leaves out some kinds of faults and has others often, so that they meet.
     weights = [
         weight if name in ALWAYS else weight * chosen.choice((0, 1, 1, 1, 4) if seed % 3 else (1,))
         for name, (weight, _) in taken.items()

@@ -39,7 +39,8 @@ class ModelBase:
         self.broker = self.world.broker
         self.broker.create_topic(TOPIC, partitions)
         self.broker.create_topic(LETTERS)
-        # As where most items of a table were missing of late; here there are too few to learn it.
+        # As if most items of a table were missing recently. The model has too few items to learn
+        # it.
         self._patches = ExitStack()
         if inserts:
             self._patches.enter_context(patch.object(table_queue, "INSERT_FIRST_ABOVE", -1.0))

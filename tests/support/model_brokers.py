@@ -25,11 +25,11 @@ class BrokerSteps(ClientSteps):
         self.broker.faults.answers_held = True
 
     def hold_topic_id(self) -> None:
-        """Nobody tells the topic's id."""
+        """No broker answers with the id of the topic."""
         self.world.topic_id_held = True
 
     def hold_lookups(self) -> None:
-        """Nobody tells the committed offsets."""
+        """No broker answers with the committed offsets."""
         self.world.lookups_held = True
 
     def hold_letters(self, sent: int) -> None:
@@ -90,7 +90,7 @@ class BrokerSteps(ClientSteps):
         self.world.emitted.clear()
         group = self.broker.group(GROUP)
         for place, about in list(group.metadata.items()):
-            # One whose id somebody wiped out would be believed, as documented.
+            # A commit without an id would be accepted, as documented.
             if not kept % 2 or (place in self.wiped and not about):
                 del group.offsets[place], group.metadata[place]
 

@@ -72,7 +72,7 @@ class ModelChecks(World):
     kept_items: dict[str, list[Any]] = field(default_factory=dict)
     """The items of each table that has other keys for now."""
     cut: dict[Place, int] = field(default_factory=dict)
-    """The logs that lost counted events, with their new ends, until somebody repairs it."""
+    """The logs that lost counted events, with their new ends, until they are repaired."""
     events: int = 0
     _letters_seen: int = 0
 
@@ -159,7 +159,7 @@ class ModelChecks(World):
             headers = dict(cast("Any", message).headers())
             if "event" in headers:
                 self.stored.add(int(headers["event"]))
-            else:  # written anew: the topic no longer had the message
+            else:  # encoded again: the topic no longer had the message
                 assert headers["dynatomic.topic"] == TOPIC.encode()
         self._letters_seen = len(letters)
 
@@ -189,7 +189,7 @@ class ModelChecks(World):
 
     def _check_item(self, table: str, key: str, item: Any) -> None:
         fences = {
-            # The fence of a lost event stands for the events before it.
+            # The fence of a lost event hides the events before it.
             (topic_id, partition): min(offset, self.cut.get((topic_id, partition), offset + 1) - 1)
             for topic_id in self.topic_ids
             for partition, offset in fences_of(item, topic_id).items()

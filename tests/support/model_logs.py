@@ -1,4 +1,4 @@
-"""Steps of the model: logs that lose their tail, and how somebody repairs it."""
+"""Steps of the model: logs that lose their tail, and the repair."""
 
 from contextlib import suppress
 from typing import Any
@@ -67,7 +67,7 @@ class LogSteps(BrokerSteps):
             super().rewind(partition, offset, wiped)
 
     def expire_offsets(self) -> None:
-        """The group's offsets expire: then nothing tells of a log that lost its tail."""
+        """The offsets of the group expire. Then nothing shows that a log lost its tail."""
         if not self.world.cut:
             super().expire_offsets()
 

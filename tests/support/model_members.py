@@ -135,7 +135,7 @@ class ThreadedMember(SteppedMember):
 
 
 class Asking(Recorder):
-    """A consumer that is not told the committed offsets while the world holds them."""
+    """A consumer that gets no committed offsets while the world holds them."""
 
     def committed(self, partitions: Any, timeout: float = -1) -> Any:
         if cast("ModelWorld", self.world).lookups_held:

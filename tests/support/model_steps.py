@@ -114,7 +114,7 @@ class ClientSteps(ModelBase):
     def _turn(self, member: SteppedMember) -> None:
         try:
             member.turn()
-        except DynatomicError:  # the topic was made again: a supervisor starts it anew
+        except DynatomicError:  # the topic was made again: a supervisor restarts it
             member.end()
             member.worker.close()
 
@@ -139,7 +139,7 @@ class ClientSteps(ModelBase):
             member.kill()
 
     def expire(self, who: int) -> None:
-        """The group drops a member, which does not know yet and goes on."""
+        """The group removes a member, which does not know it yet and continues."""
         member = self._of(self.living, who)
         if member is not None:
             member.expire()
@@ -200,7 +200,7 @@ class ClientSteps(ModelBase):
         """A request that was sent, or dropped, arrives a second time, much later."""
         if self.world.requests:
             request = self.world.requests[-1 - which % len(self.world.requests)]
-            with suppress(Exception):  # nobody sees the answer
+            with suppress(Exception):  # the answer is lost
                 self.world.dynamodb.apply(request)
 
     def deny(self, table: int) -> None:

@@ -1,7 +1,8 @@
 """The lists of changes to the product that must turn the suite red, and how they are registered.
 
 `MUTATIONS` are found by the model (`model.schedule`), `NAMED` by the test of a promise that they
-break, and `HARMLESS` break nothing: they are here so that nobody takes them for holes in the suite.
+break, and `HARMLESS` break nothing: they are listed so that they are not confused with gaps in the
+tests.
 """
 
 from collections.abc import Callable

@@ -197,7 +197,7 @@ def shows_the_role_of_the_caller(patch: pytest.MonkeyPatch) -> None:
 
 
 @found_in(
-    "service/test_waiting.py::test_a_table_in_trouble_is_told_within_seconds_and_so_is_its_end"
+    "service/test_waiting.py::test_a_table_with_a_problem_is_reported_within_seconds_and_so_is_its_end"
 )
 def tells_nothing_before_the_probes_fail(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(WaitMonitor, "update", lambda *_: None)

@@ -6,8 +6,8 @@
         client = make_client(proxy.endpoint_url)
 
 Faults are taken in turn, one a request; after the last one requests pass. Instead of a list a
-function may choose: it gets the `Request` and returns a fault, or None to let it pass. It may
-be called by several threads at once. Any path is forwarded to ``/``: clients may be told apart by
+function may choose: it gets the `Request` and returns a fault, or None to let it pass. It may be
+called by several threads at once. Any path is forwarded to ``/``: clients may be distinguished by
 the paths of their endpoint URLs.
 """
 

@@ -158,7 +158,7 @@ class Stack:
                     return False
                 return True
 
-            wait_until(answered, "the committed offsets are told")
+            wait_until(answered, "the committed offsets are known")
         finally:
             consumer.close()
         least = 0 if zeros else 1
@@ -183,7 +183,7 @@ class Stack:
         def stored() -> bool:
             try:
                 (found,) = consumer.commit(offsets=[place], asynchronous=False)
-            except KafkaException:  # a member that was killed may still be taken for alive
+            except KafkaException:  # a killed member may still be in the group
                 return False
             return found.error is None
 
@@ -193,7 +193,7 @@ class Stack:
             consumer.close()
 
     def delete(self, topic: str) -> None:
-        """Delete a topic; the name may be taken for a moment longer."""
+        """Delete a topic; the name may be in use for a moment longer."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
         admin.delete_topics([topic])[topic].result(30)
 

@@ -41,7 +41,7 @@ def make_client(endpoint_url: str, read_timeout: float = 10) -> "DynamoDBClient"
 
 
 class MakeTable(Protocol):
-    """Makes a table of a name of its own; keys are ``pk`` and, if asked for, ``rk``."""
+    """Makes a table with a unique name; its keys are ``pk`` and, if asked for, ``rk``."""
 
     def __call__(
         self,

@@ -18,14 +18,14 @@ PAYLOAD = request_body(
     Step.UPDATE, {"transport": TEXT}, [Change("transport", k, None, {"n": 1}) for k in "ab"]
 )
 
-TOKEN = "token"  # noqa: S105 - nobody's
+TOKEN = "token"  # noqa: S105 - not a real one
 
 
 def new_client(
     url: str | None, *, region: str = REGION, token: str | None = TOKEN, **options: Any
 ) -> "DynamoDBClient":
     config = Config(retries={"total_max_attempts": 1}, **{"connect_timeout": 2, **options})
-    secret = "wJalrXUtnFEMI"  # noqa: S105 - nobody's
+    secret = "wJalrXUtnFEMI"  # noqa: S105 - not a real one
     return boto3.client(
         "dynamodb",
         endpoint_url=url,

@@ -162,7 +162,7 @@ def test_no_name_has_several_meanings() -> None:
 
 
 STATE_OWNERS = {"worker/partition.py": "Partition", "worker/in_flight.py": "InFlightWindow"}
-"""Modules whose class changes its own fields, and nobody else does."""
+"""Modules whose class is the only one that changes its fields."""
 
 
 def state_fields() -> set[str]:

@@ -73,7 +73,7 @@ def test_fish_completes_commands_flags_and_values(
 
 
 class Typed:
-    """An interactive zsh on a terminal of its own."""
+    """An interactive zsh on its own terminal."""
 
     def __init__(self, folder: Path) -> None:
         self._seen = ""
@@ -128,7 +128,7 @@ def test_zsh_completes_commands_flags_and_values(
 
 def test_the_page_has_every_command_flag_and_exit_code() -> None:
     raw = "\n".join(page(app, "dynatomic 1.2.3"))
-    assert "--" not in raw, "troff makes hyphens of these, which nobody can paste"
+    assert "--" not in raw, "troff makes hyphens of these, which cannot be pasted"
     text = raw.replace(r"\-", "-")
     for path in PATHS:
         assert f'.SS "{path}' in text

@@ -186,7 +186,7 @@ def test_a_lost_partition_stores_no_refused_rows() -> None:
         w.gate.close("hits")
         w.window()
         first.expire()
-        first.turn()  # told that it is lost
+        first.turn()  # on_lost is called
         w.gate.open()
         first.quiet()
         first.alive = False

@@ -153,7 +153,7 @@ def test_the_same_place_of_a_topic_made_again_is_another_event(lab: Lab) -> None
     lab.committed = {0: 2}
     lab.row(1)
     lab.row(1, topic_id=old)
-    lab.row(5, topic_id=old)  # that topic is gone: nobody reads it again
+    lab.row(5, topic_id=old)  # that topic does not exist any more
     assert lab.replay().to_replay == 3
 
 

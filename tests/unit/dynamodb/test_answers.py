@@ -40,7 +40,7 @@ def test_an_item_that_does_not_exist_is_inserted() -> None:
     assert classify_answer(Step.UPDATE, ONE, "ConditionalCheckFailed", "") == TryStep(Step.INSERT)
 
 
-def test_an_item_that_somebody_made_meanwhile_is_updated() -> None:
+def test_an_item_that_another_writer_created_is_updated() -> None:
     assert classify_answer(Step.INSERT, ONE, "DuplicateItem", "") == TryStep(Step.UPDATE)
     assert classify_answer(Step.INSERT, ONE, "DuplicateItemException", "") == TryStep(Step.UPDATE)
 
@@ -203,7 +203,7 @@ def test_an_item_collection_that_is_full_is_rejected() -> None:
 @pytest.mark.parametrize("step", Step)
 @pytest.mark.parametrize("change", [ONE, TWO, ONE_FENCED, TWO_FENCED])
 def test_every_code_of_a_statement_has_an_answer_that_leads_on(step: Step, change: Change) -> None:
-    """No step answers with itself for ever: Next goes another way."""
+    """No step returns itself without end: TryStep takes another way."""
     # AWS, BatchStatementError: the whole list.
     codes = [
         *["ConditionalCheckFailed", "ItemCollectionSizeLimitExceeded", "RequestLimitExceeded"],

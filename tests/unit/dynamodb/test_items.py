@@ -51,7 +51,7 @@ def unreachable(_request: Request) -> EndpointConnectionError:
 
 
 @pytest.mark.parametrize("trouble", [throttled, unreachable])
-def test_nobody_waits_for_a_throttled_table_any_more_once_it_is_called_off(
+def test_a_cancelled_read_does_not_wait_for_a_throttled_table(
     trouble: Callable[[Request], Exception],
 ) -> None:
     client, called_off = table_of(1), Event()
@@ -65,7 +65,7 @@ def test_nobody_waits_for_a_throttled_table_any_more_once_it_is_called_off(
 
 
 @pytest.mark.parametrize("trouble", [throttled, unreachable])
-def test_trouble_that_passes_is_waited_for(trouble: Callable[[Request], Exception]) -> None:
+def test_a_problem_that_passes_is_waited_for(trouble: Callable[[Request], Exception]) -> None:
     client, left = table_of(1), [None, *[trouble] * 5]
 
     def before(request: Request) -> Exception | None:
@@ -77,7 +77,7 @@ def test_trouble_that_passes_is_waited_for(trouble: Callable[[Request], Exceptio
 
 
 @pytest.mark.parametrize("trouble", [throttled, unreachable])
-def test_trouble_that_stays_is_told_in_time(trouble: Callable[[Request], Exception]) -> None:
+def test_a_problem_that_stays_is_raised_in_time(trouble: Callable[[Request], Exception]) -> None:
     client, clock = table_of(1), Clock()
     client.faults.before = trouble
     with pytest.raises(UnavailableError, match="does not answer"):

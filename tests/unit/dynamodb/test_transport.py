@@ -65,7 +65,7 @@ class Sent(BaseException):
 
 @contextmanager
 def catching(at: dt.datetime) -> Iterator[list[bytes]]:
-    """Catch all that goes to the wire, at a time that stands still, and let nothing go."""
+    """Catch all requests, with a clock that does not move, and send none."""
     pieces: list[bytes] = []
 
     def catch(_: object, piece: bytes) -> None:
@@ -96,7 +96,7 @@ def sent(client: "DynamoDBClient", payload: bytes, at: dt.datetime = NOON) -> by
 
 
 def sent_by_boto3(client: "DynamoDBClient", payload: bytes, at: dt.datetime = NOON) -> bytes:
-    """Return what boto3 puts on the wire, but for what it tells about attempts: there is one."""
+    """Return what boto3 sends, without its headers about attempts: there is one attempt."""
     with catching(at) as pieces:
         Transport(client, direct=False).send(payload)
     return without_attempts(b"".join(pieces))

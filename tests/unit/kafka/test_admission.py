@@ -1,4 +1,4 @@
-"""Whether a group takes a consumer as a member, and what it is told if not."""
+"""Whether a group takes a consumer as a member, and the message if not."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The Emitter for asyncio: the loop goes on, and every failure reaches its caller."""
+"""The Emitter for asyncio: the loop continues, and every failure reaches its caller."""
 
 import asyncio
 import threading

@@ -107,7 +107,7 @@ def test_a_line_of_librdkafka_has_a_fixed_event_and_its_text_in_a_field() -> Non
     }
 
 
-def test_a_topic_nobody_can_tell_of_is_not_taken_for_missing() -> None:
+def test_a_topic_without_an_answer_is_not_treated_as_missing() -> None:
     server = f"127.0.0.1:{free_port()}"
     admin = new_admin(admin_config(Settings(bootstrap_servers=server)))
     with pytest.raises(UnavailableError, match="topic 'some': no broker answered"):

@@ -199,7 +199,7 @@ def test_every_property_of_the_lists_is_known_and_of_that_kind_only(
         config = {**base, name: VALUES.get(name, "1")}
         if kind == "consumer":
             config |= {"group.id": "g"}
-        # An alias is reported by the name that it stands for.
+        # An alias is reported by its full name.
         assert f"is a {foreign} property" in "".join(_warnings_of(kind, config, caplog)), name
 
 

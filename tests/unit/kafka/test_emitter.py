@@ -41,7 +41,7 @@ def test_the_key_is_the_item(row: Row, key: bytes) -> None:
         Row("page-views", 7),  # type: ignore[arg-type]
     ],
 )
-def test_a_row_that_nobody_could_count_is_refused_at_the_call(row: Row) -> None:
+def test_a_row_that_cannot_be_counted_is_refused_at_the_call(row: Row) -> None:
     producer = Producer()
     with Emitter(producer=producer) as emit:
         with pytest.raises(RowError):

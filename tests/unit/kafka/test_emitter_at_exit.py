@@ -1,4 +1,4 @@
-"""An Emitter that nobody closed sends its rows when the interpreter ends."""
+"""An Emitter that was not closed sends its rows when the interpreter ends."""
 
 import subprocess
 import sys

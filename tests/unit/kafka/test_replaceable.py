@@ -1,4 +1,4 @@
-"""Clients that are made anew once no broker answers them."""
+"""Clients that are replaced when no broker answers them."""
 
 import gc
 import weakref

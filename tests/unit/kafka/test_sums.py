@@ -37,7 +37,7 @@ def test_rows_of_a_counter_are_sent_as_one() -> None:
 def test_sums_are_sent_in_time_without_another_row() -> None:
     producer = Producer()
     emit = Emitter(producer=producer, sum_ms=1)
-    for expected in (1, 2):  # the thread goes on
+    for expected in (1, 2):  # the thread continues
         emit(ROWS[0])
         wait_until(partial(producer.has_taken, expected), "sent")
     emit.close()

@@ -137,7 +137,7 @@ def test_a_member_that_came_meanwhile_is_noticed_by_the_brokers() -> None:
     with pytest.raises(UnavailableError, match="is active"):
         s.run()
     assert s.stored() == (4, OTHER)
-    assert len(s.joined) == 1  # the worker: nobody joins a group whose members the brokers tell
+    assert len(s.joined) == 1  # the worker: no join is needed if the brokers report the members
 
 
 def test_without_word_of_members_it_commits_as_the_only_one() -> None:
@@ -147,7 +147,7 @@ def test_without_word_of_members_it_commits_as_the_only_one() -> None:
     assert "--execute joins it" in s.run(ResetOptions())
     s.run()
     assert s.stored() == (0, s.id)
-    assert s.joined == []  # nobody was there: the brokers took it from a stranger
+    assert s.joined == []  # no member: the brokers accept the commit of another client
 
 
 class OnlyFromMembers(FakeConsumer):

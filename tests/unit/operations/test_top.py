@@ -109,7 +109,7 @@ def test_the_total_stands_on_top() -> None:
     assert heading == [
         *("PARTITION", "LAG", "AGE", "CONSUMED/S", "PRODUCED/S", "DRAIN", "MEMBER"),
     ]
-    # Partition 1 is not drained in any time that could be told, so neither is all.
+    # The time until partition 1 is drained is not known, so that of the group is not known either.
     assert total == ["all", "900", "-", "600", "500", "-"]
     _, _, total, *_ = shown(look(0, (0, 900), (0, 40)), look(1, (600, 1_000), (50, 60)))
     assert total == ["all", "410", "-", "650", "120", "0.8s"]

@@ -103,7 +103,7 @@ def test_a_registry_that_fails_is_asked_again_with_growing_pauses() -> None:
     assert all(later - earlier <= 10 for earlier, later in pairwise(times))
     registry.answer = lambda: ['"int"']
     clock.now = 100.0
-    with suppress(SchemaUnavailableError):  # nobody waits for a registry that did not answer
+    with suppress(SchemaUnavailableError):  # a registry that did not answer is not asked again
         schemas.schema(KEY)
     wait_until_idle(schemas)
     assert schemas.schema(KEY).parsed == "int"

@@ -1,4 +1,4 @@
-"""A member that the group does not have is never taken for a spare (KIP-848)."""
+"""A member that the group does not have is never treated as a spare (KIP-848)."""
 
 from collections.abc import Callable
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""A wait is told within seconds, on the page, in the status, as a metric and in the log."""
+"""A wait is reported within seconds: on the page, in the status, as a metric and in the log."""
 
 import logging
 from typing import Any
@@ -42,7 +42,7 @@ def seconds(w: World, member: Member, count: int = SECONDS) -> None:
         ("InternalServerError", "table-failing", "waiting for table hits: requests fail"),
     ],
 )
-def test_a_table_in_trouble_is_told_within_seconds_and_so_is_its_end(
+def test_a_table_with_a_problem_is_reported_within_seconds_and_so_is_its_end(
     served: Served, caplog: pytest.LogCaptureFixture, code: str, cause: str, text: str
 ) -> None:
     caplog.set_level(logging.INFO, "dynatomic")
@@ -97,7 +97,7 @@ def test_brokers_that_do_not_answer_are_told_within_seconds(
         assert [fields["why"] for fields in lines(caplog, "recovered")] == ["broker-down"]
 
 
-def test_a_window_that_is_only_slow_is_not_told_as_trouble() -> None:
+def test_a_window_that_is_only_slow_is_not_reported() -> None:
     with world() as w:
         member = w.worker()
         seconds(w, member, 3)
@@ -165,7 +165,7 @@ def test_an_open_transaction_is_a_wait_and_then_a_stall_with_its_age(
         w.until(w.all_committed, step_s=1)
         w.held_by_transactions = 5
         seconds(w, member)
-        assert activity_of(member) == "counting", "a short transaction is nothing to tell"
+        assert activity_of(member) == "counting", "a short transaction is not reported"
         seconds(w, member, int(TRANSACTION_AFTER_S))
         assert activity_of(member) == "waiting for an open transaction"
         (partition,) = served.json("/status")[1]["partitions"]
@@ -212,6 +212,6 @@ def test_a_topic_that_is_gone_is_an_error_and_makes_livez_fail(
         assert error.levelname == "ERROR"
         member.worker._on_revoke(None, [TopicPartition(TOPIC, 0)])
         member.worker._on_assign(None, [])
-        assert live(w, member, 60) == ["topic-missing"], "it is taken for a spare"
+        assert live(w, member, 60) == ["topic-missing"], "it is treated as a spare"
         w.topic_missing = False
         assert live(w, member, 5) == []

@@ -89,7 +89,7 @@ def test_a_log_line_survives_wrong_arguments_and_a_closed_stream(
     logger.info("%d events", "many")
     assert json.loads(out.getvalue())["event"] == "%d events"
     out.close()
-    logger.info("nobody reads this")
+    logger.info("below the level")
 
 
 def test_debug_and_other_libraries_are_quiet_and_setup_is_not_doubled(

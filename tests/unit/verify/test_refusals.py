@@ -69,7 +69,7 @@ def test_errors_are_no_messages_so_brokers_that_only_err_are_told_in_time() -> N
 
     def err(*arguments: Any) -> Any:
         clock.advance(1)
-        assert clock.now < 2_000, "it waits for ever"
+        assert clock.now < 2_000, "it does not end"
         w.broker.emit_error(consumer, KafkaError.LEADER_NOT_AVAILABLE, topic=TOPIC, partition=0)
         return consume(*arguments)
 

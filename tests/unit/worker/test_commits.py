@@ -144,7 +144,7 @@ def test_a_commit_that_fails_for_one_partition_is_sent_again_for_that_one() -> N
         w.turn(4)
         w.emit("a", partition=0)
         w.emit("b", partition=1)
-        # The fake tells librdkafka's way, one error for all; here each partition has its own.
+        # The fake reports one error for all partitions, as librdkafka. Here each has its own.
         w.broker.faults.answers_held = True
         w.window()
         first, second = (member.worker.partitions[n] for n in (0, 1))

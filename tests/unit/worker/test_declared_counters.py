@@ -85,7 +85,7 @@ def test_only_the_refused_counters_of_an_event_are_replayed(guarantee: Any) -> N
         }
         assert d.values() == counted
         d.world.dynamodb.delete_item(TableName="usage", Key={"pk": {"S": "c-7"}, "rk": {"S": DAY}})
-        d.world.advance(86_400)  # the replay is a day later, and the event still of its own day
+        d.world.advance(86_400)  # the replay is a day later, and the event still belongs to its day
         for stored in letters:
             assert stored is not None
             letter = stored.letter

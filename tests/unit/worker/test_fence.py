@@ -36,7 +36,7 @@ def test_promise_3_a_window_of_unknown_outcome_is_sent_again_and_counts_once() -
         w.emit("a", "a", "b", "new")
         w.lose_answers()
         w.window()
-        assert w.counts() == {"a": 3, "b": 2}  # applied, but nobody knows
+        assert w.counts() == {"a": 3, "b": 2}  # applied, but the answer is lost
         w.advance(5)
         w.turn(3)
         assert w.committed() == 2

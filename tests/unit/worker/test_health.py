@@ -99,7 +99,7 @@ def test_promise_10_it_never_looks_healthy_while_it_is_stuck(
         _mend(w)
         w.emit("after")
         w.until(w.all_committed, step_s=1)
-        assert live(w, member, 10) == [], "it stays red although it goes on"
+        assert live(w, member, 10) == [], "it stays red although it continues"
 
 
 def _mend(w: World) -> None:
@@ -166,7 +166,7 @@ def test_promise_10_it_knows_what_its_own_client_may_be_to_blame_for(
         _mend(w)
         w.emit("after")
         live(w, member, STALLED_AFTER_S + LONGEST_UNKNOWN_PAUSE_S + 5)
-        assert clients_own(member) is None, "it goes on, and is not given up"
+        assert clients_own(member) is None, "it continues, and is not given up"
 
 
 def test_promise_10_a_spare_that_the_group_forgets_is_no_spare_any_more() -> None:
@@ -208,7 +208,7 @@ def test_promise_10_nothing_is_said_before_the_loop_began() -> None:
         assert status_of(member).stalls() == ()
 
 
-def test_promise_10_a_spare_is_told_once_and_a_member_without_an_answer_as_trouble(
+def test_promise_10_a_spare_is_logged_once_and_a_member_without_an_answer_is_a_stall(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "dynatomic")
@@ -226,7 +226,7 @@ def test_promise_10_a_spare_is_told_once_and_a_member_without_an_answer_as_troub
         assert causes == {("no progress", "never-assigned")}
 
 
-def test_promise_10_a_long_window_that_fills_and_a_backlog_are_no_trouble() -> None:
+def test_promise_10_a_long_window_that_fills_and_a_backlog_are_no_stall() -> None:
     with world(2) as w:
         member = w.worker(window_ms=300_000)
         w.emit("a")
@@ -234,7 +234,7 @@ def test_promise_10_a_long_window_that_fills_and_a_backlog_are_no_trouble() -> N
         assert w.counts() == {}
 
 
-def test_promise_10_one_partition_in_trouble_is_enough_and_is_named() -> None:
+def test_promise_10_one_stalled_partition_is_enough_and_is_named() -> None:
     with world(2, ["hits", "slow"]) as w:
         member = w.worker()
         w.refuse = failing("ThrottlingException", "slow")

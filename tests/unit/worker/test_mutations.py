@@ -100,7 +100,7 @@ def test_the_named_test_finds(
 
 @pytest.fixture
 def failing_server() -> Iterator[tuple[str, list[str]]]:
-    """Start a server that fails every request, whether it applied it or not nobody knows."""
+    """Start a server that fails every request with an unknown outcome."""
     requests: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

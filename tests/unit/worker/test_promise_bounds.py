@@ -153,7 +153,7 @@ def test_promise_10_it_says_that_no_commit_succeeds(caplog: pytest.LogCaptureFix
         assert said[0]["cause"] == "commit: COORDINATOR_NOT_AVAILABLE"
 
 
-def test_promise_10_a_long_window_that_fills_is_no_trouble(
+def test_promise_10_a_long_window_that_fills_is_no_stall(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with world() as w:

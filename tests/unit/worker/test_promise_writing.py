@@ -37,7 +37,7 @@ def test_promise_1_an_offset_is_committed_only_when_all_below_it_is_added_or_sto
 
 
 def test_promise_1_holds_for_a_batch_that_reaches_the_end_of_its_partition() -> None:
-    # The end is an event of its own and may come in the same batch as the messages before it.
+    # The end is a separate event and may come in the same batch as the messages before it.
     with world() as w:
         w.worker()
         w.emit("a", "b")

@@ -33,7 +33,7 @@ def test_a_topic_made_again_under_a_running_consumer_ends_it_before_anything_is_
         w.until(w.all_committed, step_s=1)
         w.broker.recreate_topic(TOPIC)
         w.emitted.clear()
-        w.emit(*"cdef")  # it goes on at offset 2, and would never see c and d
+        w.emit(*"cdef")  # it continues at offset 2, and would never see c and d
         with pytest.raises(DynatomicError, match="was deleted and created again") as caught:
             w.until(w.all_committed, step_s=1)
         assert w.broker.topic_ids[TOPIC] in str(caught.value)
@@ -63,7 +63,7 @@ def test_the_committed_offset_of_a_deleted_topic_is_reported_not_used(
         w.emit(*["a"] * events)
         w.emit("b", partition=1)
         second = w.worker(processing_guarantee=guarantee)
-        w.until(lambda: w.committed(1) == 1, step_s=1)  # the other partition goes on
+        w.until(lambda: w.committed(1) == 1, step_s=1)  # the other partition continues
         w.advance(60)
         w.turn(3)
         assert w.counts() == {"a": 1, "b": 2}
@@ -132,7 +132,7 @@ def test_what_was_read_from_a_deleted_topics_offset_is_read_again_from_the_right
         stale(w, 3)
         member = w.worker(processing_guarantee=guarantee)
         monkeypatch.setattr(member.consumer, "committed", unanswered)
-        w.turn(3)  # it reads from offset 3, and is not told whose that is
+        w.turn(3)  # it reads from offset 3, of either topic
         monkeypatch.undo()
         group = w.broker.group(GROUP)
         group.offsets.clear()  # the broker gets to the deletion

@@ -174,7 +174,7 @@ def test_a_committed_offset_wins_over_every_reset() -> None:
 
 
 def test_a_late_word_that_nothing_is_committed_stops_no_partition() -> None:
-    # librdkafka looks the offset up as well, and may tell when the partition is being read.
+    # librdkafka requests the offset too, and its answer may come while the partition is read.
     with world() as w:
         member = w.worker()
         w.emit("a")
