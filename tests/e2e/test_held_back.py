@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from dynatomic.verify.command import VerifyOptions, verify
 from tests.support.events import Event, avro
+from tests.support.operator_calls import settings_of
 from tests.support.stack import Stack
 from tests.support.tables import Table
 from tests.support.waiting import wait_until
@@ -42,9 +44,16 @@ def lag_of(stack: Stack, topic: str) -> Any:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_an_open_transaction_is_told_with_its_age_and_turns_livez_red(
-    stack: Stack, table: Table, protocol: str
+    stack: Stack,
+    table: Table,
+    protocol: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    for variable, value in stack.env().items():
+        monkeypatch.setenv(variable, value)
     topic, name = stack.topic(), table()
+    once = settings_of(stack, topic, tables=(name,), processing_guarantee="exactly-once")
     child = stack.run(topic, [name], *SERVE, "--group-protocol", protocol)
     url = url_of(child)
     log = stack.produce(topic, [Event(name, "before")])
@@ -65,7 +74,10 @@ def test_an_open_transaction_is_told_with_its_age_and_turns_livez_red(
         assert stack.counters(name).total() == 1
         (row,) = lag_of(stack, topic)
         assert (row["log_end_offset"], row["high_watermark"], row["lag"]) == (1, 5, 0)
-        assert row["note"] == "an open transaction holds back 4 offsets"
+        held = "an open transaction holds back 4 offsets"
+        assert row["note"] == held
+        verify(once, stack.endpoint_url, VerifyOptions())
+        assert f"partition 0: {held}" in capsys.readouterr().out.splitlines()
     log[name, "inside", None, "count"] += 1  # committed now
     wait_until(lambda: health(url) == (200, []), "green again", 30)
     stack.wait_counted(log, name)

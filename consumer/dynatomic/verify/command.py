@@ -2,11 +2,13 @@
 
 import gc
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from dynatomic.config.settings import Settings
@@ -24,6 +26,7 @@ from dynatomic.kafka.client import (
     kafka_errors,
     new_admin,
     new_consumer,
+    watermarks,
 )
 from dynatomic.kafka.event_reader import event_reader
 from dynatomic.kafka.reachability import wait_for_kafka
@@ -138,11 +141,28 @@ def _compare(
         _check_same(admin, settings.topic, identity)  # the error may come from reading two topics
         raise
     _check_same(admin, settings.topic, identity)
+    with kafka_errors():
+        verdict.notes += _open_transactions(settings, consumer)
     if letters.problem:
         verdict.notes.append(
             f"dead letters were determined from the settings alone: {letters.problem}"
         )
     return verdict
+
+
+def _open_transactions(settings: Settings, consumer: Consumer) -> Iterator[str]:
+    """Yield a note for each partition of which an open transaction holds events back.
+
+    No consumer can read these events, so they are in no sum.
+    """
+    config = consumer_config(settings) | {"isolation.level": "read_uncommitted"}
+    with closing(new_consumer(config)) as uncommitted:
+        # Requested first, so that a difference cannot come from later events.
+        high = watermarks(uncommitted, settings.topic)
+    for partition, stable in watermarks(consumer, settings.topic).items():
+        held = high[partition].high - stable.high if partition in high else 0
+        if held > 0:
+            yield f"partition {partition}: an open transaction holds back {held} offsets"
 
 
 def _check_same(admin: AdminClient, topic: str, identity: str | None) -> None:
