@@ -1,12 +1,21 @@
 """Faults of a cluster of three brokers: killed leaders, lost tails, unclean elections."""
 
+import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
+from typing import Final
 
+from dynatomic.testing.embedded import environment
 from tests.chaos.kinds import fault
-from tests.chaos.round import Round
+from tests.chaos.plan import StuckError
+from tests.chaos.round import DRAIN_S, Round
 from tests.support.kafka_cluster import BROKERS, KafkaCluster, Node
+
+_COMMAND: Final = re.compile(r"its log was cut[^\n]*then `dynatomic (offsets [^`]*)`")
 
 
 def _cluster(round_: Round) -> KafkaCluster:
@@ -68,9 +77,11 @@ def unclean_election(round_: Round, random_: Random) -> int:
     """Each broker in turn comes back without its tail before the controller noticed its end.
 
     It may lead again at once: then the cluster loses events that it had acknowledged, and gives
-    their offsets to others.
+    their offsets to others. Members stop such partitions, and the fault does what they say. Lost
+    events may be counted; each event that the topic has at the end must be.
     """
-    cluster, hits = _cluster(round_), 0
+    cluster, hits, done = _cluster(round_), 0, set[str]()
+    round_.has_lost_events = True
     for number in random_.sample(BROKERS, len(BROKERS)):
         broker = cluster.brokers[number]
         with cluster.one_at_a_time:
@@ -78,4 +89,32 @@ def unclean_election(round_: Round, random_: Random) -> int:
             hits += broker.cut_tails(round_.topic, random_) > 0
             cluster.restart(number)
             _heal(round_)
+        _repair(round_, done)
+    round_.load.pause()
+    round_.must(lambda: _repair(round_, done) or not round_.behind(), "drained", DRAIN_S)
+    round_.load.resume()
     return hits
+
+
+def _repair(round_: Round, done: set[str]) -> bool:
+    """Run the commands of partitions that stopped since, with the group stopped.
+
+    Returns False, so that it can be called until something else is true.
+    """
+    text = "".join(member.text() for member in round_.members)
+    commands = {c for c in _COMMAND.findall(text) if f"{c} {text.count(c)}" not in done}
+    if commands:
+        round_.stop_members()
+        text = "".join(member.text() for member in round_.members)
+        env = environment(round_.backend.bootstrap_servers, round_.backend.endpoint_url)
+        for command in sorted(commands):
+            done.add(f"{command} {text.count(command)}")
+            argv = [sys.executable, "-m", "dynatomic", *shlex.split(command)]
+            ended = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+            (round_.folder / "repairs.log").open("a").write(
+                f"{command}\n{ended.stdout}{ended.stderr}"
+            )
+            if ended.returncode:
+                raise StuckError(f"{command}: {ended.stderr[-500:]}")
+        round_.start_members()
+    return False

@@ -6,7 +6,7 @@ Nothing of the product is used here: the log is what the counters are judged by.
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple, Self
@@ -105,6 +105,8 @@ class Load:
     def __post_init__(self) -> None:
         self._producer = self._new_producer()
         self.sent: dict[bytes, Event | None] = {}
+        self.produced: Counter[bytes] = Counter()
+        """How often each payload was produced, acknowledged or not."""
         self._rows = events(self.shape, self.random_)
         self._stop = threading.Event()
         self._go = threading.Event()
@@ -137,16 +139,25 @@ class Load:
             partition, value, event = next(self._rows)
             key = event.key.encode() if event and self.shape.keyed else None
             self.sent[value] = event
+            self.produced[value] += 1
             delivered = partial(self._delivered, event, value)
-            try:
-                self._producer.produce(
-                    self.topic, value, key, partition=partition, on_delivery=delivered
-                )
-            except KafkaException:
+            if not self._produce(value, key, partition, delivered):
                 # An idempotent producer ends for good where a broker has lost its last events.
                 self._producer.flush(_FLUSH_S)
                 self._producer = self._new_producer()
         self._producer.poll(0)
+
+    def _produce(
+        self, value: bytes, key: bytes | None, partition: int, delivered: Callable[..., None]
+    ) -> bool:
+        """Return whether the producer took it."""
+        try:
+            self._producer.produce(
+                self.topic, value, key, partition=partition, on_delivery=delivered
+            )
+        except KafkaException:
+            return False
+        return True
 
     def _delivered(
         self, event: Event | None, value: bytes, error: KafkaError | None, message: Message

@@ -53,6 +53,8 @@ class Round:
     """The index of the first stored row of the topic as it is now."""
 
     has_transactions: bool = False
+    has_lost_events: bool = False
+    """Whether the brokers may lose events that they acknowledged, counted or not."""
 
     seen: int = 0
     """Writes of members that came to the proxy."""
