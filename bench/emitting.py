@@ -31,7 +31,7 @@ from tests.support.kafka_server import KafkaServer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TABLE, COUNTERS, PARTITIONS, ROUNDS = "bench", 10_000, 4, 4
+TABLE, COUNTERS, PARTITIONS, ROUNDS = "bench", 10_000, 4, 8
 RATE, TICK_S = 50_000, 0.01
 MODES: Final[dict[str, float | None]] = {
     "each row": None,
@@ -76,6 +76,14 @@ def emitted(servers: str, topic: str, rows: list[Row], sum_ms: float | None) -> 
         return time.process_time() - before
 
 
+def called(emit: Emitter, rows: list[Row]) -> float:
+    """Call an Emitter with rows; return the CPU seconds of this thread."""
+    before = time.thread_time()
+    for row in rows:
+        emit(row)
+    return time.thread_time() - before
+
+
 def speed(servers: str, count: int) -> list[str]:
     """Return the table of CPU time for one row."""
     rows = rows_of(count)
@@ -90,6 +98,13 @@ def speed(servers: str, count: int) -> list[str]:
             topic = f"speed-{number}-{index}"
             create_kafka_topic(servers, topic, PARTITIONS)
             best[name] = min(best[name], way(topic))
+    # The call alone: what is sent, and how often, depends on the rate.
+    emit = Emitter(servers, sum_ms=60_000)
+    for row in rows:
+        emit(row)
+    best["`Emitter(sum_ms=...)`, the call alone"] = min(called(emit, rows) for _ in range(ROUNDS))
+    emit._sums = None  # noqa: SLF001 - nothing of it is sent
+    emit.close()
     lines = (f"| {name} | {seconds / count * 1e6:.2f} us |" for name, seconds in best.items())
     return ["| one row | CPU time |", "|---|---:|", *lines]
 
@@ -180,7 +195,8 @@ def main() -> int:
         KafkaServer(jvm=(), settings={"log.dirs": folder}) as kafka,
     ):
         print("\n".join(speed(kafka.bootstrap_servers, options.rows)), flush=True)
-        print("\n".join(["", *loads(kafka.bootstrap_servers, Path(folder), options.seconds)]))
+        if options.seconds:
+            print("\n".join(["", *loads(kafka.bootstrap_servers, Path(folder), options.seconds)]))
     return 0
 
 

@@ -12,11 +12,14 @@ from collections.abc import Callable
 
 from dynatomic.errors import DeliveryError
 from dynatomic.events.payload import Names
-from dynatomic.events.row import INT64_MAX, INT64_MIN, Row, check
+from dynatomic.events.row import Row, check
 
 MAX_COUNTERS = 100_000
 MAX_BYTES = 32 * 1024 * 1024
 """How many counters, and about how many bytes of them, wait at most."""
+
+_LOWEST, _HIGHEST = -(2**61), 2**61
+"""The limits of a sum. A row beyond them is sent alone."""
 
 _COUNTER_BYTES = 300  # the objects of a counter without the characters of its names
 
@@ -59,15 +62,19 @@ class Sums:
         try:
             with self._lock:
                 total = self._sums.get(names)
-                if total is not None and type(incr) is int and INT64_MIN <= incr <= INT64_MAX:
-                    total += incr
-                    if INT64_MIN <= total <= INT64_MAX:
-                        self._sums[names] = total
-                        return True
+                # All sums are below the limit, so a sum below it proves that incr is an int64.
+                if total is not None and type(incr) is int and _LOWEST <= total + incr <= _HIGHEST:
+                    self._sums[names] = total + incr
+                    return True
         except TypeError:  # a name of a wrong type
             check(row)
             raise
         check(row)
+        if not _LOWEST <= incr <= _HIGHEST:
+            if wait:
+                self._check_usable()
+                self._send_row(row)
+            return wait
         while not self._put(names, incr):
             if not wait:
                 return False
@@ -82,7 +89,7 @@ class Sums:
             total = self._sums.get(names, 0) + incr
             is_new = names not in self._sums
             is_full = len(self._sums) >= MAX_COUNTERS or self._bytes + size > MAX_BYTES
-            if not INT64_MIN <= total <= INT64_MAX or (is_new and is_full):
+            if not _LOWEST <= total <= _HIGHEST or (is_new and is_full):
                 return False
             if not self._sums:
                 self._start()

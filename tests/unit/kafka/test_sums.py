@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dynatomic.errors import ConfigError, DeliveryError, RowError
-from dynatomic.events.row import INT64_MAX, Row
+from dynatomic.events.row import INT64_MAX, INT64_MIN, Row
 from dynatomic.kafka import sums as module
 from dynatomic.kafka.emitter import Emitter
 from dynatomic.testing.embedded import free_port
@@ -83,10 +83,12 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch, limit: str, valu
 def test_a_sum_stays_an_int64() -> None:
     producer = Producer()
     with Emitter(producer=producer, sum_ms=LONG_MS) as emit:
-        for incr in (INT64_MAX - 1, 1, 1, -5, INT64_MAX):
+        for incr in (1, INT64_MAX, 2**61, 1, -5, INT64_MIN):
             emit(Row("usage", "k", incr=incr))
+        with pytest.raises(RowError):
+            emit(Row("usage", "k", incr=2**63))
     found = [decoded(value).incr for value in producer.values]
-    assert found == [INT64_MAX, INT64_MAX - 4]
+    assert found == [INT64_MAX, 1, 2**61, INT64_MIN, -4]
 
 
 @pytest.mark.parametrize(
