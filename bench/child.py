@@ -21,14 +21,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 from unittest.mock import patch
 
 import boto3
 from confluent_kafka import Consumer
 
+from bench.declared import Format, counters_file
 from bench.judge import KEYS
 from bench.timed import (
     IdleConsumer,
@@ -74,16 +77,18 @@ class Plan:
     window_ms: int = 1000
     guarantee: ProcessingGuarantee = "at-least-once"
     writer_schema: str = ""
+    event_format: Format = "row"
     seconds: float = 0.0
     workload: dict[str, Any] | None = None
 
 
-def _settings(plan: Plan) -> Settings:
+def _settings(plan: Plan, counters: Path | None = None) -> Settings:
     return Settings(
         bootstrap_servers=plan.bootstrap_servers,
         topic=plan.topic,
         group_id=plan.group,
-        tables=(TABLE,),
+        tables=() if counters else (TABLE,),
+        counters=counters,
         dead_letter_topic=DEAD_LETTERS,
         window_ms=plan.window_ms,
         processing_guarantee=plan.guarantee,
@@ -141,7 +146,12 @@ def start(plan: Plan) -> dict[str, float]:
 
 
 def _product(plan: Plan) -> int:
-    return product.run(_settings(plan), None, once=False, dry_run=False)
+    with ExitStack() as stack:
+        counters = None
+        if plan.event_format != "row":
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+            counters = counters_file(plan.event_format, folder, stack)
+        return product.run(_settings(plan, counters), None, once=False, dry_run=False)
 
 
 def _stop() -> None:

@@ -264,6 +264,7 @@ def _plan(topic: Topic, reader: Reader) -> Plan:
         window_ms=reader.window_ms,
         guarantee=reader.guarantee,
         writer_schema=_writer_schema(topic.workload),
+        event_format=topic.workload.event_format,
     )
 
 

@@ -14,6 +14,8 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Final, Literal
 
+from bench import declared
+from bench.declared import Format
 from dynatomic.config.settings import ProcessingGuarantee
 from dynatomic.events.encoder import message_key
 from dynatomic.events.payload import zigzag
@@ -44,7 +46,7 @@ class Workload:
 
     Increments are 1, or from 1 to ``max_incr`` with equal frequency. ``never_repeats``: with ``id``
     each payload ends with a unique id (`WRITER_SCHEMA`), with ``key`` each event names a unique
-    counter.
+    counter. Events of another ``event_format`` than rows are in `bench.declared`.
     """
 
     counters: int = 10_000
@@ -53,9 +55,12 @@ class Workload:
     keyed: bool = True
     partitions: int = 4
     never_repeats: Literal["", "id", "key"] = ""
+    event_format: Format = "row"
 
     def total(self, events: int) -> int:
         """Return the sum of the increments of the first events."""
+        if self.event_format != "row":
+            return declared.total(events)
         whole, rest = divmod(events, self.max_incr)
         cycle = self.max_incr * (self.max_incr + 1) // 2
         return whole * cycle + sum(self.incr(number) for number in range(rest))
@@ -66,7 +71,8 @@ class Workload:
 
     def content(self) -> str:
         """Return a hash of the workload in 8 hex digits, for the name of the topic."""
-        text = f"{_VERSION} {sorted(asdict(self).items())}"
+        fields = {name: value for name, value in asdict(self).items() if value != "row"}
+        text = f"{_VERSION} {sorted(fields.items())}"
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def choices(self, events: int) -> Iterator[list[int]]:
@@ -98,6 +104,9 @@ class Workload:
         A payload is built from parts that were encoded once, because encoding each takes longer
         than reading it.
         """
+        if self.event_format != "row":
+            yield from declared.messages(self.event_format, self.choices(events))
+            return
         prefixes = _Prefixes(self.keyed)
         tails = [zigzag(self.incr(n)) for n in range(self.max_incr)]
         number = 0
@@ -214,6 +223,22 @@ CASES: Final = (
         share=0.15,
         empty=True,
         expected=29_000,
+    ),
+    Case(
+        "json",
+        "JSON events of a counters file, two counters each; no payload repeats",
+        Workload(event_format="json"),
+        share=0.08,
+        windows_ms=(5000,),
+        expected=120_000,
+    ),
+    Case(
+        "avro",
+        "Avro events of ten fields with a registry, two counters each",
+        Workload(event_format="avro"),
+        share=0.08,
+        windows_ms=(5000,),
+        expected=80_000,
     ),
     Case("unkeyed", "messages without keys", Workload(keyed=False)),
     Case("1-partition", "one partition", Workload(partitions=1)),
