@@ -70,7 +70,8 @@ def test_bad_rows_become_dead_letters_and_the_rest_of_the_window_is_counted(
         messages.append({"value": payload, "key": b"%d" % number, "headers": HEADERS})
     stack.produce_raw(topic, messages, partition=0)
 
-    errors = stack.drain(topic, (plain, ranged, numbered), "--write-mode", mode)
+    options = ("--write-mode", mode, "--max-payload-bytes", "65536")
+    errors = stack.drain(topic, (plain, ranged, numbered), *options)
 
     assert stack.counters(plain, ranged, numbered) == log
     assert stack.committed(topic) == {0: len(messages)}
@@ -97,7 +98,7 @@ def test_bad_rows_become_dead_letters_and_the_rest_of_the_window_is_counted(
     assert SECRET not in told
 
     # What is committed is done with: no letter and no count a second time.
-    stack.drain(topic, (plain, ranged, numbered), "--write-mode", mode)
+    stack.drain(topic, (plain, ranged, numbered), *options)
     assert stack.counters(plain, ranged, numbered) == log
     assert len(stack.letters(topic)) == len(rows)
 

@@ -157,6 +157,8 @@ def test_a_new_counter_is_filled_by_a_rewind_and_verified(declared: Declared) ->
     declared.emit(2_000)
     declared.drain()
     assert declared.values() == declared.expected
+    shown = declared.command("explain", "--from-topic", "-n", "3")
+    assert "3 events: 3 counted" in shown
     declared.declare(FILE + TENANTS)
     declared.emit(500)
     refused = declared.run("--once")

@@ -79,7 +79,7 @@ NEEDS: Mapping[Command, Needs] = {
         group=_GROUP,
     ),
     "init": Needs(
-        tables=("CreateTable", "DescribeTable"),
+        tables=("CreateTable", "DescribeTable", "DescribeTimeToLive", "UpdateTimeToLive"),
         cluster=_CONNECT,
         topic=("CreateTopic", *_SEE),
         dead_letters=("CreateTopic", "DescribeTopic"),

@@ -25,6 +25,7 @@ CALLS = {
     "delete_item": {"DeleteItem"},
     "describe_table": {"DescribeTable"},
     "describe_time_to_live": {"DescribeTimeToLive"},
+    "update_time_to_live": {"UpdateTimeToLive"},
     "create_table": {"CreateTable"},
     "batch_get_item": {"BatchGetItem"},
     "query": {"Query"},
