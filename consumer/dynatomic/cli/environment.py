@@ -1,4 +1,4 @@
-"""Warns about environment variables with our prefix that are no setting."""
+"""Warns about environment variables with our prefix that do not name a setting."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 PREFIX = "DYNATOMIC_"
 _KNOWN = {CONFIG_ENV, *(setting.env for setting in SETTINGS)}
 # Kubernetes gives each container the addresses of the Services of its namespace. For a Service
-# named dynatomic, or with a name that begins so, the variables have our prefix.
+# whose name begins with dynatomic, the variables have our prefix.
 _OF_A_SERVICE = re.compile(
     r"DYNATOMIC_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=.*"
     r"|DYNATOMIC_(\w+_)?PORT=(tcp|udp|sctp)://.*",

@@ -1,4 +1,4 @@
-"""Counters that a file declares over other people's events: from a record to what it adds.
+"""Counters that a file declares for events of any form: what each record adds.
 
 Entry: `file.load` reads ``counters.toml`` and checks it; `counting.Counting` computes what
 records add, or the reason why one cannot be counted. Invariants: what a record adds depends on the

@@ -20,7 +20,7 @@ def check_schema(definition: CountersFile, schema: AvroSchema, label: str) -> It
     """Yield warnings for fields that may be null; ``label`` names the schema in messages.
 
     Raises ConfigError for a path that no event has, for a key that is neither text nor an integer,
-    for an amount that is no number, and for a time of another type than ``time_unit`` says.
+    for an amount that is not a number, and for a time whose type does not match ``time_unit``.
     """
     for location, expression, allowed in _uses(definition):
         for path in sorted(expression.paths):

@@ -1,8 +1,8 @@
 """Writes Python source for JMESPath expressions and for the fields that they read.
 
 All expressions of a file share one `Scope`, so that one function holds them all and each field is
-read once. Names and constants of the file enter the source as ``repr`` of text or by the scope,
-never as they are.
+read once. Names and constants of the file enter the source only as the ``repr`` of text, or by
+the scope.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ from dynatomic.counting.values import COMPARE, ExactInterpreter, Node, equals, i
 Path = tuple[str, ...]
 
 KAFKA_ROOT: Final = "_kafka"
-"""The name under which an expression finds the record's key, headers, timestamp and place."""
+"""The name of the record in an expression: key, headers, timestamp, partition and topic."""
 
 _COMPILED_FUNCTIONS: Final = frozenset(
     (
@@ -84,7 +84,7 @@ class ExpressionCompiler:
         return self._value(self._emit(tree, ()))
 
     def test(self, tree: Node, current: str | Path = ()) -> str:
-        """Return source text that Python takes for true where JMESPath takes the value so."""
+        """Return source text of a condition that is true if the value is true in JMESPath."""
         kind = tree["type"]
         if kind in {"and_expression", "or_expression"}:
             left, right = (self.test(child, current) for child in tree["children"])
@@ -100,12 +100,12 @@ class ExpressionCompiler:
             return code
         if code:
             return self._scope.variable(code)
-        # The whole event: only here the two roots have to be one object.
+        # The whole event: only here the two roots must be one object.
         event, kafka = self._scope.variable(()), self._scope.variable((KAFKA_ROOT,))
         return f"({{**{event}, '_kafka': {kafka}}} if type({event}) is dict else {event})"
 
     def _emit(self, node: Node, current: str | Path) -> str | Path:
-        """Return a path as long as the value is one, else source text."""
+        """Return a path if the value is one, otherwise source text."""
         method = getattr(self, f"_{node['type']}", None)
         return self._interpreted(node, current) if method is None else method(node, current)
 

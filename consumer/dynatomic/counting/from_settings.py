@@ -14,7 +14,7 @@ def load_counters(settings: Settings) -> tuple[Settings, CountersFile | None]:
     """Return the settings with the tables of the counters file, and the file; None without one.
 
     Raises ConfigError for a file that is wrong, for an example that gives something else, and for a
-    table that is not in the setting ``tables`` where that is given.
+    table that is not in the setting ``tables``, if that is set.
     """
     if settings.counters is None:
         return settings, None

@@ -87,7 +87,7 @@ class ExactFunctions(Functions):  # type: ignore[misc] # jmespath has no types
 
 
 def check_call(function_name: str, count: int) -> None:
-    """Raise ValueError where no call with so many arguments can succeed."""
+    """Raise ValueError if no call with this number of arguments can succeed."""
     entry = ExactFunctions.FUNCTION_TABLE.get(function_name)
     if entry is None:
         close = get_close_matches(function_name, ExactFunctions.FUNCTION_TABLE, 1)
@@ -104,7 +104,7 @@ def check_call(function_name: str, count: int) -> None:
 def exact_number(text: str) -> int | Decimal:
     """Return the number that a JSON number has as its text.
 
-    Raises ValueError where the text is no number, or has too many digits before or after the
+    Raises ValueError if the text is not a number, or has too many digits before or after the
     point: a number of ten characters can have a thousand million digits.
     """
     if len(text) > 2 * MAX_DIGITS or not _NUMBER.fullmatch(text):

@@ -1,6 +1,7 @@
 """The items that a counter adds to, remembered by the values that name them.
 
-Events repeat their items, and making the names of one costs more than all other work on an event.
+Events repeat their items, and building the names of an item costs more than all other work on an
+event.
 A memo changes no result, and is cleared when it is full.
 """
 

@@ -9,8 +9,8 @@ from dynatomic.counting.reasons import Rejected, RejectReason
 def to_increment(value: Any, scale: int = 0) -> int:
     """Return ``value * 10**scale``, which must be an integer.
 
-    Raises Rejected for null, for what is no number, and where digits after the point are left.
-    Booleans and text are no numbers, and neither is a binary float, which is not exact.
+    Raises Rejected for null, for values that are not numbers, and if digits after the point are
+    left. Booleans, text and binary floats (which are not exact) are not numbers here.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value * 10**scale)

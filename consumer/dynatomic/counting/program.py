@@ -2,8 +2,8 @@
 
 A call for each field, filter and amount takes most of the time of an event, so one function holds
 them all: it reads each field once, asks each counter whether it takes the event, and finds the
-items by their names. The usual case is in line. Everything else is a call that computes the same
-or raises Rejected.
+items by their names. The usual case is inline code. Other cases are calls that compute the same or
+raise Rejected.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -207,13 +207,13 @@ class Program:
         total = self._scope.name("a")
         if amount.scale:
             return [*lines, f"{total} = {read}({variable})"], total
-        # The negation of the smallest int64 is none, so that one is left to the call.
+        # The negation of the smallest int64 is not an int64, so the call handles it.
         inside = f"type({variable}) is int and {-INT64_MAX} <= {variable} <= {INT64_MAX}"
         return [*lines, f"{total} = {variable} if {inside} else {read}({variable})"], total
 
 
 def _only_if(conditions: Sequence[str | None], lines: Iterator[str]) -> Iterator[str]:
-    """Indent lines below the condition that one of the variables is true; None always is."""
+    """Indent lines below the condition that one of the variables is true; None is always true."""
     if any(condition is None for condition in conditions):
         yield from lines
         return

@@ -1,6 +1,6 @@
 """Templates of keys: text with ``{path}`` and ``{time|bucket}`` in it.
 
-``{{`` and ``}}`` stand for the braces themselves. The parts of a key cannot be confused: the
+``{{`` and ``}}`` are the braces themselves. The parts of a key cannot be confused: the
 character that ends a part is percent-encoded inside the part, so that ``a#b`` and ``c`` never
 make the key that ``a`` and ``b#c`` make.
 """
@@ -139,7 +139,7 @@ def _closing_brace(text: str, start: int) -> int:
 
 
 def key_text(value: Any) -> str:
-    """Return a value as a part of a key; raises Rejected for what is neither text nor integer."""
+    """Return a value as a part of a key; raises Rejected if it is neither text nor an integer."""
     if type(value) is str:
         return value
     if type(value) is int:

@@ -1,4 +1,4 @@
-"""JMESPath's rules for values: what is false, what is equal, what comes first.
+"""The rules of JMESPath for values: which are false, which are equal, and their order.
 
 Numbers are ``int`` and ``Decimal``, and ``float`` where Avro has binary numbers. Python compares
 all three exactly.
@@ -19,7 +19,7 @@ _ORDER: Final = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
 
 def is_false(value: Any) -> bool:
-    """Return whether JMESPath takes the value for false: null, false, or empty."""
+    """Return whether the value is false in JMESPath: null, false, or empty."""
     return value is None or value is False or (type(value) in _CONTAINERS and not value)
 
 
@@ -67,5 +67,5 @@ class ExactInterpreter(TreeInterpreter):  # type: ignore[misc] # jmespath has no
         return COMPARE[node["value"]](left, right)
 
     def visit_not_expression(self, node: Node, value: Any) -> bool:
-        """Negate: only null, false and what is empty are false; 0 is true."""
+        """Negate: only null, false and empty values are false; 0 is true."""
         return is_false(self.visit(node["children"][0], value))

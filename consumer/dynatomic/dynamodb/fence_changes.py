@@ -1,7 +1,7 @@
 """Changes the fences of the items of a table, for a group that is stopped.
 
 The whole table is scanned, because no index has the fences. Each fence is changed by one UpdateItem
-with a condition. A change that was made already changes nothing when it is made again.
+with a condition. A change can be repeated without an effect.
 """
 
 import time
@@ -54,9 +54,9 @@ def lowered_fences(topic_id: str, ends: Mapping[int, int]) -> FenceChanges:
 
 
 def adopted_fences(old_id: str, topic_id: str) -> FenceChanges:
-    """Return the change for a copy of a topic with the same offsets: it gets the old one's fences.
+    """Return the change for a copy of a topic with the same offsets: it gets the old fences.
 
-    A fence that the copy has already stays if it is higher. The old fences stay too, so that a
+    A higher fence of the copy stays. The old fences stay too, so that a
     consumer of the old topic that still runs counts nothing twice.
     """
 

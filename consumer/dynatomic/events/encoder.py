@@ -1,4 +1,4 @@
-"""From a row to its message, without encoding what was encoded before.
+"""From a row to its message. Names that were encoded before are not encoded again.
 
 Most rows name an item and a counter that an earlier row named. ``incr`` is the last field of the
 schema, so a payload is a prefix, which depends on the names only, and the increment. The memo has
@@ -36,7 +36,7 @@ class Encoder:
         try:
             incr = row.incr
         except AttributeError:
-            check(row)  # says what was given in place of a row
+            check(row)  # raises an error that names the wrong type
             raise
         try:
             entry = self._memo.get(row[:4])

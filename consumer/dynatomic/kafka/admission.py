@@ -1,4 +1,4 @@
-"""Whether a consumer group takes this consumer as a member, and why not.
+"""Whether a consumer group accepts this consumer as a member, and the reason if not.
 
 A group takes only members that know its protocol and its assignor. It takes members of both group
 protocols at a time if the brokers convert it (KIP-848, ``group.consumer.migration.policy``). What
@@ -82,7 +82,7 @@ def _check_counters(group: GroupDescription, settings: Settings, fingerprint: st
 
 
 def file_of(fingerprint: str | None) -> str:
-    """Return what a fingerprint stands for, in words."""
+    """Return a description of the events that a fingerprint belongs to."""
     return f"the counters file {fingerprint}" if fingerprint else "row events"
 
 
@@ -94,7 +94,7 @@ def check_commits(
 ) -> None:
     """Raise ConfigError if the group has committed offsets by another counters file.
 
-    A commit that names no file, such as that of Kafka's own tools, says nothing.
+    A commit that names no file, such as a commit of the tools of Kafka, is ignored.
     """
     for partition, commit in sorted(commits.items()):
         known = parse(commit.metadata).counters

@@ -1,4 +1,4 @@
-"""Reads events in a process of its own, whose memory the operating system limits (RLIMIT_DATA).
+"""Reads events in a separate process, whose memory the operating system limits (RLIMIT_DATA).
 
 librdkafka unpacks a batch as a whole. For gzip it has no limit: 400 MB of one byte take 408 kB on
 the wire, and a consumer is killed at the same offset each time that it starts. A batch that is
@@ -24,7 +24,7 @@ from dynatomic.config.settings import Settings
 from dynatomic.kafka.client import consumer_config, new_consumer
 
 MAX_UNPACKED_BYTES = 256 * 1024 * 1024
-"""What a batch and its messages may take in memory, beside the client itself."""
+"""The memory that a batch and its messages may take, in addition to the client itself."""
 MAX_EVENTS = 2_000_000
 """How many events of a partition are read: more than a window and the client's queue hold."""
 MAX_KEPT_EVENTS, MAX_KEPT_BYTES = 20_000, 32 * 1024 * 1024
@@ -124,7 +124,9 @@ def _read_events(task: _Task, consumer: Any) -> Iterator[tuple[int, int, list[St
         while not is_done and count < task.max_events and time.monotonic() < deadline:
             events: list[StoredEvent] = []
             for message in consumer.consume(1 if task.exact else 1000, 0.2):
-                if message.error() is not None:  # the end, or what the consumer deals with itself
+                if (
+                    message.error() is not None
+                ):  # the end, or an error that the consumer handles itself
                     is_done = True
                     break
                 count, position = count + 1, (message.offset() or 0) + 1

@@ -1,4 +1,4 @@
-"""Envelopes around other people's data: CloudEvents and Debezium.
+"""Envelopes around the data of events: CloudEvents and Debezium.
 
 CloudEvents 1.0 has two forms on Kafka: *structured*, where the payload is a JSON object with the
 attributes and ``data``, and *binary*, where the attributes are headers that begin with ``ce_`` and
@@ -18,7 +18,7 @@ Decode = Callable[[bytes, Headers], Any]
 
 ENVELOPES: Final = ("none", "cloudevents", "debezium")
 SKIPPED: Final = object()
-"""In place of an event: a tombstone."""
+"""Returned instead of an event for a tombstone."""
 
 _PREFIX: Final = "ce_"
 

@@ -1,4 +1,4 @@
-"""Which schema a payload was written with, and where schemas come from."""
+"""The schema of a payload, and the sources of schemas."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol
@@ -11,7 +11,7 @@ KeyKind = Literal["id", "guid", "glue", "fingerprint", "file"]
 
 
 class SchemaKey(NamedTuple):
-    """Names one schema for all time: an id or GUID of a registry, a version of Glue, or a file.
+    """The permanent name of a schema: an id or GUID of a registry, a version of Glue, or a file.
 
     ``value`` is a decimal number for an id, a UUID in its usual form for a GUID and for Glue, and
     the CRC-64-AVRO fingerprint as 16 hex digits of the bytes in their order in the payload.
@@ -26,14 +26,14 @@ class SchemaKey(NamedTuple):
 
 
 class SchemaUnavailableError(UnavailableError):
-    """A schema cannot be known now, because its registry does not answer or refuses to.
+    """A schema is not known now, because its registry does not answer or refuses the request.
 
-    This is no verdict on the event: the partition has to wait and to ask again.
+    The event is not rejected: the partition waits, and the schema is requested again.
     """
 
 
 class SchemaSource(Protocol):
-    """Has schemas by their keys, and asks for each only once."""
+    """Returns schemas by their keys, and requests each only once."""
 
     def schema(self, key: SchemaKey, /) -> AvroSchema:
         """Return a schema.
