@@ -4,8 +4,6 @@ The real broker is killed, its logs are cut as by a power failure, and it starts
 seconds, so one test does it once for all. The fake broker does the same for the client alone.
 """
 
-import re
-import shlex
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,10 +18,11 @@ from dynatomic.kafka.messages import Truncation, last_event_of, truncation_of
 from dynatomic.kafka.truncations import TruncationFinder
 from dynatomic.testing.kafka.broker import FakeBroker
 from tests.support.brokers import create_kafka_topic
-from tests.support.children import Child, Spawn
+from tests.support.children import Spawn
 from tests.support.events import Event, Log
 from tests.support.kafka_server import KafkaServer
 from tests.support.needed import unless_missing
+from tests.support.operator_calls import fix_of
 from tests.support.stack import Stack
 from tests.support.tables import HasEndpointUrl, MakeTable, make_client
 from tests.support.waiting import wait_until
@@ -86,12 +85,6 @@ def append(stack: Stack, topic: str, table: str, key: str, count: int) -> Log:
     return log
 
 
-def fix_of(child: Child) -> list[str]:
-    """Return the command with which the message of a stopped partition ends."""
-    (fix,) = set(re.findall(r"then `dynatomic ([^`]*)`", child.stderr))
-    return shlex.split(fix)
-
-
 def test_the_fake_broker_says_that_a_log_was_cut() -> None:
     broker = FakeBroker()
     broker.create_topic("cut")
@@ -145,7 +138,7 @@ def test_a_broker_that_lost_the_tail_of_its_logs(
             assert child.wait() == 1
             assert "4 events at the offsets 6 to 9 are in doubt" in child.stderr
             assert stack.counters(table).total() == BEFORE, "nothing more is counted"
-            fixed = stack.spawn(*fix_of(child), env=stack.env())
+            fixed = stack.spawn(*fix_of(child.stderr), env=stack.env())
             assert fixed.wait() == 0, fixed.logs()
             assert f"reads up to {AFTER} events" in fixed.stdout
             once = guarantee == "exactly-once"

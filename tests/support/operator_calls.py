@@ -1,6 +1,8 @@
 """What an operator calls, as functions: settings, rows of ``lag`` and events to look at."""
 
 import json
+import re
+import shlex
 from typing import Any
 
 import pytest
@@ -38,3 +40,9 @@ def rows_of(stack: Stack, topic: str, capsys: Out, **more: Any) -> list[dict[str
 
 def produce_events(stack: Stack, topic: str, table: str, count: int, partition: int = 0) -> Any:
     return stack.produce(topic, [Event(table, f"k{n % 4}") for n in range(count)], partition)
+
+
+def fix_of(said: str, before: str = "then ") -> list[str]:
+    """Return the arguments of the command that a message shows after some words."""
+    (fix,) = set(re.findall(rf"{before}`dynatomic ([^`]*)`", said))
+    return shlex.split(fix)

@@ -21,16 +21,28 @@ class Evidence:
     """What the events say about the offsets of a partition.
 
     ``last`` is the last event below the committed offset, as the old topic had it. ``time_ms`` is
-    the timestamp that the event at this offset has now, None if there is none.
+    the timestamp that the event at this offset has now, and ``oldest_ms`` that of the oldest event.
+    Each is None if there is none.
     """
 
     last: LastEvent
     time_ms: int | None
+    oldest_ms: int | None = None
 
     @property
     def is_translated(self) -> bool:
         """Whether another event is at the offset."""
         return self.last.time_ms is not None and self.last.time_ms != self.time_ms
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the topic has events from before the last counted one.
+
+        A topic that was made again has only events that are newer.
+        """
+        last_ms, oldest_ms = self.last.time_ms, self.oldest_ms
+        has_older = last_ms is not None and oldest_ms is not None and oldest_ms <= last_ms
+        return has_older or not self.is_translated
 
 
 def foreign_last_event(position: GroupPosition) -> LastEvent | None:
@@ -74,6 +86,17 @@ def plan_adoption(
     return PlannedOffset(position.partition, current, new, effect, why, changes=changes)
 
 
+def plan_copy(position: GroupPosition, evidence: Evidence) -> PlannedOffset:
+    """Return the plan of a partition of a copy, for which a person has to choose."""
+    committed = position.committed
+    current = committed.offset if committed is not None else None
+    old_id = parse(committed.metadata).topic_id if committed is not None else None
+    why = f"{_same(evidence)}: use --adopt {old_id}"
+    if evidence.is_translated:
+        why = f"it has events from before the last counted one, so it is a copy: see {GUIDE}"
+    return PlannedOffset(position.partition, current, None, "", why, changes=False)
+
+
 def _refusal(position: GroupPosition, adopted_id: str, evidence: Evidence | None) -> str | None:
     """Return why the committed offset of a partition cannot be adopted, None if it can."""
     if position.committed is None:
@@ -104,29 +127,27 @@ def foreign_notes(
         low, high = position.marks
         at_commit = ""
         if position.committed is not None and low <= position.committed.offset <= high:
-            count = high - position.committed.offset
-            at_commit = f", from the committed offset {position.committed.offset} up to {count}"
-        translation = evidence.get(position.partition)
+            offset = position.committed.offset
+            at_commit = f", and up to {high - offset} from the committed offset {offset}"
+        found = evidence.get(position.partition)
         known = ""
-        if translation is not None:
-            known = "; " + (
-                _translated(translation) if translation.is_translated else _same(translation)
-            )
+        if found is not None:
+            known = f"; {_translated(found) if found.is_translated else _same(found)}"
         yield (
-            f"partition {position.partition}: if it is a copy, up to {high - low} events may count "
+            f"partition {position.partition}: if it is a copy, up to {high - low} events count "
             f"twice from its beginning{at_commit}{known}"
         )
 
 
 def _translated(evidence: Evidence) -> str:
     return (
-        f"the event at offset {evidence.last.offset} is not the last counted one, so the offsets "
-        "are not those of the old topic"
+        f"the event at offset {evidence.last.offset} is not the last counted one: the offsets are "
+        "not those of the old topic"
     )
 
 
 def _same(evidence: Evidence) -> str:
     return (
-        f"the event at offset {evidence.last.offset} has the time of the last counted one, so it "
-        "has the same offsets"
+        f"the event at offset {evidence.last.offset} has the time of the last counted one: a copy "
+        "with the same offsets"
     )

@@ -37,15 +37,16 @@ def fence_plans(
         where = ", ".join(f"{partition}:{end}" for partition, end in sorted(ends.items()))
         plans.append(
             FencePlan(
-                f"fences at or above {where} hide events that are not counted, and are lowered",
+                f"fences at or above {where} hide events that are not counted: --execute lowers "
+                "them",
                 lowered_fences(topic_id, ends),
             )
         )
     if adopted_id is not None:
         plans.append(
             FencePlan(
-                f"the fences of the topic with the id {adopted_id} are copied for this one, so "
-                "that no event counts again",
+                f"--execute copies the fences of the topic with the id {adopted_id} for this one, "
+                "so that no event counts again",
                 adopted_fences(adopted_id, topic_id),
             )
         )

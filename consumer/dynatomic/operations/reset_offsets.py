@@ -48,6 +48,7 @@ from dynatomic.operations.adoption import (
     foreign_last_event,
     foreign_notes,
     plan_adoption,
+    plan_copy,
 )
 from dynatomic.operations.fences import (
     ChangeTable,
@@ -128,7 +129,6 @@ class Resetter:
         yield from notes(steps, positions, exactly_once=settings.exactly_once)
         if options.adopt is None:
             yield from foreign_notes(positions, evidence)
-        yield from (f"{', '.join(settings.tables)}: {fence.why}" for fence in fences)
         if group is None:
             yield _MEMBERS_UNKNOWN
         active = group is not None and group.active
@@ -136,7 +136,9 @@ class Resetter:
             state = group.state.lower().replace("_", " ")
             yield f"the group is active ({state}, {len(group.members)} members): stop it first"
         changes = {step.partition: step.new or 0 for step in steps if step.changes}
-        if not changes:
+        if changes:
+            yield from (f"{', '.join(settings.tables)}: {fence.why}" for fence in fences)
+        else:
             yield "nothing to change"
         if not options.execute:
             if changes:
@@ -205,13 +207,15 @@ class Resetter:
         """Return what the events of a foreign topic say about its offsets, where it is known."""
         lasts = {p.partition: foreign_last_event(p) for p in positions}
         wanted = {n: last for n, last in lasts.items() if last is not None}
-        times = Timestamps(self._consumer, self._settings, self._clock).first(
-            {n: last.offset for n, last in wanted.items()}
-        )
-        return {
-            n: Evidence(last, round(times[n] * 1000) if n in times else None)
-            for n, last in wanted.items()
-        }
+        lows = {p.partition: p.marks.low for p in positions if p.partition in wanted}
+        times = self._times({n: last.offset for n, last in wanted.items()})
+        oldest = self._times(lows)
+        return {n: Evidence(last, times.get(n), oldest.get(n)) for n, last in wanted.items()}
+
+    def _times(self, offsets: Mapping[int, int]) -> dict[int, int]:
+        """Return the timestamps of the first events from these offsets on, in milliseconds."""
+        found = Timestamps(self._consumer, self._settings, self._clock).first(offsets)
+        return {partition: round(time_s * 1000) for partition, time_s in found.items()}
 
     def _steps(
         self,
@@ -231,7 +235,13 @@ class Resetter:
                 for position in positions
             ]
         if target is None:
-            return [plan(position, policy) for position in positions]
+            copies = {n: found for n, found in evidence.items() if found.is_copy}
+            return [
+                plan_copy(position, copies[position.partition])
+                if position.partition in copies
+                else plan(position, policy)
+                for position in positions
+            ]
         by_time = self._by_time(positions, target.at) if target.at is not None else {}
         return [
             plan(position, policy, target_offset(target, position, by_time))
@@ -270,8 +280,8 @@ class Resetter:
         for step in steps:
             if step.new is None and step.current is not None:
                 raise DynatomicError(
-                    f"{self._settings.topic}:{step.partition}: offset {step.current} is "
-                    f"{step.why}; nothing was changed"
+                    f"{self._settings.topic}:{step.partition}: offset {step.current}: {step.why}; "
+                    "nothing was changed"
                 )
 
 

@@ -66,7 +66,10 @@ def test_a_log_that_grew_again_is_counted_from_where_it_was_cut() -> None:
     assert said.splitlines()[1].split(maxsplit=3)[:3] == ["0", "9", "6"]
     assert "reads up to 7 events  the log was cut at 6 and grew again" in said
     assert "up to 3 events that were counted are not in the topic any more" in said
-    assert "hits: fences at or above 0:6 hide events that are not counted" in said
+    assert (
+        "hits: fences at or above 0:6 hide events that are not counted: --execute lowers them"
+        in said
+    )
     assert said.endswith("nothing was changed: add --execute")
     assert lab.fences(lab.id) == [2, 5, 6, 8]
     assert lab.stored()[0] == 9
@@ -136,13 +139,19 @@ def test_a_copy_with_the_same_offsets_is_adopted() -> None:
     said = lab.run(PLAN)
     assert f"with the same offsets (Cluster Linking) use --adopt {OTHER}" in said
     assert "MirrorMaker" in said
-    assert "up to 10 events may count twice from its beginning" in said
-    assert "from the committed offset 6 up to 4" in said
-    assert "the event at offset 5 has the time of the last counted one" in said
+    assert "up to 10 events count twice from its beginning" in said
+    assert "and up to 4 from the committed offset 6" in said
+    assert (
+        f"has the time of the last counted one: a copy with the same offsets: use --adopt {OTHER}"
+        in said
+    )
+    with pytest.raises(DynatomicError, match="use --adopt"):
+        lab.run(EXECUTE)
+    assert lab.stored() == (6, OTHER)
     said = lab.run(ADOPT)
     assert "skips no event" in said
     assert "MirrorMaker" not in said
-    assert f"hits: the fences of the topic with the id {OTHER} are copied" in said
+    assert f"hits: --execute copies the fences of the topic with the id {OTHER}" in said
     assert lab.fences(lab.id) == []
     said = lab.run(ADOPTED)
     assert "table hits: 3 items read, the fences of 3 changed" in said
@@ -162,14 +171,29 @@ def test_at_least_once_adopts_the_offsets_alone() -> None:
 
 def test_translated_offsets_are_not_adopted() -> None:
     lab = Lab()
-    last = LastEvent(7, 0, 1)  # of another event
-    lab.commit(6, 0, CommitMetadata(OTHER, last).encode())
+    time_ms = lab.broker.messages(TOPIC)[-1].timestamp()[1] + 1  # of another event
+    lab.commit(6, 0, CommitMetadata(OTHER, LastEvent(7, 0, time_ms)).encode())
     lab.fenced(OTHER, 5)
-    assert "the event at offset 7 is not the last counted one" in lab.run(PLAN)
-    assert "cannot be adopted" in lab.run(ADOPT)
+    said = lab.run(PLAN)
+    assert "the event at offset 7 is not the last counted one" in said
+    assert "it has events from before the last counted one, so it is a copy" in said
+    with pytest.raises(DynatomicError, match="so it is a copy: see docs"):
+        lab.run(EXECUTE)
+    said = lab.run(ADOPT)
+    assert "cannot be adopted" in said
+    assert "fences" not in said
     with pytest.raises(DynatomicError, match=r"cannot be adopted: see docs/how-to/move-a-topic.md"):
         lab.run(ADOPTED)
     assert (lab.stored(), lab.fences(lab.id)) == ((6, OTHER), [])
+
+
+def test_a_topic_that_was_made_again_has_only_newer_events() -> None:
+    lab = Lab()
+    lab.commit(6, 0, CommitMetadata(OTHER, LastEvent(7, 0, 1)).encode())
+    lab.fenced(OTHER, 5)
+    said = lab.run(EXECUTE)
+    assert "reads up to 10 events" in said
+    assert (lab.stored(), lab.fences(lab.id)) == ((0, lab.id), [])
 
 
 def test_without_a_committed_offset_the_fences_tell_what_was_counted() -> None:

@@ -80,7 +80,7 @@ def test_where_a_person_must_choose_nothing_is_changed() -> None:
     s = Scene(2)
     s.commit(4, 0, about=OTHER)
     s.commit(99, 1, about="")
-    with pytest.raises(DynatomicError, match=r"row-events:1: offset 99 .* --to-earliest"):
+    with pytest.raises(DynatomicError, match=r"row-events:1: offset 99: .* --to-earliest"):
         s.run()
     assert s.stored(0) == (4, OTHER)
     s.run(ResetOptions(Target(latest=True), (1,), execute=True))
