@@ -189,6 +189,10 @@ class LetteredEvents:
         """Whether the set has an event with some counters only."""
         return bool(self._counters)
 
+    def has_whole(self, source: Source, offset: int) -> bool:
+        """Return whether the set has an event as a whole."""
+        return self._whole.has(source, offset)
+
     def contains(self, item: StoredLetter) -> bool:
         """Return whether the set has all that a letter holds."""
         if self._whole.contains(item):

@@ -31,7 +31,7 @@ from dynatomic.kafka.group_process import describe_group_apart
 from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topics import check_not_compacted
-from dynatomic.service.counters_change import check_no_other_counters, member_config
+from dynatomic.service.counters_change import check_no_other_counters, lettered, member_config
 from dynatomic.service.dry_run import DiscardedLetters, SumPrinter, group_offsets
 from dynatomic.service.end_offsets import EndOffsetPoller, end_offset_source
 from dynatomic.service.exit_conditions import DrainCondition, RestartDecision
@@ -44,6 +44,7 @@ from dynatomic.service.schema_check import SCHEMA_WAIT_S, check_at_start
 from dynatomic.service.server import serving
 from dynatomic.service.signals import Signals
 from dynatomic.service.status import Status
+from dynatomic.service.unlettered import UnletteredReader
 from dynatomic.telemetry.logs import LastProblem
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
@@ -166,6 +167,10 @@ def _build(  # noqa: PLR0913 - what the parts are made of
     )
     if not accept_counters:
         check_no_other_counters(settings, identity.topic_id, fingerprint)
+    has_new_counters = accept_counters and not dry_run
+    if has_new_counters and settings.exactly_once:
+        has_letter = lettered(settings, identity.topic_id, reader)
+        reader = UnletteredReader(reader, has_letter)
     meter = Meter(counters.execute)
     letters = DiscardedLetters() if dry_run else letter_store(settings, identity.topic_id)
     offsets = Offsets(
@@ -192,7 +197,7 @@ def _build(  # noqa: PLR0913 - what the parts are made of
         read_again=message_reader(settings, config),
         offsets=offsets,
         topic_id_check=identity,
-        has_new_counters=accept_counters and not dry_run,
+        has_new_counters=has_new_counters,
     )
     end_offsets = EndOffsetPoller(
         worker.progress.brokers,

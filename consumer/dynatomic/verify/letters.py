@@ -132,6 +132,10 @@ class GroupLetters:
         letter = item.letter
         return ReplayedEvent(self._partition(letter.partition), [letter.offset], letter.counters)
 
+    def has_letter(self, partition: int, offset: int) -> bool:
+        """Return whether an event has a letter that holds all that it adds."""
+        return self._stored.has_whole(self._partition(partition), offset)
+
     def without(self, partition: int, run: list[Any]) -> list[Any]:
         """Return the messages that have no letter; all are of one partition.
 

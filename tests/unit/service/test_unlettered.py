@@ -1,0 +1,55 @@
+"""Events with a dead letter add nothing while a new counter is filled."""
+
+import json
+from typing import Any
+
+import pytest
+from confluent_kafka import Message
+
+from dynatomic.counting.file import loads
+from dynatomic.events.row import KeySchema
+from dynatomic.kafka.counters_reader import CountersReader
+from dynatomic.service.unlettered import UnletteredReader
+
+FILE = """
+[[counter]]
+name = "all"
+table = "usage"
+key = "{id}"
+add = { requests = 1, bytes = "size" }
+"""
+
+
+def reader(lettered: set[tuple[int, int]]) -> UnletteredReader:
+    inner = CountersReader(loads(FILE), {"usage": KeySchema("pk")}, max_bytes=1000)
+    return UnletteredReader(inner, lambda partition, offset: (partition, offset) in lettered)
+
+
+def batch() -> list[Any]:
+    events: list[Any] = [{"id": "a", "size": 1}, {"id": "b", "size": 2}, None, {}, {"id": "c"}]
+    return [
+        Message(
+            topic="t",
+            partition=3,
+            offset=offset,
+            value=None if event is None else json.dumps(event).encode(),
+        )
+        for offset, event in enumerate(events)
+    ]
+
+
+@pytest.mark.parametrize("lettered", [set(), {0}, {1, 3}, {0, 1, 2, 3, 4}], ids=str)
+def test_all_but_the_events_with_a_letter_are_read_as_before(lettered: set[int]) -> None:
+    plain = reader(set()).read(batch())
+    decoded = reader({(3, offset) for offset in lettered}).read(batch())
+    assert plain.counts == [2, 2, 0, 0, 0]
+    assert decoded.counts == [0 if i in lettered else n for i, n in enumerate(plain.counts)]
+    assert decoded.rejected.keys() == {3, 4} - lettered
+    assert decoded.tombstones == frozenset({2} - lettered)
+    assert [ref.key for ref, _ in decoded.increments] == [
+        key for offset, key in ((0, "a"), (0, "a"), (1, "b"), (1, "b")) if offset not in lettered
+    ]
+
+
+def test_a_letter_of_another_partition_changes_nothing() -> None:
+    assert reader({(0, 0)}).read(batch()).counts == [2, 2, 0, 0, 0]
