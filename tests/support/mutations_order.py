@@ -69,9 +69,9 @@ def commits_although_counters_are_held_back(patch: pytest.MonkeyPatch) -> None:
 
 @found_by_model(AT_LEAST_ONCE, EXACTLY_ONCE)
 def takes_a_failed_delivery_for_stored(patch: pytest.MonkeyPatch) -> None:
-    def failed(self: Any, item: Any, on_stored: Any, _wanted: Any, _cause: str) -> None:
-        self._release(item)
-        on_stored()
+    def failed(self: Any, pending: Any, _cause: str) -> None:
+        self._release(pending.letter)
+        pending.on_stored()
 
     patch.setattr(dead_letters.DeadLetters, "_failed", failed)
 
