@@ -5,6 +5,7 @@ protocols at a time if the brokers convert it (KIP-848, ``group.consumer.migrati
 the brokers refuse with which error was observed on Kafka 3.9 and 4.4 with librdkafka 2.16.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +18,14 @@ from dynatomic.kafka.commit_metadata import is_foreign, parse
 from dynatomic.kafka.groups import CommittedOffset, GroupDescription, describe_group
 from dynatomic.kafka.topics import broker_config
 
+log = logging.getLogger(__name__)
+
 PROTOCOLS_NAME = "group.coordinator.rebalance.protocols"
 """The group protocols that a broker has; Kafka has this setting since 3.7."""
+
+MAX_NAMED = 5
+OWN_PREFIX = "dynatomic"
+"""The client ids of this package begin so; a user's own may too."""
 
 _HEARTBEAT = "ConsumerGroupHeartbeat fatal error"
 _NOT_SUPPORTED = KafkaError(KafkaError.UNSUPPORTED_VERSION).str()
@@ -28,19 +35,40 @@ _NOT_CONVERTED = KafkaError(KafkaError.GROUP_ID_NOT_FOUND).str()
 def check_group(admin: Any, settings: Settings, fingerprint: str | None = None) -> str:
     """Raise ConfigError if this consumer cannot be in the group with the members that it has.
 
-    ``fingerprint`` is that of the counters file, None for row events.
-    Returns a note on what could not be checked, empty if there is nothing. Nothing about the
-    members is checked where the brokers cannot describe groups.
+    ``fingerprint`` is that of the counters file, None for row events. Returns a note on what could
+    not be checked and on members that are not of dynatomic, empty if there is nothing. Nothing
+    about the members is checked where the brokers cannot describe groups.
     """
     try:
         group = describe_group(admin, settings)
     except UnavailableError:  # joining the group reports this
         return ""
+    foreign = ""
     if group is not None:
         _check_assignor(group, settings)
         _check_guarantee(group, settings)
         _check_counters(group, settings, fingerprint)
-    return _check_protocol(admin, group, settings)
+        foreign = _foreign_members(group, settings)
+    return foreign + _check_protocol(admin, group, settings)
+
+
+def _foreign_members(group: GroupDescription, settings: Settings) -> str:
+    """Log the members that are not of dynatomic, and return a note; empty if there is none.
+
+    The brokers give them partitions, and what they commit is not counted. A client id that the
+    user set shows nothing, so they are not refused.
+    """
+    if "client.id" in settings.librdkafka:
+        return ""
+    client_ids = {m.client_id for m in group.members if not m.client_id.startswith(OWN_PREFIX)}
+    if not client_ids:
+        return ""
+    names = ", ".join(sorted(client_ids)[:MAX_NAMED])
+    log.warning(
+        "group has other members",
+        extra={"fields": {"group": settings.group_id, "client_ids": names}},
+    )
+    return f"; members that are not of dynatomic: {names}: what they commit is not counted"
 
 
 def _check_assignor(group: GroupDescription, settings: Settings) -> None:
@@ -156,8 +184,9 @@ def refusal_of(error: KafkaError, settings: Settings) -> GroupRefusedError | Non
 def explain_refusal(admin: Any, settings: Settings, refusal: GroupRefusedError) -> ConfigError:
     """Return the refusal with what the members use, as far as the group can be described now."""
     try:
-        check_group(admin, settings)
         group = describe_group(admin, settings)
+        if group is not None:
+            _check_assignor(group, settings)
     except ConfigError as cause:
         return cause
     except UnavailableError:

@@ -164,6 +164,13 @@ LOG_EVENTS = (
         "check the brokers if it repeats; what it means for the counts has a line of its own",
     ),
     LogEvent(
+        "group has other members",
+        "warning",
+        "Members of the group are not of dynatomic, by their `client_ids`. They get partitions, "
+        "and what they commit is not counted.",
+        "give that application, or this consumer, a group of its own with `--group-id`",
+    ),
+    LogEvent(
         "no partition assigned",
         "info",
         "The group has more members than partitions. Logged once.",

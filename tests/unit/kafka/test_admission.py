@@ -14,6 +14,7 @@ from dynatomic.kafka.groups import CommittedOffset
 from dynatomic.kafka.messages import check_error
 from dynatomic.testing.kafka.broker import FakeBroker
 from tests.support.lag_world import Admin, member
+from tests.support.log_records import logged
 
 CLASSIC = Settings(group_id="g")
 CONSUMER = Settings(group_id="g", group_protocol="consumer")
@@ -24,7 +25,7 @@ NOT_CONVERTED = "ConsumerGroupHeartbeat fatal error: Broker: The group id does n
 OTHER_FATAL = "ConsumerGroupHeartbeat fatal error: Broker: Consumer group has reached maximum size"
 
 
-def admin(assignor: str, client: str = "app", **more: Any) -> Admin:
+def admin(assignor: str, client: str = "dynatomic", **more: Any) -> Admin:
     """Return an admin client of a group with one member."""
     admin = Admin(FakeBroker())
     admin.group = (ConsumerGroupState.STABLE, [member("m-1", client=client)])
@@ -118,6 +119,17 @@ def test_other_commits_do_not_stop_it(metadata: str) -> None:
 def test_a_member_with_the_other_guarantee_is_refused() -> None:
     with pytest.raises(ConfigError, match="is running with exactly-once"):
         check_group(admin("cooperative-sticky", "dynatomic-exactly-once"), Settings())
+
+
+def test_members_that_are_not_of_dynatomic_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    other = admin("cooperative-sticky", "billing-app")
+    note = "; members that are not of dynatomic: billing-app: what they commit is not counted"
+    assert check_group(other, CLASSIC) == note
+    (fields,) = logged(caplog, "group has other members")
+    assert fields == {"group": "g", "client_ids": "billing-app"}
+    assert check_group(admin("cooperative-sticky", "dynatomic@host-7"), CLASSIC) == ""
+    named = Settings(group_id="g", librdkafka={"client.id": "billing-app"})
+    assert check_group(other, named) == "", "a client id that the user set shows nothing"
 
 
 def test_brokers_without_the_protocol_are_refused() -> None:
