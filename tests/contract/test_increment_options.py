@@ -84,6 +84,18 @@ def test_a_refusal_takes_one_request(endpoint_url: str, make_table: MakeTable) -
         assert proxy.counts.total() == before + 3  # both descriptions of the table
 
 
+def test_calls_share_one_connection(endpoint_url: str, make_table: MakeTable) -> None:
+    table = make_table(plain_client(endpoint_url))
+    client: Any = make_client(endpoint_url)
+    made = set()
+    for number in range(1, 6):
+        assert increment(table, "k", client=client) == number
+        increment(table, "once", token=unique("t"), client=client)
+        pool = client._endpoint.http_session._manager.connection_from_url(endpoint_url)
+        made.add(pool.num_connections)
+    assert len(made) == 1
+
+
 @pytest.mark.parametrize(
     ("per", "text", "kept_s", "after_s"),
     [
