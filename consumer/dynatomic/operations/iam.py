@@ -14,7 +14,7 @@ from typing import Literal
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError
 
-Command = Literal["run", "verify", "init", "incr", "get", "produce", "dlq", "probe"]
+Command = Literal["run", "verify", "init", "incr", "get", "produce", "dlq", "offsets", "probe"]
 """A command that has a policy; ``probe`` is ``config check --probe``.
 
 `config check --connect`, `lag`, `top` and `offsets` need what ``run`` needs of Kafka.
@@ -95,6 +95,12 @@ NEEDS: Mapping[Command, Needs] = {
             "PartiQLUpdate",
             "UpdateItem",
         )
+    ),
+    "offsets": Needs(
+        tables=("DescribeTable", "Scan", "UpdateItem"),
+        cluster=_CONNECT,
+        topic=(*_SEE, "ReadData"),
+        group=_GROUP,
     ),
     "produce": Needs(cluster=_PRODUCE, topic=("DescribeTopic", "WriteData")),
     "dlq": Needs(
