@@ -90,6 +90,23 @@ def test_avro_counts_with_exact_decimals_and_the_time_as_a_number() -> None:
     assert addition.amounts == (("orders", 1), ("cents", 1234))
 
 
+SERIALIZERS = {
+    # Apicurio's for Java (2.6.13, ids of 4 bytes, contentId) and Confluent's for Node (1.10.1),
+    # each registered and written with a running registry.
+    "java": (1, "000000000180a0bfe9d66606632d370404d20000"),
+    "node": (3, "000000000380a0bfe9d66606632d370404d20000"),
+}
+
+
+@pytest.mark.parametrize("language", SERIALIZERS)
+def test_the_bytes_of_other_serializers_are_counted(language: str) -> None:
+    schema_id, payload = SERIALIZERS[language]
+    counting = Counting(loads(REGISTRY), FakeSchemas({SchemaKey("id", str(schema_id)): TEXT}))
+    (addition,) = counting.additions(Record(bytes.fromhex(payload)))
+    assert (addition.key, addition.range) == ("c-7", "2025-11-24")
+    assert addition.amounts == (("orders", 1), ("cents", 1234))
+
+
 BAD_DATA = {
     b"": "undecodable: the bytes are not of schema id 7",
     datum() + b"\0": "undecodable: there are bytes after the datum of schema id 7",
