@@ -8,11 +8,12 @@ from dynatomic.config.settings import Settings
 from dynatomic.kafka import client
 from dynatomic.worker import settlement
 from dynatomic.worker.event_counts import EventCounts
+from dynatomic.worker.health import ProgressMonitor
 from dynatomic.worker.in_flight import InFlightWindow
 from dynatomic.worker.offsets import Offsets
 from dynatomic.worker.partition import Partition
 from tests.support import harness
-from tests.support.mutation_registry import AT_LEAST_ONCE, EXACTLY_ONCE, found_by_model
+from tests.support.mutation_registry import AT_LEAST_ONCE, EXACTLY_ONCE, found_by, found_by_model
 
 
 @found_by_model(EXACTLY_ONCE)
@@ -58,3 +59,16 @@ def records_no_event_that_is_abandoned(patch: pytest.MonkeyPatch) -> None:
         return windows
 
     patch.setattr(Partition, "abandon", without)
+
+
+@found_by_model(AT_LEAST_ONCE, EXACTLY_ONCE)
+def takes_a_part_of_a_slice_for_the_whole(patch: pytest.MonkeyPatch) -> None:
+    end_reread = InFlightWindow.end_reread
+    patch.setattr(InFlightWindow, "end_reread", lambda window, _unread: end_reread(window, ()))
+
+
+@found_by("test_promise_10_a_spare_is_logged_once_and_a_member_without_an_answer_is_a_stall")
+def takes_a_member_without_an_answer_for_a_spare(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        ProgressMonitor, "has_joined", property(lambda _: True, lambda *_: None), raising=False
+    )
