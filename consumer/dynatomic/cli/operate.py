@@ -47,6 +47,36 @@ def top(
     return show(settings, interval_s=interval, iterations=iterations)
 
 
+@command(app, *KAFKA, *RULES)
+def hot(
+    settings: Settings,
+    *,
+    count: Annotated[
+        int,
+        Parameter(
+            name=("--count", "-n"),
+            help="Number of counters to print.",
+            converter=whole_number_from(1),
+        ),
+    ] = 20,
+    minutes: Annotated[
+        float,
+        Parameter(help="Events of this many minutes.", metavar="MINUTES", converter=seconds),
+    ] = 5.0,
+    output: flags.Output = "text",
+    endpoint_url: EndpointUrl = None,
+) -> int:
+    """Print the counters with the most events in the last minutes.
+
+    It reads the events from the topic, joins no group and commits nothing. The
+    output contains keys of items, which may be personal data.
+    """
+    from dynatomic.operations.hot import HotOptions  # noqa: PLC0415 -- see `command`
+    from dynatomic.operations.hot import hot as show  # noqa: PLC0415
+
+    return show(settings, endpoint_url, HotOptions(count, minutes, output))
+
+
 @command(app, *GROUP, "tables", "processing_guarantee")
 def offsets(  # noqa: PLR0913 -- one a flag
     settings: Settings,

@@ -40,10 +40,13 @@ _CLIENT_FORMAT, _CLIENT_ARGUMENTS = "%s [%s] %s", 3  # as confluent-kafka calls 
 
 
 class ClientMessageFilter(logging.Filter):
-    """Passes every line; puts librdkafka's text into fields, so that the event is a fixed text."""
+    """Passes every line, and gives those of librdkafka a fixed event and fields.
+
+    The message stays: a program that uses the library may have its own log format.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Change a line of librdkafka, and return True."""
+        """Add the event and the fields to a line of librdkafka, and return True."""
         arguments = record.args
         if (
             record.msg == _CLIENT_FORMAT
@@ -51,6 +54,6 @@ class ClientMessageFilter(logging.Filter):
             and len(arguments) == _CLIENT_ARGUMENTS
         ):
             kind, client, text = arguments
-            record.msg, record.args = CLIENT_MESSAGE, ()
+            record.event = CLIENT_MESSAGE
             record.fields = {"kind": kind, "client": client, "text": text}
         return True

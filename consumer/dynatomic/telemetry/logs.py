@@ -120,6 +120,8 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 def _event(record: logging.LogRecord) -> str:
+    if isinstance(event := getattr(record, "event", None), str):
+        return event  # of another library's line, whose text is in a field
     try:
         return record.getMessage()
     except Exception:  # noqa: BLE001 -- another library's arguments may not fit its message

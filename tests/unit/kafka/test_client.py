@@ -99,7 +99,8 @@ def test_a_line_of_librdkafka_has_a_fixed_event_and_its_text_in_a_field() -> Non
     arguments = ("FAIL", "rdkafka#consumer-1", "[thrd:x]: refused")
     record = logging.LogRecord("n", logging.ERROR, "p", 1, "%s [%s] %s", arguments, None)
     assert ClientMessageFilter().filter(record)
-    assert record.getMessage() == CLIENT_MESSAGE
+    assert record.event == CLIENT_MESSAGE  # type: ignore[attr-defined]
+    assert record.getMessage() == "FAIL [rdkafka#consumer-1] [thrd:x]: refused"
     assert record.fields == {  # type: ignore[attr-defined]
         "kind": "FAIL",
         "client": "rdkafka#consumer-1",

@@ -113,3 +113,12 @@ def test_every_is_true_once_in_its_time() -> None:
     assert not due()
     now[0] = 110.0
     assert [due(), due()] == [True, False]
+
+
+def test_a_line_with_an_event_of_its_own_has_it_instead_of_its_text() -> None:
+    out = io.StringIO()
+    logs.setup(stream=out)
+    extra = {"event": "fixed", "fields": {"text": "varies"}}
+    logging.getLogger("dynatomic").warning("varies", extra=extra)
+    line = json.loads(out.getvalue())
+    assert (line["event"], line["text"]) == ("fixed", "varies")
