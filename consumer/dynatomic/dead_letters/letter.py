@@ -1,7 +1,7 @@
 """A dead letter: a message that cannot be counted, its position in the topic, and the reason.
 
 A message of a compressed batch can be larger than the limit of any topic. A letter of more than
-`MAX_LETTER_BYTES` would be refused for ever, so it is cut: it keeps the head of its value, and the
+`MAX_LETTER_BYTES` would always be refused, so it is cut: it keeps the head of its value, and the
 size and the SHA-256 hash of the whole value. The header `CUT` says so.
 """
 

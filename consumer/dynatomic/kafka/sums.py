@@ -111,7 +111,7 @@ class Sums:
                     self._lost(len(taken) - sent_count, error)
                     return
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Drop all sums, in a child process; the locks may be held by threads that it lacks."""
         self._lock, self._sums, self._bytes = threading.Lock(), {}, 0
 
@@ -151,7 +151,7 @@ def _send_before_fork() -> None:
 def _forget_in_child() -> None:
     """Drop what another thread added just before the fork: the parent has it."""
     for sums in list(_ALL):
-        sums.forget()
+        sums.discard()
 
 
 os.register_at_fork(before=_send_before_fork, after_in_child=_forget_in_child)

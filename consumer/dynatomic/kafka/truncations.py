@@ -2,7 +2,7 @@
 
 A leader that was elected without having all events (an unclean election), or brokers that lost what
 was not on disk, cut the log of a partition. It grows again, and its new events have the offsets of
-the lost ones, with a higher leader epoch. Brokers tell where an epoch ends (KIP-320,
+the lost ones, with a higher leader epoch. Brokers report where an epoch ends (KIP-320,
 OffsetsForLeaderEpoch). librdkafka asks them at a seek with a leader epoch.
 """
 
@@ -89,5 +89,5 @@ class TruncationFinder:
             self._found[partition] = truncation
             del self._waiting[partition]
         else:
-            # It reads on there, or retention removed what is there: the event is not lost.
+            # It continues there, or retention removed these events: the event is not lost.
             del self._waiting[partition]

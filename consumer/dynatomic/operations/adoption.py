@@ -129,10 +129,10 @@ def foreign_notes(
         if position.committed is not None and low <= position.committed.offset <= high:
             offset = position.committed.offset
             at_commit = f", and up to {high - offset} from the committed offset {offset}"
-        found = evidence.get(position.partition)
+        copy = evidence.get(position.partition)
         known = ""
-        if found is not None:
-            known = f"; {_translated(found) if found.is_translated else _same(found)}"
+        if copy is not None:
+            known = f"; {_translated(copy) if copy.is_translated else _same(copy)}"
         yield (
             f"partition {position.partition}: if it is a copy, up to {high - low} events count "
             f"twice from its beginning{at_commit}{known}"

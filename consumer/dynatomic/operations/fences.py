@@ -28,7 +28,7 @@ class FencePlan:
 def fence_plans(
     positions: list[GroupPosition], topic_id: str | None, adopted_id: str | None
 ) -> list[FencePlan]:
-    """Return the changes that a group with exactly-once needs before it goes on."""
+    """Return the changes that a group with exactly-once needs before it continues."""
     if topic_id is None:
         return []
     plans = []

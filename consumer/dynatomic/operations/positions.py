@@ -37,7 +37,8 @@ SMALL_FETCHES = {
 class GroupPosition:
     """The committed offset of a group in a partition, and the watermarks of the partition.
 
-    ``truncation`` tells that the partition lost events below the committed offset, if it was asked.
+    ``truncation`` is set if the partition lost events below the committed offset and this was
+    checked.
     """
 
     partition: int
@@ -117,7 +118,7 @@ class GroupPosition:
         if self.committed is None or self.foreign:
             return None
         last = parse(self.committed.metadata).last
-        # A commit that somebody set back says nothing of the events below it.
+        # A commit that was set back does not show which events below it were counted.
         return last if last is not None and last.offset < self.committed.offset else None
 
     def start(self, policy: ResetPolicy) -> int:

@@ -214,8 +214,8 @@ class Resetter:
 
     def _times(self, offsets: Mapping[int, int]) -> dict[int, int]:
         """Return the timestamps of the first events from these offsets on, in milliseconds."""
-        found = Timestamps(self._consumer, self._settings, self._clock).first(offsets)
-        return {partition: round(time_s * 1000) for partition, time_s in found.items()}
+        timestamps = Timestamps(self._consumer, self._settings, self._clock).first(offsets)
+        return {partition: round(time_s * 1000) for partition, time_s in timestamps.items()}
 
     def _steps(
         self,
@@ -235,7 +235,7 @@ class Resetter:
                 for position in positions
             ]
         if target is None:
-            copies = {n: found for n, found in evidence.items() if found.is_copy}
+            copies = {n: copy for n, copy in evidence.items() if copy.is_copy}
             return [
                 plan_copy(position, copies[position.partition])
                 if position.partition in copies

@@ -13,7 +13,7 @@ from dynatomic.registry.answers import Registry, RegistryError, SchemaMissingErr
 from dynatomic.registry.cached import CachedSchemas
 
 WAIT_S: Final = 2.0
-"""How long a reader waits for the first answer about a schema before it goes on without."""
+"""How long a reader waits for the first answer about a schema before it continues without it."""
 
 
 def open_schemas(

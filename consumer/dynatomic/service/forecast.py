@@ -20,7 +20,7 @@ from dynatomic.kafka.event_reader import EventReader
 
 US_DOLLARS_PER_MILLION_WRITE_UNITS = 0.625
 MAX_PLACES = 1_000_000
-"""How many items of partitions are told apart. It takes about 300 bytes for each."""
+"""How many items of partitions are counted separately. Each takes about 300 bytes."""
 
 _MILLION = 1_000_000
 

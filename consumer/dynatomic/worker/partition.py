@@ -26,7 +26,7 @@ class Partition:
     and ``committed_offset`` that of the last commit that succeeded. ``start_offset`` is the
     committed offset that was fetched from the group (negative: the group has none), and
     ``start_confirmed`` is True when reading started there. ``last_event`` is the last event below
-    ``committable_offset``, at first below ``start_offset``. ``truncation`` tells that the log lost
+    ``committable_offset``, at first below ``start_offset``. ``truncation`` is set if the log lost
     events that were read. ``uncommitted`` has the end offset of each complete window that is not
     committed, with the timestamp of its first event. ``progress_at`` is when the partition last
     committed, or had nothing to wait for. ``counts`` outlives the assignment.

@@ -213,7 +213,7 @@ class Cluster:
         """Elect a new leader, which has lost the offsets from ``end`` on, or none.
 
         This is what a power failure or an unclean election does. A consumer that reads the
-        partition, or seeks with a leader epoch, is told of it (KIP-320).
+        partition, or seeks with a leader epoch, gets an error for it (KIP-320).
         """
         with self.lock:
             log = self.logs[topic][partition]

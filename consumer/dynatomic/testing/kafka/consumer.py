@@ -125,7 +125,7 @@ class FakeConsumer(Membership):
         self._set_paused(partitions, paused=False)
 
     def seek(self, partition: TopicPartition) -> None:
-        """Continue from another offset, if the log still has what its leader epoch tells.
+        """Continue from another offset, if the log still has the event of its leader epoch.
 
         Raises `KafkaException` for a partition that is not read, and for a partition that stopped
         after ``_AUTO_OFFSET_RESET``. The latter needs `incremental_unassign` and
