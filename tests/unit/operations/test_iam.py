@@ -111,7 +111,9 @@ def test_every_command_has_a_policy() -> None:
 def test_every_call_of_the_client_is_in_a_policy_and_no_action_without_a_call() -> None:
     package = Path(cli.__file__).parents[1]
     source = "\n".join(
-        path.read_text() for path in package.rglob("*.py") if "testing" not in path.parts
+        path.read_text()
+        for path in package.rglob("*.py")
+        if "testing" not in path.parts and path.name != "memory_counters.py"  # of the fakes
     )
     called = {name for name in CALLS if re.search(rf"client\.{name}\b", source)}
     called |= {xform_name(operation) for operation in get_args(Operation)}  # of the transport
