@@ -129,6 +129,9 @@ def test_events_of_confluents_serializer_are_counted_and_verified(
         "verify", *group, "--processing-guarantee", "exactly-once", env=stack.env()
     )
     assert verified.wait(60) == 0, verified.logs()
+    checked = stack.spawn("config", "check", "--connect", *group, env=stack.env())
+    assert checked.wait(60) == 0, checked.logs()
+    assert f"schema registry {registry}: the paths of the counters file fit" in checked.stdout
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(file.read_text().replace("{customer}", "{client}"))
     refused = stack.run(topic, [], "--once", "--counters", str(wrong))

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from dynatomic.config.settings import Settings
+from dynatomic.counting.check_schema import check_schema
 from dynatomic.counting.counting import Counting
 from dynatomic.counting.definition import CountersFile
 from dynatomic.counting.examples import check_examples
@@ -13,13 +14,18 @@ from dynatomic.errors import ConfigError
 def load_counters(settings: Settings) -> tuple[Settings, CountersFile | None]:
     """Return the settings with the tables of the counters file, and the file; None without one.
 
-    Raises ConfigError for a file that is wrong, for an example that gives something else, and for a
-    table that is not in the setting ``tables``, if that is set.
+    Raises ConfigError for a file that is wrong, for an example that gives something else, for a
+    path that a schema file does not have, and for a table that is not in the setting ``tables``,
+    if that is set.
     """
     if settings.counters is None:
         return settings, None
     definition = load(settings.counters)
     check_examples(definition, Counting(definition))
+    for key, schema in definition.event.schemas.items():
+        # The warnings are for `run`, which logs them.
+        for _ in check_schema(definition, schema, str(key)):
+            pass
     tables = tuple(dict.fromkeys(counter.table for counter in definition.counters))
     if settings.tables:
         for counter in definition.counters:

@@ -73,6 +73,18 @@ def connect(
         unknown = "" if probed == table or settings.write_mode == "single" else INSERTS
         reach = partial(_table, settings, definition, endpoint_url, table)
         yield run_check(f"table {table}", lambda: reach() + unknown)  # noqa: B023 - called at once
+    if definition is not None and definition.event.registry is not None:
+        yield run_check(
+            f"schema registry {definition.event.registry}",
+            lambda: _schemas(definition, settings.topic),
+        )
+
+
+def _schemas(definition: CountersFile, topic: str) -> str:
+    from dynatomic.registry.open import check_schemas  # noqa: PLC0415 - takes 0.3 s to load
+
+    warnings = check_schemas(definition, topic)
+    return "; ".join(["the paths of the counters file fit", *warnings[:3]])
 
 
 def _brokers(settings: Settings) -> str:

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from dynatomic.config.settings import Settings
 from dynatomic.counting.counting import Counting
 from dynatomic.counting.definition import CountersFile
 from dynatomic.counting.file import loads
+from dynatomic.counting.from_settings import load_counters
 from dynatomic.counting.records import Record
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.registry.open import check_schemas, open_schemas
@@ -91,6 +94,16 @@ def test_a_registry_that_does_not_answer_or_has_an_abused_schema_stops_the_start
     with pytest.raises(ConfigError, match="the schema cannot be used: R contains itself"):
         check_schemas(definition(served), "orders")
     assert json.dumps(loop)
+
+
+def test_a_path_is_checked_with_the_schema_file_without_a_server(tmp_path: Path) -> None:
+    (tmp_path / "order.avsc").write_text(json.dumps(ORDER))
+    file = tmp_path / "counters.toml"
+    file.write_text(f'[event]\nformat = "avro"\nschema = "order.avsc"\n{COUNTERS}')
+    assert load_counters(Settings(counters=file))[1] is not None
+    file.write_text(file.read_text().replace("{customer}", "{client}"))
+    with pytest.raises(ConfigError, match="client: the schema file has no field client"):
+        load_counters(Settings(counters=file))
 
 
 def test_a_file_of_json_needs_no_schemas() -> None:
