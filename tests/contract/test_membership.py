@@ -1,5 +1,6 @@
 """The description of a group, which shows whether a consumer without partitions is a member."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -31,16 +32,17 @@ def test_a_spare_is_in_the_group_and_a_client_that_did_not_join_is_not(
     second = Member(broker, settings, beginning=True, eof=False)
     clock = Clock()
 
-    def check(member: Member) -> tuple[MembershipCheck, ProgressMonitor]:
+    def check(member: Member, group: str = name) -> tuple[MembershipCheck, ProgressMonitor]:
         progress = ProgressMonitor()
         progress.brokers.is_answering = True
         worker = SimpleNamespace(progress=progress, partitions={}, consumer=member.consumer)
-        describe = lambda: describe_group_apart(settings)  # noqa: E731
+        described = replace(settings, group_id=group)
+        describe = lambda: describe_group_apart(described)  # noqa: E731
         return MembershipCheck(cast("Worker", worker), settings, describe, clock), progress
 
     try:
         wait(lambda: first.owned, first)
-        stranger, progress = check(second)
+        stranger, progress = check(second, unique("group"))
         errors = []
 
         def refused() -> bool:
@@ -48,7 +50,7 @@ def test_a_spare_is_in_the_group_and_a_client_that_did_not_join_is_not(
             errors.append(stranger.poll())
             return isinstance(errors[-1], ConfigError)
 
-        wait_until(refused, "it is not in the group")
+        wait_until(refused, "no such group")
         assert not progress.has_joined
         second.subscribe()
         spare, progress = check(second)

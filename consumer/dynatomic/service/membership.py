@@ -78,17 +78,19 @@ class MembershipCheck:
         error = answer.exception()
         if isinstance(error, ConfigError):
             return error
-        if isinstance(error, DynatomicError):
-            return None  # the coordinator did not answer; the next question follows
-        if error is not None:
+        if error is not None and not isinstance(error, DynatomicError):
             raise error
-        group = answer.result()
-        if group is None:  # these brokers cannot describe groups
-            return None
+        group = None if error is not None else answer.result()
         own = self._worker.consumer.memberid()
-        if own and any(member.consumer_id == own for member in group.members):
+        if group is not None and own in {member.consumer_id for member in group.members}:
             self._worker.progress.has_joined = True
-            return None
+        # Nothing is known without an answer. In a group of this protocol it can join later.
+        elif group is not None and group.protocol == "classic":
+            return self._missing()
+        self._missing_since = None
+        return None
+
+    def _missing(self) -> DynatomicError | None:
         now = self._clock()
         if self._missing_since is None:
             self._missing_since = now

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from dynatomic.config.settings import Settings
+from dynatomic.config.settings import GroupProtocol, Settings
 from dynatomic.errors import ConfigError, UnavailableError
 from dynatomic.kafka.groups import GroupDescription, GroupMember
 from dynatomic.service.membership import INTERVAL_S, MISSING_AFTER_S, MembershipCheck
@@ -22,9 +22,9 @@ Answer = Callable[[], GroupDescription | None]
 OWN = "own-id"
 
 
-def group(*ids: str) -> GroupDescription:
+def group(*ids: str, protocol: GroupProtocol = "consumer") -> GroupDescription:
     members = tuple(GroupMember(id_, "/h", "app", frozenset(), idle=True) for id_ in ids)
-    return GroupDescription("STABLE", members, "consumer", "uniform")
+    return GroupDescription("STABLE", members, protocol, "uniform")
 
 
 class World:
@@ -65,7 +65,9 @@ def test_a_member_that_the_group_has_is_a_spare() -> None:
     assert w.asked == 1, "what is known is not asked again"
 
 
-@pytest.mark.parametrize("answer", [group("other"), GroupDescription("DEAD", ())])
+@pytest.mark.parametrize(
+    "answer", [group("other", protocol="classic"), GroupDescription("DEAD", ())]
+)
 def test_a_member_that_the_group_does_not_have_ends_with_the_reason(
     answer: GroupDescription,
 ) -> None:
@@ -79,12 +81,32 @@ def test_a_member_that_the_group_does_not_have_ends_with_the_reason(
 
 
 def test_a_member_that_joins_late_begins_again() -> None:
-    w = World(lambda: group("other"))
+    w = World(lambda: group("other", protocol="classic"))
     assert w.turn() is None
     w.worker.partitions[0] = object()
     assert w.turn(MISSING_AFTER_S) is None
     w.worker.partitions.clear()
     assert w.turn() is None, "it was a member meanwhile"
+
+
+def test_brokers_that_have_the_protocol_are_not_taken_for_others() -> None:
+    w = World(lambda: group("other"))
+    for _ in range(20):
+        assert w.turn() is None
+    assert not w.progress.has_joined
+
+
+def test_an_unanswered_question_begins_the_time_again() -> None:
+    def silent() -> GroupDescription:
+        raise UnavailableError("no answer")
+
+    def missing() -> GroupDescription:
+        return GroupDescription("DEAD", ())
+
+    w = World(missing)
+    for answer in (missing, silent, missing, missing):
+        w.answer = answer
+        assert w.turn(MISSING_AFTER_S - 1) is None
 
 
 def test_a_coordinator_that_does_not_answer_says_nothing() -> None:
