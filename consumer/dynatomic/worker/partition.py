@@ -110,10 +110,11 @@ class Partition:
     def is_committed_to(self, end: int) -> bool:
         """Return whether all events below ``end`` are committed.
 
-        This is also true if reading started at ``end`` or beyond.
+        This is also true if reading started at ``end`` or beyond, and the start is confirmed.
         """
         start = -1 if self.start_offset is None else self.start_offset
-        return self.position >= end and max(self.committed_offset, start) >= end
+        is_committed = max(self.committed_offset, start) >= end
+        return self.start_confirmed and self.position >= end and is_committed
 
     def reaches(self, end: int) -> bool:
         """Return whether all events below ``end`` were read, some into the filling window."""

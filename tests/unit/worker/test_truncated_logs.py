@@ -159,3 +159,18 @@ def test_a_commit_without_a_leader_epoch_is_believed() -> None:
         w.worker()
         w.window()
         assert w.counts() == {"b": 1}
+
+
+def test_a_log_that_grew_to_the_committed_offset_is_not_taken_for_counted() -> None:
+    with world() as w:
+        w.worker()
+        w.emit("a", "b", "c", "d")
+        w.window()
+        w.members[0].kill()
+        replace_tail(w, 1, "x", "x", "x")
+        member = w.worker()
+        for _ in range(6):
+            w.turn()
+            partition = member.worker.partitions.get(0)
+            assert partition is None or not partition.is_committed_to(4), "run --once would end"
+        assert member.worker.partitions[0].stop_reason is not None
