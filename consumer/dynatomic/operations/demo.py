@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal
 
 from confluent_kafka import Consumer, TopicPartition
@@ -21,6 +22,7 @@ from dynatomic.config.settings import Settings
 from dynatomic.console import progress_bar
 from dynatomic.errors import DynatomicError
 from dynatomic.kafka.client import consumer_config, new_consumer, watermarks
+from dynatomic.operations.demo_shell import on_terminal, shell_beside
 from dynatomic.operations.demo_workloads import TABLE, Workload, api_workload, row_workload
 from dynatomic.testing.embedded import Embedded
 
@@ -123,23 +125,35 @@ def _stay(
     environment: Mapping[str, str],
     consumers: list["_Child"],
 ) -> None:
-    """Say how to inspect the group, and emit `STAY_EVENTS_S` events a second until Ctrl-C."""
+    """Emit `STAY_EVENTS_S` events a second, for the other commands to show.
+
+    On a terminal it runs a shell that has the settings, and ends with it. Elsewhere it prints the
+    settings and continues until Ctrl-C.
+    """
     variables = {k: v for k, v in environment.items() if k.startswith(("AWS_", "DYNATOMIC_"))} | {
         "DYNATOMIC_GROUP_ID": settings.group_id,
         workload.variable: workload.arguments[1],
         "DYNATOMIC_PROCESSING_GUARANTEE": EXACTLY_ONCE[1],
     }
-    _say(f"continues with {STAY_EVENTS_S} events a second until Ctrl-C; in another terminal:")
-    _say(f"export {' '.join(f'{name}={value}' for name, value in sorted(variables.items()))}")
     indexes = count()
-    try:
+
+    def emit(ended: Event) -> None:
         with workload.sender(settings) as send:
-            while True:
+            while not ended.wait(1.0):
                 for index in islice(indexes, STAY_EVENTS_S):
                     send(index)
                 for consumer in consumers:
                     consumer.check()
-                time.sleep(1.0)
+
+    if on_terminal():
+        _say(f"a shell with the settings of the demo, which emits {STAY_EVENTS_S} events a second;")
+        _say("try: dynatomic lag, dynatomic top, dynatomic verify; exit ends the demo")
+        shell_beside(variables, emit)
+        return
+    _say(f"continues with {STAY_EVENTS_S} events a second until Ctrl-C; in another terminal:")
+    _say(f"export {' '.join(f'{name}={value}' for name, value in sorted(variables.items()))}")
+    try:
+        emit(Event())
     except KeyboardInterrupt:
         _say("")
 
