@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from dynatomic.cli import flags
 from dynatomic.cli.app import EndpointUrl, app, command, flag, say
-from dynatomic.cli.converters import whole_number_from
+from dynatomic.cli.converters import seconds, whole_number_from
 from dynatomic.config.settings import Settings
 
 
@@ -33,6 +33,14 @@ def incr(  # noqa: PLR0913 -- one a flag
         Literal["minute", "hour", "day"] | None,
         Parameter(help="Count in a bucket of this length (UTC), whose item expires."),
     ] = None,
+    at: Annotated[
+        float | None,
+        Parameter(
+            help="Time that chooses the bucket of --per, in seconds since the epoch. Default: now.",
+            metavar="SECONDS",
+            converter=seconds,
+        ),
+    ] = None,
     token: Annotated[
         str | None,
         Parameter(
@@ -54,9 +62,13 @@ def incr(  # noqa: PLR0913 -- one a flag
     name = settings.counter
     client = make_client(endpoint_url)
     if token is not None:
-        increment(table, key, range_, name, by, limit=limit, per=per, token=token, client=client)
+        increment(
+            table, key, range_, name, by, limit=limit, per=per, at=at, token=token, client=client
+        )
         return say(["added, or had been added with this token"])
-    return say([str(increment(table, key, range_, name, by, limit=limit, per=per, client=client))])
+    return say(
+        [str(increment(table, key, range_, name, by, limit=limit, per=per, at=at, client=client))]
+    )
 
 
 @command(app, "counter")

@@ -76,7 +76,7 @@ def test_incr_prints_the_new_value(
         == 0
     )
     assert capsys.readouterr().out == "42\n"
-    options = {"limit": None, "per": None, "client": ("client", "http://x")}
+    options = {"limit": None, "per": None, "at": None, "client": ("client", "http://x")}
     assert calls == [("increment", expected, options)]
 
 
@@ -85,12 +85,12 @@ def test_incr_passes_its_options(
 ) -> None:
     stub("dynatomic.dynamodb.client", make_client=lambda _: None)
     calls = stub("dynatomic.dynamodb.increment", 7, increment=None)
-    argv = ["incr", "hits", "k", "--limit", "9", "--per", "minute"]
+    argv = ["incr", "hits", "k", "--limit", "9", "--per", "minute", "--at", "1795947959.5"]
     assert cli.main(argv) == 0
     assert capsys.readouterr().out == "7\n"
     assert cli.main([*argv, "--token", "abc"]) == 0
     assert capsys.readouterr().out == "added, or had been added with this token\n"
-    options = {"limit": 9, "per": "minute", "client": None}
+    options = {"limit": 9, "per": "minute", "at": 1795947959.5, "client": None}
     assert [given for _, _, given in calls] == [options, options | {"token": "abc"}]
 
 
