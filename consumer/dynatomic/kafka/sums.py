@@ -125,8 +125,9 @@ class Sums:
 
     def _start(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="emitter-sums", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="emitter-sums", daemon=True)
+            thread.start()  # raises RuntimeError while the interpreter ends, and no row is taken
+            self._thread = thread
         self._filled.set()
 
     def _run(self) -> None:
