@@ -27,6 +27,8 @@ def expressions() -> Iterator[tuple[str, str]]:
     for panel in dashboard["panels"]:
         for target in panel.get("targets", []):
             yield panel["title"], target["expr"]
+    for annotation in dashboard["annotations"]["list"]:
+        yield annotation["name"], annotation["expr"]
     for variable in dashboard["templating"]["list"]:
         yield variable["name"], variable.get("query", "")
     for query in QUERIES:
@@ -67,8 +69,23 @@ def test_the_dashboard_is_of_the_classic_model_and_finds_its_data_source() -> No
     assert len(set(ids)) == len(ids)
     for panel in dashboard["panels"]:
         if panel["type"] != "row":
+            assert panel["description"].endswith(".")
             assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
             assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
+
+
+def test_each_query_of_the_dashboard_has_the_chosen_topic_group_and_table() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    names = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert names >= {"topic", "group", "table", "instance", "price"}
+    labels = {metric.name: metric.labels for metric in METRICS}
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            for name, selector in re.findall(r"(dynatomic_\w+)\{([^}]*)\}", target["expr"]):
+                assert 'topic=~"$topic", group=~"$group"' in selector, panel["title"]
+                base = re.sub(r"_(bucket|sum|count)$", "", name)
+                wanted = "table" in labels.get(name, labels.get(base, ()))
+                assert ('table=~"$table"' in selector) == wanted, panel["title"]
 
 
 def test_prometheus_takes_the_rules_and_they_fire(tmp_path: Path) -> None:
