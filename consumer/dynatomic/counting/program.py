@@ -16,7 +16,7 @@ from dynatomic.counting.items import CounterUnit, Moments
 from dynatomic.counting.numbers import to_increment
 from dynatomic.counting.reasons import Rejected, RejectReason
 from dynatomic.counting.template import ValuePart, key_text
-from dynatomic.counting.times import rfc3339_memos, time_reader
+from dynatomic.counting.times import UNITS_PER_SECOND, rfc3339_memos, time_reader
 from dynatomic.events.row import INT64_MAX, INT64_MIN
 
 Loads = Callable[[Tree, str], list[str]]
@@ -24,7 +24,8 @@ Loads = Callable[[Tree, str], list[str]]
 
 _SECOND_MS: Final = 1000
 _EPOCH_SOURCE: Final = {"s": "{} * 1000", "ms": "{}", "us": "{} // 1000", "ns": "{} // 1000000"}
-_MAX_EPOCH: Final = 2**40
+_MAX_EPOCH_S: Final = 2**37
+"""Later times, after the year 6000, are left to the call."""
 
 
 class Output:
@@ -145,7 +146,8 @@ class Program:
         unit = self._definition.event.time_unit
         if unit is not None:
             source = _EPOCH_SOURCE[unit].format(variable)
-            yield f"if type({variable}) is int and 0 <= {variable} < {_MAX_EPOCH}:"
+            limit = _MAX_EPOCH_S * UNITS_PER_SECOND[unit]
+            yield f"if type({variable}) is int and 0 <= {variable} < {limit}:"
             yield f"    ms = {source}"
             yield f"else: ms = {read}({variable})"
             return

@@ -167,11 +167,18 @@ def test_a_time_that_is_none_is_a_letter(time: str) -> None:
     assert reason(count, f'{{"id":"a","t":{time}}}'.encode()).startswith("time-unreadable: time: t")
 
 
-@pytest.mark.parametrize(("unit", "time"), [("s", "1709164800.5"), ("ms", "1709164800500")])
+@pytest.mark.parametrize(
+    ("unit", "time"),
+    [
+        *(("s", "1709164800.5"), ("s", "1709164800"), ("ms", "1709164800500")),
+        *(("us", "1709164800500000"), ("ns", "1709164800500000000"), ("ms", "1709164800500.25")),
+    ],
+)
 def test_a_number_is_a_time_in_its_unit(unit: str, time: str) -> None:
     count = counting(f'time = "t"\ntime_unit = "{unit}"', range='"{time|day}"')
     assert one(count, f'{{"id":"a","t":{time}}}'.encode()).range == "2024-02-29"
     assert reason(count, b'{"id":"a","t":1e30}').startswith("time-unreadable")
+    assert one(count, b'{"id":"a","t":-1}').range == "1969-12-31"
 
 
 def test_late_events_are_judged_by_the_kafka_timestamp() -> None:
