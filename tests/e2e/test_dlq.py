@@ -73,7 +73,12 @@ def test_rows_that_were_thrown_away_are_counted_after_a_fix(
     last = found[-1]
     assert len(found) == 14
     assert (b64decode(last["value"]), b64decode(last["key"])) == (BAD, b"bad")
-    assert [name for name, _ in last["headers"]] == ["trace", "none", "dynatomic.replay"]
+    assert [name for name, _ in last["headers"]] == [
+        "trace",
+        "none",
+        "dynatomic.replay",
+        "dynatomic.timestamp",
+    ]
     assert [each["replayed"] for each in found] == [*[True] * 13, False]
 
 
@@ -87,7 +92,11 @@ def test_rows_keep_key_headers_and_partition(letters: Letters, table: Table) -> 
     letters.replay(new, execute=True)
     first, second = letters.rows()
     assert (second.key(), second.value(), second.partition()) == (b"\x00key", sent["value"], 1)
-    assert second.headers() == [*its, ("dynatomic.replay", f"1:{first.offset()}".encode())]
+    assert second.headers() == [
+        *its,
+        ("dynatomic.replay", f"1:{first.offset()}".encode()),
+        ("dynatomic.timestamp", str(first.timestamp()[1]).encode()),
+    ]
 
 
 @REAL
