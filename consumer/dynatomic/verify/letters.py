@@ -139,9 +139,14 @@ class GroupLetters:
     def without(self, partition: int, run: list[Any]) -> list[Any]:
         """Return the messages that have no letter; all are of one partition.
 
+        Those of a skipped batch have none of their own, and this process may be able to unpack it.
+
         A message of which the table refused some counters is returned without these.
         """
         source = self._partition(partition)
+        for (skipped, first), end in self._skipped.items():
+            if skipped == partition and run and first <= run[-1].offset() and run[0].offset() < end:
+                run = [message for message in run if not first <= message.offset() < end]
         run = self._stored.absent_from(source, run)
         return self._without_refused(source, run) if self._stored.has_counters else run
 

@@ -146,5 +146,6 @@ def _damaged(settings: Settings, message: Any) -> DynatomicError:
         )
     return DynatomicError(
         f"partition {partition} of {settings.topic}: the batch at offset {offset} is damaged "
-        f"({name}), so its events cannot be recounted; check the disk of the partition's leader"
+        f"({name}), so its events cannot be recounted; check the disk of the partition's leader; "
+        "after `dynatomic dlq skip-batch` has skipped it for the group, verify passes over it"
     )

@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka import Message
 
 from dynatomic.config.settings import Settings
+from dynatomic.dead_letters.letter import DeadLetter, own_headers
 from dynatomic.dead_letters.topic import reader_config
 from dynatomic.events.decoder import Decoder
 from dynatomic.events.payload import PayloadReader
@@ -59,6 +60,22 @@ def test_each_refresh_reads_only_what_was_added() -> None:
     w.letter(1)
     letters.refresh()
     assert left(letters, 2) == []
+
+
+def test_the_events_of_a_skipped_batch_are_left_out_where_they_can_be_read() -> None:
+    w = World(2)
+    w.emit(*"abcdef")
+    letter = DeadLetter(TOPIC, 0, 2, None, None, (), "batch-unreadable", "why", batch_end=5)
+    headers = own_headers(letter, GROUP, w.identity)
+    w.broker.append(LETTERS, 0, None, None, headers)
+    letters = letters_of(w)
+    letters.refresh()
+    assert left(letters, 6) == [0, 1, 5]
+    assert left(letters, 2) == [0, 1]
+    assert left(letters, 6, partition=1) == [0, 1, 2, 3, 4, 5]
+    assert letters.skipped_batch(0, 2) == 5
+    assert letters.skipped_batch(0, 3) is None
+    assert letters.waiting() == WaitingLetters(skipped_batches=1, skipped_offsets=3)
 
 
 def test_what_waits_is_counted_once_and_without_what_was_replayed() -> None:
