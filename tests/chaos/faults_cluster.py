@@ -15,7 +15,9 @@ from tests.chaos.plan import StuckError
 from tests.chaos.round import DRAIN_S, Round
 from tests.support.kafka_cluster import BROKERS, KafkaCluster, Node
 
-_COMMAND: Final = re.compile(r"its log was cut[^\n]*then `dynatomic (offsets [^`]*)`")
+_COMMAND: Final = re.compile(
+    r"(?:log was cut|no longer has the)[^\n]*?then `dynatomic (offsets [^`]*)`"
+)
 
 
 def _cluster(round_: Round) -> KafkaCluster:

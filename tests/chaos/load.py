@@ -99,6 +99,9 @@ class Load:
     shape: Shape
     random_: random.Random
     stored: list[Stored] = field(default_factory=list)
+    is_idempotent: bool = True
+    """Not where brokers lose events: an idempotent producer ends for good there. The log may then
+    have a row twice, so the log says what counts."""
     failed: list[str] = field(default_factory=list)
     """Errors of rows whose outcome is unknown: they may be in the topic."""
 
@@ -119,7 +122,7 @@ class Load:
             {
                 "bootstrap.servers": self.servers,
                 "acks": "all",
-                "enable.idempotence": "true",
+                "enable.idempotence": "true" if self.is_idempotent else "false",
                 "linger.ms": "2",
                 "log_level": "0",
                 "topic.metadata.refresh.interval.ms": "1000",

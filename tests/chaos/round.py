@@ -84,7 +84,13 @@ class Round:
             file.write_text(counters_file(plain, ranged))
             self.tables_arguments = ["--counters", str(file)]
         random_ = Random(f"{self.plan.seed} events")  # noqa: S311 - the same each time
-        self.load = Load(self.backend.bootstrap_servers, self.topic, shape, random_)
+        self.load = Load(
+            self.backend.bootstrap_servers,
+            self.topic,
+            shape,
+            random_,
+            is_idempotent="unclean-election" not in self.plan.faults,
+        )
         self.proxy = FaultyProxy(self.backend.endpoint_url, self._choose)
         self.keeping = False
         self._by_path: dict[str, Member] = {}
