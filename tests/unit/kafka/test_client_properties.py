@@ -212,7 +212,9 @@ def _warnings_of(
         consumer = new_consumer(config)
         consumer.poll(0)
         consumer.close()
-    messages = [r.__dict__["fields"] for r in caplog.records if r.msg == CLIENT_MESSAGE]
+    messages = [
+        r.__dict__["fields"] for r in caplog.records if getattr(r, "event", "") == CLIENT_MESSAGE
+    ]
     return [fields["text"] for fields in messages if fields["kind"] == "CONFWARN"]
 
 
