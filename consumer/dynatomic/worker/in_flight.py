@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dynatomic.dead_letters.letter import DeadLetter
 from dynatomic.dynamodb.write import WindowWrite
 from dynatomic.events.row import CounterRef
 from dynatomic.events.window import Window
@@ -56,6 +57,7 @@ class InFlightWindow:
     reread: "Future[Reread] | None" = None
     reread_events: Sequence[RejectedEvent] = ()
     rejected_reasons: list[str] = field(default_factory=list)
+    held_letters: list[DeadLetter] = field(default_factory=list)
     _lettered: set[int] = field(default_factory=set)
     is_abandoned: bool = False
 
@@ -78,7 +80,8 @@ class InFlightWindow:
         """Whether a write, a dead letter, or the reading of a rejected event has not ended."""
         write = self.write
         is_writing = write is not None and (not write.is_complete or bool(write.rejected))
-        return is_writing or self.letters_pending > 0 or self.reread is not None
+        has_letters = self.letters_pending > 0 or bool(self.held_letters)
+        return is_writing or has_letters or self.reread is not None
 
     def is_current(self) -> bool:
         """Return whether this member may still finish it."""
@@ -113,6 +116,18 @@ class InFlightWindow:
     def size_bytes(self) -> int:
         """An estimate of the memory of its events and dead letters."""
         return self.window.size_bytes + self.letters_bytes
+
+    def hold_letter(self, letter: DeadLetter) -> None:
+        """Keep a dead letter until the start of the partition is confirmed.
+
+        Before that, the event may be read again from another offset, and get a second letter.
+        """
+        self.held_letters.append(letter)
+
+    def release_letters(self) -> list[DeadLetter]:
+        """Return the letters that were held, which are stored now."""
+        letters, self.held_letters = self.held_letters, []
+        return letters
 
     def letter_sent(self, size_bytes: int) -> None:
         """Record that a dead letter was passed to its topic."""

@@ -191,7 +191,7 @@ class Worker:
         before = filling_bytes(self.partitions.values())
         taken = take_in(messages, self.partitions, self._reader, letters.append, self._clock())
         self.events += taken
-        self.settlement.store_rejected(taken, letters)
+        self.settlement.store_rejected(taken, letters, self.partitions)
         self._flow.record_poll(filling_bytes(self.partitions.values()) - before, len(messages))
         # The end of a partition comes after its events of the same batch, so the events go first.
         for message in errors:

@@ -11,7 +11,7 @@ decoded and may name any item. So it is never set before these events are counte
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from dynatomic.dead_letters.letter import DeadLetter
@@ -102,17 +102,34 @@ class Settlement:
             self._unlogged_letters = 0
 
     def store_rejected(
-        self, events: int, letters: Collection[tuple[InFlightWindow, DeadLetter]]
+        self,
+        events: int,
+        letters: Collection[tuple[InFlightWindow, DeadLetter]],
+        partitions: Mapping[int, Partition],
     ) -> None:
-        """Store the dead letters among ``events`` that were read, unless there are too many."""
+        """Store the dead letters among ``events`` that were read, unless there are too many.
+
+        Those of a partition whose start is not confirmed wait for that.
+        """
         self._ratio.count_read(events, [letter.reason for _, letter in letters])
         if self._ratio.exceeded is None:
             for window, letter in letters:
-                self.store_letter(window, letter)
+                if partitions[letter.partition].start_confirmed:
+                    self.store_letter(window, letter)
+                else:
+                    window.hold_letter(letter)
+
+    def _store_held_letters(self, partition: Partition) -> None:
+        for window in (partition.closing, partition.filling):
+            if window is not None and window.held_letters:
+                for letter in window.release_letters():
+                    self.store_letter(window, letter)
 
     def advance(self, partition: Partition, now: float) -> None:
         """Do the steps that are possible now for the closed window of a partition."""
         closing = partition.closing
+        if partition.start_confirmed:
+            self._store_held_letters(partition)
         if (
             closing is None
             or not partition.start_confirmed

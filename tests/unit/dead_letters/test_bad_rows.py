@@ -4,13 +4,14 @@ import logging
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 
 from dynatomic.dead_letters.letter import dead_letter_of
 from dynatomic.dead_letters.store import RETRY_S
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
-from tests.support.clients import LETTERS, headers_of
+from dynatomic.worker.offsets import Offsets
+from tests.support.clients import LETTERS, TOPIC, headers_of
 from tests.support.harness import world
 from tests.support.log_records import logged
 
@@ -161,3 +162,21 @@ def test_header_names_that_are_not_utf8_are_left_out_and_the_row_is_a_letter_all
     assert made.headers == ()
     assert made.value == b"v"
     assert made.detail.startswith("EOFError; its headers are left out")
+
+
+def test_a_letter_is_stored_once_where_the_start_is_confirmed_after_the_first_read() -> None:
+    with world() as w:
+        w.set_committed(0, 0)
+        member = w.worker()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Offsets, "ensure_start", lambda *_, **__: None)
+            w.put(b"bad")
+            w.turn(3)
+            assert (w.letters(), member.worker.events) == ({}, 1)
+        partition = member.worker.partitions[0]
+        member.consumer.seek(TopicPartition(TOPIC, 0, 0))
+        partition.start_again()  # as where the client must validate the start first
+        w.window()
+        w.turn(2)
+        assert len(w.broker.messages(LETTERS)) == 1
+        assert w.committed() == 1
