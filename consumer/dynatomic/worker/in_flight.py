@@ -123,10 +123,12 @@ class InFlightWindow:
         Before that, the event may be read again from another offset, and get a second letter.
         """
         self.held_letters.append(letter)
+        self.letters_bytes += letter.size + LETTER_BYTES
 
     def release_letters(self) -> list[DeadLetter]:
         """Return the letters that were held, which are stored now."""
         letters, self.held_letters = self.held_letters, []
+        self.letters_bytes -= sum(letter.size + LETTER_BYTES for letter in letters)
         return letters
 
     def letter_sent(self, size_bytes: int) -> None:

@@ -10,6 +10,7 @@ from dynatomic.dead_letters.letter import dead_letter_of
 from dynatomic.dead_letters.store import RETRY_S
 from dynatomic.events.row import Row
 from dynatomic.events.schema import encode
+from dynatomic.worker.in_flight import LETTER_BYTES
 from dynatomic.worker.offsets import Offsets
 from tests.support.clients import LETTERS, TOPIC, headers_of
 from tests.support.harness import world
@@ -174,6 +175,7 @@ def test_a_letter_is_stored_once_where_the_start_is_confirmed_after_the_first_re
             w.turn(3)
             assert (w.letters(), member.worker.events) == ({}, 1)
         partition = member.worker.partitions[0]
+        assert partition.filling.size_bytes > LETTER_BYTES, "what is held counts as memory"
         member.consumer.seek(TopicPartition(TOPIC, 0, 0))
         partition.start_again()  # as where the client must validate the start first
         w.window()
