@@ -123,6 +123,7 @@ def test_what_a_transaction_left_is_no_event(stack: Stack, table: Table, capsys:
         (producer.commit_transaction if is_kept else producer.abort_transaction)(20)
     # Two events, and two markers, which the brokers write after they confirmed.
     wait_until(lambda: stack.ends(topic) == {0: 4}, "the transactions have ended")
+    stack.commit(topic, (0, ""))  # so that the group exists
     (row,) = rows_of(stack, topic, capsys)
     assert 99 < row["age_seconds"] < 200
     stack.drain(topic, [name])

@@ -208,7 +208,7 @@ def test_an_offset_beyond_the_end_needs_a_choice(stack: Stack, table: Table) -> 
     produce_events(stack, topic, table(), 3)
     settings = settings_of(stack, topic)
     stack.commit(topic, (50, ""))
-    with pytest.raises(DynatomicError, match="50 is 47 beyond the end"):
+    with pytest.raises(DynatomicError, match="50: 47 beyond the end"):
         reset_offsets(settings, EXECUTE)
     assert stack.committed(topic) == {0: 50}
     assert reset_offsets(settings, ResetOptions(Target(offset=2), execute=True)) == 0

@@ -157,7 +157,7 @@ def test_the_page_shows_a_running_consumer(
         text = browser.text()
         for shown in ("counting", "at-least-once", "501", "undecodable", topic, "version"):
             assert shown in text, text
-        assert browser.run("return document.querySelectorAll('tbody tr').length") == 3
+        assert browser.run("return document.querySelectorAll('#partitions tbody tr').length") == 3
         assert browser.run(WIDE) is False, "it scrolls to the side"
         light = browser.run(COLOUR)
         browser.dark()
