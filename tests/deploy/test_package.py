@@ -93,14 +93,18 @@ def test_the_wheel_holds_every_module_and_what_they_read(distribution: Distribut
             assert wheel.read(f"dynatomic/schemas/{schema.name}") == schema.read_bytes()
 
 
-def test_the_wheel_installs_one_name_and_one_command(distribution: Distribution) -> None:
+def test_the_wheel_installs_one_name_one_command_and_one_plugin(distribution: Distribution) -> None:
     found = names(distribution.wheel)
     info = f"dynatomic-{PROJECT['version']}.dist-info"
     assert {name.partition("/")[0] for name in found} == {"dynatomic", info}
     with zipfile.ZipFile(distribution.wheel) as wheel:
         commands = wheel.read(f"{info}/entry_points.txt").decode()
         licence = wheel.read(f"{info}/licenses/LICENSE")
-    assert commands == f"[console_scripts]\ndynatomic = {PROJECT['scripts']['dynatomic']}\n"
+    plugin = PROJECT["entry-points"]["pytest11"]["dynatomic"]
+    assert commands == (
+        f"[console_scripts]\ndynatomic = {PROJECT['scripts']['dynatomic']}\n"
+        f"\n[pytest11]\ndynatomic = {plugin}\n"
+    )
     assert licence == (REPOSITORY / "LICENSE").read_bytes()
 
 
