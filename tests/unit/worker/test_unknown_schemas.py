@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dynatomic.worker.causes import Cause
+from dynatomic.worker.causes import NO_ERRORS, Cause, cause_of
+from dynatomic.worker.partition import Partition
 from tests.support.avro_events import COUNTERS, ORDER, datum
 from tests.support.clients import LETTERS, headers_of
 from tests.support.declared import DeclaredWorld, declared
@@ -59,6 +60,18 @@ def test_events_wait_for_their_schema_in_order_and_without_letters(guarantee: An
             (letter,) = d.world.broker.messages(LETTERS)
             assert headers_of(letter)["dynatomic.reason"] == "schema-unknown"
             assert d.outcomes() == {"read": 7, "counted": 6, "dead_letters": 1}
+
+
+def test_a_partition_waits_until_an_event_beyond_the_undecided_one_is_read() -> None:
+    partition = Partition(0, start_confirmed=True)
+    partition.record_read(4, 5)
+    partition.wait_to_reread(5, 1.0, "no registry")
+    assert partition.reread() == 5
+    # The broker may send nothing for a while, which is no progress.
+    assert partition.is_waiting
+    assert cause_of(partition, NO_ERRORS) == (Cause.SCHEMA_UNAVAILABLE, "no registry")
+    partition.record_read(5, 6)
+    assert not partition.is_waiting
 
 
 def test_events_that_wait_are_read_again_by_the_next_owner() -> None:
