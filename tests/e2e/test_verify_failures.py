@@ -41,7 +41,7 @@ def test_what_is_missing_or_denied_is_one_line(stack: Stack, table: Table) -> No
     gone = stack.spawn("verify", "-t", unique("gone"), "--table", name, env=stack.env())
     failing(gone, 78, "does not exist")
     no_table = stack.spawn("verify", "-t", topic, "--table", unique("gone"), env=stack.env())
-    failing(no_table, 78, "does not exist at")
+    failing(no_table, 78, "does not exist in region")
     none = stack.spawn("verify", "-t", topic, env=stack.env())
     failing(none, 78, "--table")
     both = ("--sample", "3", "--snapshot", "x")
