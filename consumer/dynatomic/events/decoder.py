@@ -73,6 +73,17 @@ class Decoded(NamedTuple):
             for a, multiplier in zip(self.unit_increments, multipliers, strict=True)
         ]
 
+    def with_counts(self, events: int) -> "Decoded":
+        """Return the same with ``counts``: 0 for an event that adds nothing."""
+        if self.counts is not None:
+            return self
+        counts = [int(index not in self.rejected) for index in range(events)]
+        return self._replace(
+            counts=counts,
+            unit_increments=list(compress(self.unit_increments, counts)),
+            multipliers=self.multipliers and list(compress(self.multipliers, counts)),
+        )
+
 
 _NOTHING = UnitIncrement(CounterRef("", "", None, ""), 0)
 

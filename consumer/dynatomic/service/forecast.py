@@ -9,7 +9,7 @@ Source of the price: AWS, *Pricing for On-Demand Capacity* of DynamoDB, us-east-
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from itertools import chain, compress, repeat
+from itertools import chain, repeat
 from typing import Any
 
 from dynatomic.console import duration
@@ -70,11 +70,9 @@ class Forecast:
         return self._reader.without_counters(message, names)
 
     def _record(self, messages: Sequence[Any], decoded: Decoded) -> None:
-        counts, units = decoded.counts, decoded.unit_increments
-        times = decoded.multipliers or [1] * len(units)
-        if counts is None:  # one unit each, also for a rejected event
-            counts = [int(index not in decoded.rejected) for index in range(len(messages))]
-            units, times = list(compress(units, counts)), list(compress(times, counts))
+        decoded = decoded.with_counts(len(messages))
+        counts, units = decoded.counts or [], decoded.unit_increments
+        multipliers = decoded.multipliers or [1] * len(units)
         self.events += len(messages)
         self.rejected += len(decoded.rejected)
         self.counted += len(counts) - counts.count(0)
@@ -84,7 +82,7 @@ class Forecast:
             self._first_ms = min(known) if not self._first_ms else min(self._first_ms, *known)
             self._last_ms = max(self._last_ms, *known)
         owners = chain.from_iterable(map(repeat, range(len(messages)), counts))
-        for unit, multiplier, index in zip(units, times, owners, strict=True):
+        for unit, multiplier, index in zip(units, multipliers, owners, strict=True):
             name = name_of(unit).removeprefix("/")
             self._sums[name] += unit.incr * multiplier
             self._events_by_counter[name] += 1

@@ -42,9 +42,9 @@ class UnletteredReader:
         ]
         if len(kept) == len(messages):
             return self._reader.read(messages)
-        decoded = self._reader.read([messages[index] for index in kept])
+        decoded = self._reader.read([messages[index] for index in kept]).with_counts(len(kept))
         counts = [0] * len(messages)
-        for index, count in zip(kept, decoded.counts or [1] * len(kept), strict=True):
+        for index, count in zip(kept, decoded.counts or (), strict=True):
             counts[index] = count
         return decoded._replace(
             counts=counts,

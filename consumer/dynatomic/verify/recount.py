@@ -253,13 +253,8 @@ class Recount:
 
 def _increments(decoded: Decoded, run: list[Any]) -> Iterator[tuple[int, CounterRef, int]]:
     """Yield offset, counter and increment of all that the messages of a run add."""
-    offsets = list(map(offset_of, run))
-    if decoded.counts is None:
-        for index, (offset, increment) in enumerate(zip(offsets, decoded.increments, strict=True)):
-            if index not in decoded.rejected:
-                yield offset, *increment
-        return
-    repeated = chain.from_iterable(map(repeat, offsets, decoded.counts))
+    decoded = decoded.with_counts(len(run))
+    repeated = chain.from_iterable(map(repeat, map(offset_of, run), decoded.counts or ()))
     for offset, (ref, incr) in zip(repeated, decoded.increments, strict=True):
         yield offset, ref, incr
 

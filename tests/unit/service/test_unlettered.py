@@ -7,8 +7,11 @@ import pytest
 from confluent_kafka import Message
 
 from dynatomic.counting.file import loads
-from dynatomic.events.row import KeySchema
+from dynatomic.events.decoder import Decoder
+from dynatomic.events.row import CounterRef, KeySchema, Row
+from dynatomic.events.schema import encode
 from dynatomic.kafka.counters_reader import CountersReader
+from dynatomic.kafka.event_reader import RowReader
 from dynatomic.service.unlettered import UnletteredReader
 
 FILE = """
@@ -49,6 +52,18 @@ def test_all_but_the_events_with_a_letter_are_read_as_before(lettered: set[int])
     assert [ref.key for ref, _ in decoded.increments] == [
         key for offset, key in ((0, "a"), (0, "a"), (1, "b"), (1, "b")) if offset not in lettered
     ]
+
+
+def test_row_events_beside_a_letter_and_a_rejected_one_count() -> None:
+    payloads = (b"not counted again", b"junk", encode(Row("usage", "a", incr=5)))
+    messages: list[Any] = [
+        Message(topic="t", partition=3, offset=offset, value=payload)
+        for offset, payload in enumerate(payloads)
+    ]
+    rows = RowReader(Decoder({"usage": KeySchema("pk")}))
+    decoded = UnletteredReader(rows, lambda _, offset: offset == 0).read(messages)
+    assert (decoded.counts, [*decoded.rejected]) == ([0, 0, 1], [1])
+    assert decoded.increments == [(CounterRef("usage", "a", None, "count"), 5)]
 
 
 def test_a_letter_of_another_partition_changes_nothing() -> None:
