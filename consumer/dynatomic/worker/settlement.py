@@ -206,7 +206,8 @@ def _cannot_be_filled(window: Window, ref: CounterRef) -> ConfigError:
     return ConfigError(
         f"counter {counter}: {ref.name} cannot be filled: items of table {ref.table} have counted "
         "these events without it, and their fences hide them; give the counter items of its own, "
-        "with another key or range; or start without --accept-counters, to count it from now on"
+        "with another key or range; or let the group count to the end by the old file, and then "
+        "start with --accept-counters, to count it from then on"
     )
 
 
