@@ -16,7 +16,8 @@ ROLE = "arn:aws:iam::123456789012:role/dynatomic"
 
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([needs("helm"), *arguments], capture_output=True, text=True, check=False)
+    program = needs("helm", in_ci=False)
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
 
 
 def rendered(*values: str) -> dict[str, dict[str, Any]]:
