@@ -7,10 +7,11 @@ holds.
 
 from decimal import Decimal
 from typing import Any, Final
+from unittest.mock import patch
 
 import jmespath
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynatomic.counting.expression import EvaluationError, parse
@@ -243,14 +244,13 @@ _documents = st.recursive(
 @settings(max_examples=500, deadline=None)
 @given(_expressions, _documents)
 def test_an_expression_gives_what_the_library_gives(expression: str, document: Any) -> None:
-    # The library compares text with text, and raises TypeError for text with a number.
-    assume(not any(sign in expression for sign in "<>") or "'" not in expression)
+    # Only numbers have an order in the specification. The library orders text too.
+    only_numbers = jmespath.visitor._is_actual_number
     try:
-        expected = jmespath.search(expression, document)
+        with patch("jmespath.visitor._is_comparable", only_numbers):
+            expected = jmespath.search(expression, document)
     except jmespath.exceptions.JMESPathError:
         with pytest.raises(EvaluationError):
             evaluated(expression, document)
-        return
-    except TypeError:
         return
     assert equals(evaluated(expression, document), expected)
