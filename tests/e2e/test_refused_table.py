@@ -1,4 +1,4 @@
-"""A table that refuses to be written stops only the partitions with its rows."""
+"""A table that refuses writes stops only the partitions with its rows."""
 
 import json
 import signal
@@ -97,7 +97,7 @@ def test_once_with_a_refused_table_says_so_and_fails(stack: Stack, table: Table)
     with FaultyProxy(stack.endpoint_url, choose) as proxy:
         child = stack.run(topic, [name], "--once", endpoint_url=proxy.endpoint_url)
         assert child.wait(40) == 1, child.logs()
-        assert f"table {name} refuses to be written" in child.stderr
+        assert f"table {name} refuses writes" in child.stderr
         assert not stack.committed(topic)
     stack.drain(topic, [name])
     assert stack.counters(name) == log

@@ -156,7 +156,7 @@ def test_the_first_baseline_has_what_retention_removed_before_it(
     stack.drain(topic, [name], *how)
     delete_before(stack, topic, {0: 4})
     taken = verify(stack, topic, [name], *how, "--snapshot", first).stdout.splitlines()
-    assert taken[0] == "1 counters, sum 100; nothing was compared"
+    assert taken[0] == "1 counter, sum 100; nothing was compared"
     assert taken[1] == "the snapshot also contains 4 items that the topic does not name"
     log.update(stack.produce(topic, [Event(name, "0", "r", incr=7)]))
     stack.drain(topic, [name], *how)

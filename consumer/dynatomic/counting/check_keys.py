@@ -40,7 +40,7 @@ def _problems(counter: CounterDefinition, keys: KeySchema) -> Iterator[str]:
         (counter.range, "range", keys.range_type),
     ):
         if template is not None and kind == "N" and not _is_one_value(template):
-            yield f"{name}: {table} has a number as this key, so the template is one path only"
+            yield f"{name}: the key of {table} is a number: the template must be one path"
     for amount in counter.amounts:
         attribute = amount.attribute
         if attribute in (keys.hash_name, keys.range_name):

@@ -36,7 +36,7 @@ def check_schema(definition: CountersFile, schema: AvroSchema, label: str) -> It
             wrong = sorted(kinds - allowed - {_MISSING, "null"})
             if wrong:
                 raise ConfigError(
-                    f"{where}: it is of type {wrong[0]} in {label}; it can be "
+                    f"{where}: it has the type {wrong[0]} in {label}; possible types: "
                     f"{', '.join(sorted(allowed))}"
                 )
             if kinds & {"null", _MISSING}:

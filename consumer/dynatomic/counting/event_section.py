@@ -58,7 +58,7 @@ def _registry(raw: Raw) -> str | None:
         return None
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigError("registry is a URL such as https://registry:8081")
+        raise ConfigError("registry must be a URL such as https://registry:8081")
     if parts.username or parts.password:
         raise ConfigError(
             "registry has a password in it: give credentials in the environment, as "
@@ -93,7 +93,7 @@ def _schemas(raw: Raw, framing: Framing, folder: Path) -> dict[SchemaKey, AvroSc
         return {}
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError("schema is the name of a file, or an array of names")
+        raise ConfigError("schema must be the name of a file, or an array of names")
     if framing == "none" and len(names) != 1:
         raise ConfigError("framing 'none' takes one schema, because payloads do not name theirs")
     if not 0 < len(names) <= MAX_SCHEMA_FILES:

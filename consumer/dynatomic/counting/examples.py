@@ -51,7 +51,7 @@ def _problems(example: Example, counting: Counting) -> Iterator[str]:
             yield f"gives has no {unknown[0]!r}: {', '.join(_FIELDS)}"
         match = [entry for entry in given if _matches(expected, entry)]
         if not match:
-            yield f"nothing gives {expected}; it gives {given or 'nothing'}"
+            yield f"the event does not give {expected}; it gives {given or 'nothing'}"
         else:
             given.remove(match[0])
     if given:

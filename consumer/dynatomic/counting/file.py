@@ -140,13 +140,13 @@ def _amount(attribute: str, value: Any, *, negative: bool) -> Amount:
     if isinstance(value, str):
         return Amount(attribute, field=parse(value), negative=negative)
     if not isinstance(value, dict):
-        raise ConfigError("an integer, a path in quotes, or { path = ..., scale = ... }")
+        raise ConfigError("must be an integer, a path in quotes, or { path = ..., scale = ... }")
     check_names(value, ("path", "scale"))
     path, scale = expression(value, "path"), value.get("scale", 0)
     if path is None:
         raise ConfigError("path is missing")
     if type(scale) is not int or not 0 <= scale <= MAX_SCALE:
-        raise ConfigError(f"scale is an integer from 0 to {MAX_SCALE}")
+        raise ConfigError(f"scale must be an integer from 0 to {MAX_SCALE}")
     return Amount(attribute, field=path, scale=scale, negative=negative)
 
 
@@ -158,17 +158,17 @@ def _example(raw: Mapping[str, Any], location: str) -> Example:
             raise ConfigError("event is missing: the event's text in quotes")
         gives, rejected = raw.get("gives"), text(raw, "rejected")
         if (gives is None) == (rejected is None):
-            raise ConfigError("give either gives, what it adds, or rejected, the reason")
+            raise ConfigError("set gives (what the event adds) or rejected (the reason), not both")
         if gives is not None and not (
             isinstance(gives, list) and all(isinstance(entry, dict) for entry in gives)
         ):
-            raise ConfigError("gives is an array of tables")
+            raise ConfigError("gives must be an array of tables")
         timestamp = raw.get("timestamp")
         if timestamp is not None and type(timestamp) is not int:
-            raise ConfigError("timestamp is in milliseconds of Unix time")
+            raise ConfigError("timestamp must be an integer, in milliseconds of Unix time")
         headers = table(raw, "headers")
         if any(not isinstance(value, str) for value in headers.values()):
-            raise ConfigError("a header's value is text")
+            raise ConfigError("a header's value must be text in quotes")
         return Example(
             event=event.encode(),
             gives=tuple(gives or ()),

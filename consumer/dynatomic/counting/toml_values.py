@@ -35,7 +35,7 @@ def table(raw: Raw, name: str) -> Raw:
     """Return a table, empty if it is not there."""
     value = raw.get(name, {})
     if not isinstance(value, dict):
-        raise ConfigError(f"{name} is a table")
+        raise ConfigError(f"{name} must be a table")
     return value
 
 
@@ -43,7 +43,7 @@ def tables(raw: Raw, name: str) -> list[Raw]:
     """Return an array of tables."""
     value = raw.get(name, [])
     if not isinstance(value, list) or any(not isinstance(entry, dict) for entry in value):
-        raise ConfigError(f"write [[{name}]], once for each")
+        raise ConfigError(f"{name} must be an array of tables: write [[{name}]] before each")
     return value
 
 
@@ -51,7 +51,7 @@ def text(raw: Raw, name: str) -> str | None:
     """Return a text, or None."""
     value = raw.get(name)
     if value is not None and not isinstance(value, str):
-        raise ConfigError(f"{name} is text in quotes")
+        raise ConfigError(f"{name} must be text in quotes")
     return value
 
 

@@ -25,7 +25,7 @@ PROTOCOLS_NAME = "group.coordinator.rebalance.protocols"
 
 MAX_NAMED = 5
 OWN_PREFIX = "dynatomic"
-"""The client ids of this package begin so; a user's own may too."""
+"""The client ids of this package begin with this; a client id that the user set may too."""
 
 _HEARTBEAT = "ConsumerGroupHeartbeat fatal error"
 _NOT_SUPPORTED = KafkaError(KafkaError.UNSUPPORTED_VERSION).str()
@@ -68,7 +68,7 @@ def _foreign_members(group: GroupDescription, settings: Settings) -> str:
         "group has other members",
         extra={"fields": {"group": settings.group_id, "client_ids": names}},
     )
-    return f"; members that are not of dynatomic: {names}: what they commit is not counted"
+    return f"; members of other programs: {names}; events that they commit are not counted"
 
 
 def _check_assignor(group: GroupDescription, settings: Settings) -> None:
@@ -91,8 +91,8 @@ def _check_guarantee(group: GroupDescription, settings: Settings) -> None:
         if kind is not None and kind.guarantee != own:
             raise ConfigError(
                 f"group {settings.group_id} is running with {kind.guarantee} (member "
-                f"{member.consumer_id} at {member.host}), and a group is as strong as its "
-                f"weakest member: stop all of its consumers before one starts with {own}, or "
+                f"{member.consumer_id} at {member.host}), and one member without fences can "
+                f"count events twice: stop all of its consumers before one starts with {own}, or "
                 f"use --processing-guarantee {kind.guarantee}"
             )
 
@@ -131,7 +131,7 @@ def check_commits(
         raise ConfigError(
             f"group {settings.group_id} has counted {settings.topic}:{partition} by "
             f"{file_of(known)}, and this is {file_of(fingerprint)}: to change what is counted, let "
-            "the group count to the end with its file, stop it, keep `dynatomic verify --snapshot "
+            "the group count to the end with its file, stop it, run `dynatomic verify --snapshot "
             "FILE`, and start once with --accept-counters"
         )
 

@@ -73,7 +73,7 @@ def plan_adoption(
     if problem is not None:
         new, why = None, problem
     elif current is None and exactly_once:
-        new, why = low, "no committed offset: the fences tell what was counted"
+        new, why = low, "no committed offset: the fences show what was counted"
         effect = f"reads up to {high - low} events"
     elif current is None:
         why = "no committed offset: choose with --to-offset or --to-datetime"

@@ -148,4 +148,8 @@ def target_offset(
         bound = "" if new == target.offset else f", which has {low} to {high}"
         return new, f"--to-offset {target.offset}{bound}"
     offset = by_time[position.partition]
-    return (high, "--to-datetime: no event is as new") if offset < 0 else (offset, "--to-datetime")
+    return (
+        (high, "--to-datetime: no event has this time or a later one")
+        if offset < 0
+        else (offset, "--to-datetime")
+    )

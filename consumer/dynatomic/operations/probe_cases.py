@@ -37,7 +37,10 @@ _TWO = {"text": 1, "a": 1}
 
 BATCHES = (
     ProbeCase("an item that is missing", UPDATE, {"a": 1}, "next: insert", _WINDOW),
-    ProbeCase("the same, first of a partition", ADD_FENCE, {"a": 1}, "next: insert", _WINDOW),
+    ProbeCase(
+        *("a missing item, first write of a partition", ADD_FENCE, {"a": 1}, "next: insert"),
+        _WINDOW,
+    ),
     ProbeCase(
         *("INSERT", INSERT, {"a": 2, "b": 3}, "applied", Fence(_FENCE, 0, 9)),
         {"a": 2, "b": 3, _FENCE: 9},
@@ -53,7 +56,10 @@ BATCHES = (
         "a refused fence returns the old item", UPDATE, {"a": 5}, "fenced: 19", _WINDOW, {"a": 7}
     ),
     ProbeCase("a window that overlaps", UPDATE, {"a": 5}, "fenced: 19", Fence(_FENCE, 15, 25)),
-    ProbeCase("IS MISSING, where it is not", ADD_FENCE, {"a": 5}, "fenced: 19", _WINDOW, {"a": 7}),
+    ProbeCase(
+        *("IS MISSING for a fence that exists", ADD_FENCE, {"a": 5}, "fenced: 19", _WINDOW),
+        {"a": 7},
+    ),
     ProbeCase("a fence that is missing", UPDATE, {"a": 1}, "next: add-fence", Fence(_OTHER, 0, 4)),
     ProbeCase(
         *("IS MISSING", ADD_FENCE, {"a": 1}, "applied", Fence(_OTHER, 0, 4)),
@@ -79,8 +85,8 @@ ALONE = (
 # Before these cases the item gets a counter that is text.
 TEXT = (
     ProbeCase("a counter that is text", UPDATE_ITEM, {"text": 1}, "rejected: counter-not-a-number"),
-    ProbeCase("the same, among others", UPDATE_ITEM, _TWO, "next: inspect"),
-    ProbeCase("which one it is", INSPECT, _TWO, "partly: text counter-not-a-number"),
+    ProbeCase("a text counter beside a number counter", UPDATE_ITEM, _TWO, "next: inspect"),
+    ProbeCase("the text counter is found", INSPECT, _TWO, "partly: text counter-not-a-number"),
 )
 TEXT_IN_BATCHES = (ProbeCase("text, in a batch", UPDATE, {"text": 1}, "next: update-item"),)
 ATTRIBUTES = frozenset(

@@ -249,7 +249,7 @@ class Resetter:
         ]
 
     def _by_time(self, positions: list[GroupPosition], at: datetime) -> dict[int, int]:
-        """Return the first offsets at or after a time, negative if no event is as new."""
+        """Return the first offsets at or after a time, negative if there is no such event."""
         at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
         first_offsets = self._first_since(positions, max(0, round(at.timestamp() * 1000)))
         full = [

@@ -1,4 +1,4 @@
-"""Schemas of a registry, each asked for once, and never for long."""
+"""Schemas of a registry, each requested once. No wait is long."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from dynatomic.registry.answers import Registry, RegistryError, SchemaMissingErr
 
 MAX_SCHEMAS: Final = 10_000
 MISSING_S: Final = 30.0
-"""For so long a missing schema is not asked for again."""
+"""A missing schema is requested again after this time."""
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _MAX_THREADS: Final = 4
@@ -25,7 +25,7 @@ class _Question:
 
     pause_s: float = _FIRST_PAUSE_S
     next_at: float = 0.0
-    problem: str = "it is being asked"
+    problem: str = "the request has not been answered yet"
     answered: threading.Event = field(default_factory=threading.Event)
     is_open: bool = False
 
@@ -64,13 +64,13 @@ class CachedSchemas:
             if key in self._rejected:
                 error = self._rejected[key][0]
                 raise Rejected(error.reason, error.detail)
-            problem = question.problem if question is not None else "too many questions are open"
+            problem = question.problem if question is not None else "too many requests are waiting"
             if question is not None and question.is_open:
                 self._is_answering = False
         raise SchemaUnavailableError(f"{self._registry.name}: {key} is not known: {problem}")
 
     def _ask(self, key: SchemaKey) -> _Question | None:
-        """Start a question unless one is open, or it is too early for one, or many are open."""
+        """Start a question unless one is open, it is too early, or too many are waiting."""
         now = self._clock()
         with self._lock:
             rejected = self._rejected.get(key)

@@ -86,7 +86,7 @@ class ConfluentRegistry:
     ) -> None:
         for reference in _references(schema):
             if reference in path:
-                raise SchemaRefusedError("its references lead in a circle")
+                raise SchemaRefusedError("its references form a cycle")
             if reference in texts:
                 continue
             if len(path) + len(texts) >= MAX_REFERENCES:
@@ -140,14 +140,14 @@ def _problem(error: Exception, status: int | None) -> str:
     if isinstance(error, RegistryError):
         return str(error)
     if status == _NOT_FOUND:
-        return "HTTP 404 without an error code of a schema registry: is the path of the URL right?"
+        return "HTTP 404 without an error code of a schema registry: check the path of the URL"
     if status is not None:
         return f"HTTP {status}"
     if type(error).__name__ == "OAuthTokenError":
         return "no OAuth token"
     if type(error).__module__.partition(".")[0] in {"httpx", "httpx2", "httpcore"}:
         return _first_line(error) or type(error).__name__
-    return f"an answer that is none of a schema registry ({type(error).__name__})"
+    return f"an answer that is not from a schema registry ({type(error).__name__})"
 
 
 def _first_line(error: Exception) -> str:

@@ -19,7 +19,7 @@ from dynatomic.worker.snapshot import PartitionSnapshot
 
 CHECK_INTERVAL_S = 1.0
 MAX_UNANSWERED = 2
-"""After how many checks in a row, half a minute apart, that no broker answered the process ends."""
+"""The process ends after this many failed checks in a row, half a minute apart."""
 
 
 class RestartDecision:
@@ -124,5 +124,5 @@ def _blocking_error(partition: PartitionSnapshot) -> DynatomicError | None:
         return DynatomicError(partition.stop_reason)
     for table, cause in partition.refused_tables.items():
         message = refusal_message(cause, f"table {table}", "the write")
-        return DynatomicError(f"table {table} refuses to be written: {message}")
+        return DynatomicError(f"table {table} refuses writes: {message}")
     return None

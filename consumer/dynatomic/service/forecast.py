@@ -102,7 +102,7 @@ class Forecast:
         """Yield the lines of the report."""
         span = duration((self._last_ms - self._first_ms) / 1000)
         unmatched = self.events - self.counted - self.rejected
-        others = [f"{unmatched:,} no counter takes"] if unmatched else []
+        others = [f"{unmatched:,} taken by no counter"] if unmatched else []
         others += [f"{self.rejected:,} dead letters"] if self.rejected else []
         outcomes = ", ".join([f"{self.counted:,} counted", *others])
         yield f"{self.events:,} events of {span}: {outcomes}"
@@ -116,7 +116,7 @@ class Forecast:
         items, places = len(self._items), len(self._last_windows)
         per_write = self.counted / self.writes
         yield (
-            f"at {self._window_ms:,} ms a window: {per_write:,.1f} events per write, "
+            f"with windows of {self._window_ms:,} ms: {per_write:,.1f} events per write, "
             f"{more}{items:,} items, {places / items:.1f} partitions per item"
         )
         units = self.writes * _MILLION // self.events
@@ -125,5 +125,5 @@ class Forecast:
         what = "new items and fences" if self._exactly_once else "new items"
         yield (
             f"a million such events: {units:,} write units, {dollars:.4f} US dollars on demand, "
-            f"for items below 1 kB; once {more}{once:,} more for {what}"
+            f"for items below 1 kB; and {more}{once:,} write units once, for {what}"
         )

@@ -133,13 +133,14 @@ class VerifyReport:
 
     def text(self, limit: int) -> Iterator[str]:
         """Yield the lines, with at most ``limit`` differences, the largest first."""
+        counters = f"{self.counters:,} counter{'' if self.counters == 1 else 's'}"
         if not self.compared:
-            yield f"{self.counters:,} counters, sum {self.in_table:,}; nothing was compared"
+            yield f"{counters}, sum {self.in_table:,}; nothing was compared"
         elif self.ok:
-            yield f"OK  {self.counters:,} counters, sum {self.in_topic:,} = {self.in_table:,}"
+            yield f"OK  {counters}, sum {self.in_topic:,} = {self.in_table:,}"
         else:
             yield (
-                f"DIFFERENT  {len(self.differences):,} of {self.counters:,} counters, "
+                f"DIFFERENT  {len(self.differences):,} of {counters}, "
                 f"sum in topic {self.in_topic:,}, in table {self.in_table:,}"
             )
             yield from self._table(limit)

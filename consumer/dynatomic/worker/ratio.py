@@ -63,8 +63,8 @@ class DeadLetterRatio:
             self.exceeded = self.exceeded or ConfigError(
                 f"{letters:,} of the last {total:,} events are dead letters ({top_reasons}), "
                 f"more than --dead-letter-max-ratio {self._max_ratio:g} allows; those not "
-                "committed are read again: mend the settings or the producer, or raise it (1 "
-                "allows all), and see `dynatomic run --once --dry-run`"
+                "committed are read again: correct the settings or the producer, or raise "
+                "--dead-letter-max-ratio (1 allows all), and see `dynatomic run --once --dry-run`"
             )
 
     def count_written(self, events: int, reasons: Iterable[str]) -> None:
@@ -74,8 +74,8 @@ class DeadLetterRatio:
             self.exceeded = self.exceeded or ConfigError(
                 f"the tables refused {letters:,} of the last {total:,} events ({top_reasons}), "
                 f"more than --dead-letter-max-ratio {self._max_ratio:g} allows; they are stored as "
-                "dead letters: mend the items, or raise it (1 allows all), and see `dynatomic dlq "
-                "show --limit 20`"
+                "dead letters: correct the items, or raise --dead-letter-max-ratio (1 allows all), "
+                "and see `dynatomic dlq show --limit 20`"
             )
 
     def _judge(

@@ -37,8 +37,12 @@ DAY = "'{time|day}'"
             counter("a", key="'{id}#{time|day}'", expires="'1d'"),
             "expires: table tab has no TTL",
         ),
-        (NUMBERS, counter("a", range="'{n}'", key="'c-{id}'"), "key: tab has a number as this key"),
-        (NUMBERS, counter("a", range="'7'"), "range: tab has a number as this key"),
+        (
+            NUMBERS,
+            counter("a", range="'{n}'", key="'c-{id}'"),
+            "key: the key of tab is a number: the template",
+        ),
+        (NUMBERS, counter("a", range="'7'"), "range: the key of tab is a number: the template"),
         (
             RANGED,
             counter("b", range=DAY, expires="'1d'") + counter("a", range=DAY),

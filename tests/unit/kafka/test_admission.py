@@ -123,7 +123,7 @@ def test_a_member_with_the_other_guarantee_is_refused() -> None:
 
 def test_members_that_are_not_of_dynatomic_are_named(caplog: pytest.LogCaptureFixture) -> None:
     other = admin("cooperative-sticky", "billing-app")
-    note = "; members that are not of dynatomic: billing-app: what they commit is not counted"
+    note = "; members of other programs: billing-app; events that they commit are not counted"
     assert check_group(other, CLASSIC) == note
     (fields,) = logged(caplog, "group has other members")
     assert fields == {"group": "g", "client_ids": "billing-app"}

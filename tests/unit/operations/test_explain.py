@@ -66,7 +66,7 @@ def test_a_wrong_example_ends_with_78(
     counters, events = files
     Path(counters).write_text(FILE.replace("cents = 150", "cents = 151"))
     assert cli.main(["explain", "--counters", counters, events]) == 78
-    assert "example 1: nothing gives" in capsys.readouterr().err
+    assert "example 1: the event does not give" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_is_named(

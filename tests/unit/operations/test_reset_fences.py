@@ -199,7 +199,7 @@ def test_a_topic_that_was_made_again_has_only_newer_events() -> None:
 def test_without_a_committed_offset_the_fences_tell_what_was_counted() -> None:
     lab = Lab()
     lab.fenced(OTHER, 5)
-    assert "the fences tell what was counted" in lab.run(ADOPTED)
+    assert "the fences show what was counted" in lab.run(ADOPTED)
     assert (lab.stored(), lab.fences(lab.id)) == ((0, lab.id), [5])
     lab = Lab("at-least-once")
     assert "choose with --to-offset" in lab.run(ADOPTED)

@@ -242,7 +242,9 @@ def test_a_time_after_the_last_event_is_the_end() -> None:
     s = Scene()
     s.commit(2)
     s.by_time = lambda milliseconds: -1 if milliseconds else 0
-    assert "no event is as new" in s.run(ResetOptions(Target(at=datetime.fromtimestamp(NOW, UTC))))
+    assert "no event has this time or a later one" in s.run(
+        ResetOptions(Target(at=datetime.fromtimestamp(NOW, UTC)))
+    )
 
 
 def test_brokers_without_offsets_by_time_do_not_make_it_skip_everything() -> None:
@@ -256,7 +258,9 @@ def test_brokers_without_offsets_by_time_do_not_make_it_skip_everything() -> Non
 def test_an_empty_partition_needs_no_offset_by_time() -> None:
     s = Scene()
     s.broker.delete_before(TOPIC, 0, 10)
-    assert "no event is as new" in s.run(ResetOptions(Target(at=datetime.fromtimestamp(NOW, UTC))))
+    assert "no event has this time or a later one" in s.run(
+        ResetOptions(Target(at=datetime.fromtimestamp(NOW, UTC)))
+    )
 
 
 # --- the command -----------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def test_only_the_code_of_a_registry_says_that_a_schema_is_missing(served: FakeR
     for body in (b"<html>not found</html>", {"error_code": 404, "message": "HTTP 404"}):
         served.answers[PATH] = 404, body
         with pytest.raises(
-            RegistryError, match=r"404 without an error code.*path of the URL right"
+            RegistryError, match=r"404 without an error code.*check the path of the URL"
         ):
             registry.fetch(KEY)
 
@@ -63,10 +63,10 @@ BAD_ANSWERS: list[tuple[int, Any, str]] = [
     (500, b"", "HTTP 500"),
     (503, {"error_code": 50301}, "HTTP 503"),
     (302, b"", "HTTP 302"),
-    (200, b"<html>", "an answer that is none of a schema registry"),
-    (200, b"[1]", "an answer that is none of a schema registry"),
-    (200, b"null", "an answer that is none of a schema registry"),
-    (200, b"[" * 100_000, "an answer that is none of a schema registry"),
+    (200, b"<html>", "an answer that is not from a schema registry"),
+    (200, b"[1]", "an answer that is not from a schema registry"),
+    (200, b"null", "an answer that is not from a schema registry"),
+    (200, b"[" * 100_000, "an answer that is not from a schema registry"),
     (200, b'{"schema": "' + b"x" * confluent.MAX_ANSWER_BYTES + b'"}', "an answer of more than"),
 ]
 
@@ -119,7 +119,7 @@ def test_references_that_loop_or_are_too_many_are_refused(served: FakeRegistry) 
     served.add(7, "a", references=[reference("r")])
     served.add_version("r", 1, "r", references=[reference("s")])
     served.add_version("s", 1, "s", references=[reference("r")])
-    with pytest.raises(SchemaRefusedError, match="its references lead in a circle"):
+    with pytest.raises(SchemaRefusedError, match="its references form a cycle"):
         registry.fetch(KEY)
     names = [f"n{index}" for index in range(confluent.MAX_REFERENCES + 1)]
     served.add(8, "a", references=[reference(name) for name in names])

@@ -42,9 +42,9 @@ def test_events_are_decoded_with_the_schemas_of_the_registry(served: FakeRegistr
 PROBLEMS = {
     'key = "{customer.id}"': "counter 'x': key: customer.id: subject orders-value has no field cus",
     'key = "{nothing}"': "counter 'x': key: nothing: subject orders-value has no field nothing",
-    'key = "{total}"': "key: total: it is of type decimal in subject orders-value; it can be enum,",
+    'key = "{total}"': "key: total: it has the type decimal in subject orders-value; possible",
     'key = "a"\nwhen = "length(other) > `1`"': "when: length(other): subject orders-value has no",
-    'key = "a"\nsubtract = { y = "state" }': "y: state: it is of type enum in subject orders-",
+    'key = "a"\nsubtract = { y = "state" }': "y: state: it has the type enum in subject orders-",
 }
 
 
@@ -64,7 +64,9 @@ def test_a_field_that_may_be_null_is_a_warning(served: FakeRegistry) -> None:
 
 def test_the_time_has_the_type_that_its_unit_needs(served: FakeRegistry) -> None:
     text = COUNTERS.replace('time_unit = "ms"\n', "")
-    with pytest.raises(ConfigError, match="time: time: it is of type long in subject orders-value"):
+    with pytest.raises(
+        ConfigError, match="time: time: it has the type long in subject orders-value"
+    ):
         check_schemas(definition(served, text), "orders")
 
 

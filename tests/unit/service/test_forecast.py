@@ -42,13 +42,13 @@ def test_a_write_is_an_item_of_a_window_of_a_partition() -> None:
     forecast.read([message(0, event, MINUTE_MS, 1), message(1, b"{}", MINUTE_MS, 1)])
     forecast.read([message(2, b"rubbish", MINUTE_MS + 3_600_000, 1)])
     assert list(forecast.lines()) == [
-        "23 events of 1h0m: 21 counted, 1 no counter takes, 1 dead letters",
+        "23 events of 1h0m: 21 counted, 1 taken by no counter, 1 dead letters",
         "  daily/bytes                21 events  sum                63",
         "  daily/requests             21 events  sum                21",
-        "at 1,000 ms a window: 7.0 events per write, 1 items, 2.0 partitions per item",
+        "with windows of 1,000 ms: 7.0 events per write, 1 items, 2.0 partitions per item",
         (
             "a million such events: 130,434 write units, 0.0815 US dollars on demand, for items "
-            "below 1 kB; once 2 more for new items and fences"
+            "below 1 kB; and 2 write units once, for new items and fences"
         ),
     ]
 

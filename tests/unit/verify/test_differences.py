@@ -155,6 +155,6 @@ def test_events_that_are_dead_letters_are_told_not_counted() -> None:
     w.commit(7)
     verdict = w.verify(max_incr=999)
     assert list(verdict.text(20)) == [
-        "OK  1 counters, sum 1 = 1",
+        "OK  1 counter, sum 1 = 1",
         "dead letters, not counted: 6",
     ]

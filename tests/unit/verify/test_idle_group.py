@@ -110,7 +110,7 @@ def test_brokers_that_do_not_tell_members_are_told_of() -> None:
     w.commit(1)
     w.admin.members = None
     assert list(w.verify(UNFENCED).text(20)) == [
-        "OK  1 counters, sum 1 = 1",
+        "OK  1 counter, sum 1 = 1",
         MEMBERS_UNKNOWN,
     ]
 
@@ -126,7 +126,7 @@ def test_a_group_without_committed_offsets_may_be_a_wrong_name() -> None:
         "group dynatomic has no committed offset of topic row-events, so only fences show what is "
     )
     assert list(w.verify().text(20)) == [
-        "OK  1 counters, sum 0 = 0",
+        "OK  1 counter, sum 0 = 0",
         AFTER.format(1),
         f"{told}in the tables; check --group-id",
     ]

@@ -24,7 +24,7 @@ def test_a_table_that_counted_before_the_topic_began_needs_a_baseline(tmp_path: 
     w.item("a", 101, {0: 0})
     assert differences(w.verify()) == {"a": 100}
     taken = w.verify(snapshot=file)
-    assert first_line(taken) == "1 counters, sum 101; nothing was compared"
+    assert first_line(taken) == "1 counter, sum 101; nothing was compared"
     assert json.loads(taken.json())["ok"] is None
     w.emit("a", "b", incr=2)
     w.item("a", 103, {0: 1})
@@ -46,7 +46,7 @@ def test_a_counter_that_the_topic_names_later_begins_with_what_its_item_held(
     w.verify(snapshot=file)
     (held,) = Baseline.open(file).items()
     assert (held.counters, held.others) == ({"count": 1}, {"views": 30})
-    assert first_line(w.verify(baseline=file)) == "OK  1 counters, sum 1 = 1"
+    assert first_line(w.verify(baseline=file)) == "OK  1 counter, sum 1 = 1"
     w.emit("a", counter="views")
     w.item("a", 1, {0: 1}, views={"N": "31"})
     assert first_line(w.verify(baseline=file)) == "OK  2 counters, sum 32 = 32"
@@ -65,10 +65,10 @@ def test_an_item_whose_events_retention_removed_is_in_the_first_snapshot_and_all
     w.broker.delete_before(TOPIC, 0, 2)
     taken = w.verify(guarantee, snapshot=first)
     assert list(taken.text(20)) == [
-        "1 counters, sum 100; nothing was compared",
+        "1 counter, sum 100; nothing was compared",
         "the snapshot also contains 2 items that the topic does not name",
     ]
-    assert first_line(w.verify(guarantee, baseline=first)) == "OK  1 counters, sum 100 = 100"
+    assert first_line(w.verify(guarantee, baseline=first)) == "OK  1 counter, sum 100 = 100"
     w.item("old", 107, {0: w.emit("old", incr=7)})
     w.commit(4)
     assert first_line(w.verify(guarantee, baseline=first)) == "OK  2 counters, sum 207 = 207"
