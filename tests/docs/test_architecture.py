@@ -1,4 +1,4 @@
-"""docs/architecture.md names only files, functions and tests that exist."""
+"""The pages about the code name only files, functions and tests that exist."""
 
 import ast
 import re
@@ -8,7 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "consumer" / "dynatomic"
-PAGE = (ROOT / "docs" / "architecture.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+PAGE = ARCHITECTURE + (ROOT / "docs" / "where-to-change.md").read_text()
 NAMES = sorted(set(re.findall(r"`([^`\n]+)`", PAGE)))
 FILES = [name for name in NAMES if re.fullmatch(r"[\w/]+\.py", name)]
 ROOMS = [name for name in NAMES if re.fullmatch(r"[a-z_]+/", name)]
@@ -16,7 +17,9 @@ TESTS = [name for name in NAMES if name.startswith("test_")]
 MEMBERS = [name for name in NAMES if re.fullmatch(r"[A-Z]\w+\.[a-z_]+", name)]
 FUNCTIONS = re.findall(r"\| `([\w/]+\.py)` `(\w+(?:\.\w+)?)` \|", PAGE)
 PLACES = re.findall(r"((?:`\w+(?:\.\w+)?`(?:, | and )?)+) in `([\w/]+\.py)`", PAGE)
-INVARIANTS = PAGE.split("**Architecture invariant:")[1:]
+MAX_WORDS = 1500
+"""About two pages: who reads more looks into the code."""
+INVARIANTS = ARCHITECTURE.split("**Architecture invariant:")[1:]
 
 
 def defined(path: Path) -> set[str]:
@@ -84,7 +87,32 @@ def test_what_a_change_needs_is_in_the_file_that_is_named_for_it(names: str, fil
     assert set(re.findall(r"`([^`]+)`", names)) <= defined(PACKAGE / file)
 
 
-def test_the_page_was_read() -> None:
+def importers(name: str) -> set[str]:
+    """Return the modules that import a name."""
+    return {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}
+    }
+
+
+def test_only_these_modules_write_fences() -> None:
+    assert importers("change_fences") == {"operations/fences.py"}
+    assert importers("Fence") == {
+        "dynamodb/parts.py",
+        "dynamodb/statements.py",
+        "dynamodb/writer.py",
+        "operations/probe.py",
+        "operations/probe_cases.py",
+    }
+
+
+def test_the_page_is_about_two_pages_long() -> None:
+    assert len(re.findall(r"\S*\w\S*", ARCHITECTURE)) <= MAX_WORDS
+
+
+def test_the_pages_were_read() -> None:
     assert len(FILES) > 10
     assert len(TESTS) > 5
     assert len(FUNCTIONS) > 5

@@ -1,4 +1,6 @@
-"""The commands other than `run`: init, lag, top, offsets, config check, produce, demo.
+"""The commands that are not of another room, and the fixture for pytest.
 
-Entry: one function per command. No module here imports the worker.
+init and its IAM policies, lag, top, hot, get, explain, offsets and adoption, config check and its
+probe, produce, demo, dev. Entry: one function per command, `pytest_plugin` for the fixture. No
+module here imports the worker.
 """
