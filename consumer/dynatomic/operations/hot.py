@@ -7,7 +7,7 @@ It joins no group and commits nothing.
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -32,6 +32,7 @@ from dynatomic.kafka.client import (
 )
 from dynatomic.kafka.event_reader import EventReader, event_reader, read_all
 from dynatomic.kafka.messages import check_error
+from dynatomic.kafka.offsets_by_time import OffsetsByTime
 from dynatomic.kafka.reachability import wait_for_kafka
 
 START_S, TIMEOUT_S, PATIENCE_S = 10.0, 10.0, 60.0
@@ -95,26 +96,16 @@ def starts_since(
     Brokers without offsets by time answer that there is none, also for the year 1970. Then the
     whole partition is read.
     """
-    by_time = _first_offsets(consumer, topic, marks, round(since * 1000))
-    full = [n for n, (low, high) in marks.items() if low < high and by_time[n] < 0]
-    known = _first_offsets(consumer, topic, full, 0) if full else {}
-    return {
-        n: by_time[n] if by_time[n] >= 0 else low if known.get(n, 0) < 0 else high
-        for n, (low, high) in marks.items()
-    }
-
-
-def _first_offsets(
-    consumer: Any, topic: str, partitions: Iterable[int], milliseconds: int
-) -> dict[int, int]:
-    wanted = [TopicPartition(topic, n, milliseconds) for n in partitions]
+    by_time = OffsetsByTime(consumer, topic, TIMEOUT_S)
     try:
-        answered = consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)
+        first = by_time.first(marks, round(since * 1000))
+        unsupported = by_time.unsupported(marks, first)
     except KafkaException as error:
         raise UnavailableError(
             f"topic {topic!r}: no offsets by time ({reason(error)}); try again"
         ) from None
-    return {tp.partition: tp.offset for tp in answered}
+    none_as_new = {n: low if n in unsupported else high for n, (low, high) in marks.items()}
+    return none_as_new | {n: offset for n, offset in first.items() if offset is not None}
 
 
 def messages_between(

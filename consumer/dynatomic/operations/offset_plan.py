@@ -96,7 +96,11 @@ def plan(
         also = "" if new == reached else f", {effect}"
         effect = f"loses {_up_to(lost)}{also}"
     return PlannedOffset(
-        *(position.partition, current, new, effect, why),
+        partition=position.partition,
+        current=current,
+        new=new,
+        effect=effect,
+        why=why,
         changes=True,
         # Without a commit it is not known: brokers delete commits of a group that was away long.
         rereads=(committed is None and new < position.marks.high) or (not first and new < reached),
@@ -135,7 +139,7 @@ def _lost_events(position: GroupPosition) -> Iterator[str]:
 
 
 def target_offset(
-    target: Target, position: GroupPosition, by_time: Mapping[int, int]
+    target: Target, position: GroupPosition, by_time: Mapping[int, int | None]
 ) -> tuple[int, str]:
     """Return the offset of a target in a partition, and the reason to show."""
     low, high = position.marks
@@ -150,6 +154,6 @@ def target_offset(
     offset = by_time[position.partition]
     return (
         (high, "--to-datetime: no event has this time or a later one")
-        if offset < 0
+        if offset is None
         else (offset, "--to-datetime")
     )

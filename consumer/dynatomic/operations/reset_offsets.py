@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 
 from dynatomic.config.settings import Settings
 from dynatomic.console import table_lines
@@ -40,6 +40,7 @@ from dynatomic.kafka.groups import (
     describe_group,
     missing_group,
 )
+from dynatomic.kafka.offsets_by_time import OffsetsByTime
 from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.topics import topic_id
 from dynatomic.kafka.truncations import TruncationFinder
@@ -248,33 +249,21 @@ class Resetter:
             for position in positions
         ]
 
-    def _by_time(self, positions: list[GroupPosition], at: datetime) -> dict[int, int]:
-        """Return the first offsets at or after a time, negative if there is no such event."""
+    def _by_time(self, positions: list[GroupPosition], at: datetime) -> dict[int, int | None]:
+        """Return the first offsets at or after a time, None if there is no such event."""
         at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-        first_offsets = self._first_since(positions, max(0, round(at.timestamp() * 1000)))
-        full = [
-            p for p in positions if p.marks.low < p.marks.high and first_offsets[p.partition] < 0
-        ]
-        # Brokers without this request answer the same. Then no event is as new as 1970 either.
-        known = self._first_since(full, 0) if full else {}
-        if any(offset < 0 for offset in known.values()):
+        by_time = OffsetsByTime(self._consumer, self._settings.topic, TIMEOUT_S, strict=True)
+        marks = {position.partition: position.marks for position in positions}
+        try:
+            first = by_time.first(marks, max(0, round(at.timestamp() * 1000)))
+            unsupported = by_time.unsupported(marks, first)
+        except KafkaException as error:
+            raise denied_or_unavailable(error, self._settings) from None
+        if unsupported:
             raise ConfigError(
                 "--to-datetime: these brokers have no offsets by time; use --to-offset"
             )
-        return first_offsets
-
-    def _first_since(self, positions: list[GroupPosition], milliseconds: int) -> dict[int, int]:
-        wanted = [
-            TopicPartition(self._settings.topic, p.partition, milliseconds) for p in positions
-        ]
-        try:
-            answered = self._consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)
-        except KafkaException as error:
-            raise denied_or_unavailable(error, self._settings) from None
-        for topic_partition in answered:
-            if topic_partition.error is not None:
-                raise denied_or_unavailable(KafkaException(topic_partition.error), self._settings)
-        return {p.partition: -1 if p.offset == OFFSET_END else p.offset for p in answered}
+        return first
 
     def _check(self, steps: list[PlannedOffset]) -> None:
         for step in steps:

@@ -7,12 +7,12 @@ process of its own first (`kafka.bounded_read`).
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 
 from dynatomic.config.settings import Settings
 from dynatomic.errors import UnavailableError
@@ -20,6 +20,7 @@ from dynatomic.kafka.bounded_read import fatal_batches
 from dynatomic.kafka.client import consumer_config, new_consumer, watermarks
 from dynatomic.kafka.groups import committed_offsets
 from dynatomic.kafka.guarded import GuardedConsumer
+from dynatomic.kafka.offsets_by_time import OffsetsByTime
 
 log = logging.getLogger(__name__)
 
@@ -70,24 +71,17 @@ def suspects(
     starts = {
         partition: start for partition, start in starts.items() if start < marks[partition].high
     }
-    recent = _offsets_at(settings, consumer, starts, now() - SUSPECT_AFTER_S)
-    old = {p: start for p, start in starts.items() if recent.get(p, start) > start}
-    first = _offsets_at(settings, consumer, old, 0.0)
-    return {p: start for p, start in old.items() if first.get(p, _END) < _END}
-
-
-_END = 2**63 - 1
-
-
-def _offsets_at(
-    settings: Settings, consumer: Any, partitions: Mapping[int, int], time_s: float
-) -> dict[int, int]:
-    """Return the offset of the first event of each partition that is not older than a time."""
-    if not partitions:
-        return {}
-    wanted = [TopicPartition(settings.topic, p, int(time_s * 1000)) for p in partitions]
+    by_time = OffsetsByTime(consumer, settings.topic, TIMEOUT_S)
     try:
-        answers = consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)
+        recent = by_time.first(starts, int((now() - SUSPECT_AFTER_S) * 1000))
+        old = {
+            p: start for p, start in starts.items() if p in recent and _is_after(recent[p], start)
+        }
+        unsupported = by_time.unsupported({p: marks[p] for p in old}, recent)
     except KafkaException:
         return {}
-    return {p.partition: p.offset if p.offset >= 0 else _END for p in answers if p.error is None}
+    return {p: start for p, start in old.items() if p not in unsupported}
+
+
+def _is_after(offset: int | None, start: int) -> bool:
+    return offset is None or offset > start

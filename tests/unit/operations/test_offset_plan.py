@@ -150,7 +150,7 @@ def test_targets_are_those_of_kafkas_tool(target: Target, new: int, why: str) ->
 
 def test_a_time_after_the_last_event_is_the_end() -> None:
     target = Target(at=datetime(2026, 1, 1))  # noqa: DTZ001 - as typed
-    assert target_offset(target, place(15), {0: -1}) == (
+    assert target_offset(target, place(15), {0: None}) == (
         20,
         "--to-datetime: no event has this time or a later one",
     )
