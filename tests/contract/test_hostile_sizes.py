@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dynatomic.dynamodb.parts import MAX_COUNTERS
+from dynatomic.dynamodb.parts import MAX_COUNTERS_PER_STATEMENT
 from dynatomic.dynamodb.statements import Step
 from dynatomic.events.row import CounterRef, Reason
 from dynatomic.testing.dynamodb.sizes import MAX_ITEM_BYTES, item_bytes
@@ -32,7 +32,12 @@ def names_of(count: int, length: int = 4) -> list[str]:
 @pytest.mark.parametrize("first", [Step.UPDATE, Step.INSERT, Step.UPDATE_ITEM])
 @pytest.mark.parametrize(
     "names",
-    [names_of(393), names_of(3 * MAX_COUNTERS + 1), names_of(200, 20), names_of(40, 255)],
+    [
+        names_of(393),
+        names_of(3 * MAX_COUNTERS_PER_STATEMENT + 1),
+        names_of(200, 20),
+        names_of(40, 255),
+    ],
     ids=["393", "many", "200 names of 20", "40 names of 255"],
 )
 def test_all_counters_of_an_item_are_counted(
@@ -64,7 +69,9 @@ def test_all_counters_of_an_item_are_counted(
         assert fences == {ref: {"N": f"{full.last}"} for ref in fences}
 
 
-@pytest.mark.parametrize("known", [0, 1, MAX_COUNTERS - 1, MAX_COUNTERS, 700, 999])
+@pytest.mark.parametrize(
+    "known", [0, 1, MAX_COUNTERS_PER_STATEMENT - 1, MAX_COUNTERS_PER_STATEMENT, 700, 999]
+)
 def test_of_an_item_that_has_a_part_of_the_window_only_the_rest_is_added(
     dynamodb: "DynamoDBClient", make_table: MakeTable, known: int
 ) -> None:

@@ -47,7 +47,9 @@ class ModelBase:
         # As where an item has more counters than fit into one statement.
         if parts:
             self._patches.enter_context(patch.object(write, "SMALL", 1))
-            self._patches.enter_context(patch.object(statement_parts, "MAX_COUNTERS", 2))
+            self._patches.enter_context(
+                patch.object(statement_parts, "MAX_COUNTERS_PER_STATEMENT", 2)
+            )
         self.done: list[str] = []
         self.wiped: set[Place] = set()
         self.aborted: dict[int, int] = {}

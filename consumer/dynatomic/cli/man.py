@@ -71,7 +71,7 @@ def commands(app: App, path: str) -> Iterator[tuple[str, App]]:
 def _command(path: str, command: App) -> Iterator[str]:
     arguments = list(command.assemble_argument_collection())
     positional = [argument for argument in arguments if argument.is_positional_only()]
-    synopsis = [path, *(_place(argument) for argument in positional)]
+    synopsis = [path, *(_placeholder(argument) for argument in positional)]
     if len(arguments) > len(positional):
         synopsis.append("[OPTIONS]")
     yield f'.SS "{_text(" ".join(synopsis))}"'
@@ -89,7 +89,7 @@ def _command(path: str, command: App) -> Iterator[str]:
         yield from _paragraph(f"Takes the settings {', '.join(shared)}.")
 
 
-def _place(argument: Argument) -> str:
+def _placeholder(argument: Argument) -> str:
     return argument.names[0] if argument.required else f"[{argument.names[0]}]"
 
 

@@ -14,11 +14,11 @@ from dynatomic.counting.formats.schemas import FileSchemas, SchemaSource, Schema
 from dynatomic.counting.items import CounterUnit, Moments
 from dynatomic.counting.program import Output, Program
 from dynatomic.counting.readers import is_plain_json, reader_of, uses_headers
-from dynatomic.counting.reasons import Rejected
+from dynatomic.counting.reasons import EventRejected
 from dynatomic.counting.records import MISFITS, JsonReader, Record, kafka_object, struct_loads
 
 
-class Addition(NamedTuple):
+class CounterAddition(NamedTuple):
     """What one counter of the file adds to one item.
 
     ``amounts`` are pairs of attribute and increment. ``expires_s`` is the Unix time in seconds
@@ -45,7 +45,7 @@ class Counted(NamedTuple):
 
     units: list[CounterUnit]
     multipliers: list[int] | None
-    rejected: dict[int, Rejected]
+    rejected: dict[int, EventRejected]
     counts: list[int]
     unavailable: Mapping[int, SchemaUnavailableError] = MappingProxyType({})
 
@@ -111,7 +111,7 @@ class Counting:
                     count(events, start, timestamps_ms, kafka_of, output)
                     continue
                 for index, error in enumerate(events, start):
-                    if isinstance(error, Rejected):
+                    if isinstance(error, EventRejected):
                         output.rejected[index] = error
                     elif error is not None:
                         unavailable[index] = error
@@ -133,14 +133,14 @@ class Counting:
             pass  # it is read as a whole below
         try:
             event = self._read(value, headers_of(index))
-        except (Rejected, SchemaUnavailableError) as error:
+        except (EventRejected, SchemaUnavailableError) as error:
             return None, error.with_traceback(None)
         return (None, None) if event is SKIPPED else (self._count_whole, event)
 
-    def additions(self, record: Record) -> list[Addition]:
+    def additions(self, record: Record) -> list[CounterAddition]:
         """Return what one record adds; empty where no counter takes it.
 
-        Raises Rejected, and SchemaUnavailableError if its schema cannot be known now.
+        Raises EventRejected, and SchemaUnavailableError if its schema cannot be known now.
         """
         counted = self.count(
             [record.value],
@@ -168,9 +168,9 @@ def _runs(
         start += len(events)
 
 
-def _addition(pairs: list[tuple[CounterUnit, int]]) -> Addition:
+def _addition(pairs: list[tuple[CounterUnit, int]]) -> CounterAddition:
     unit, _ = pairs[0]
     amounts = tuple((u.ref.name, u.incr * multiplier) for u, multiplier in pairs)
-    return Addition(
+    return CounterAddition(
         unit.counter, unit.ref.table, unit.ref.key, unit.ref.range, amounts, unit.expires_s
     )

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-from dynatomic.counting.counting import Addition, Counting
+from dynatomic.counting.counting import CounterAddition, Counting
 from dynatomic.counting.definition import CountersFile, Example
-from dynatomic.counting.reasons import Rejected
+from dynatomic.counting.reasons import EventRejected
 from dynatomic.counting.records import Record
 from dynatomic.errors import ConfigError
 
@@ -37,7 +37,7 @@ def written_as_json(definition: CountersFile) -> CountersFile:
 def _problems(example: Example, counting: Counting) -> Iterator[str]:
     try:
         additions = counting.additions(_record(example))
-    except Rejected as error:
+    except EventRejected as error:
         if error.reason != example.rejected:
             yield f"it is rejected with {error}"
         return
@@ -71,7 +71,7 @@ def _record(example: Example) -> Record:
     )
 
 
-def _shown(addition: Addition) -> dict[str, Any]:
+def _shown(addition: CounterAddition) -> dict[str, Any]:
     return {
         "counter": addition.counter,
         "table": addition.table,

@@ -32,7 +32,7 @@ from dynatomic.counting.toml_values import (
 from dynatomic.errors import ConfigError
 from dynatomic.events.row import INT64_MAX, INT64_MIN
 
-MAX_COUNTERS: Final = 100
+MAX_COUNTERS_PER_FILE: Final = 100
 MAX_SCALE: Final = 18
 
 _TOP: Final = ("event", "counter", "example")
@@ -76,8 +76,8 @@ def loads(text: str, path: str = "counters.toml") -> CountersFile:
 def _counters(raws: list[Mapping[str, Any]]) -> Iterator[CounterDefinition]:
     if not raws:
         raise ConfigError("there is no [[counter]]")
-    if len(raws) > MAX_COUNTERS:
-        raise ConfigError(f"{len(raws)} counters; at most {MAX_COUNTERS} are possible")
+    if len(raws) > MAX_COUNTERS_PER_FILE:
+        raise ConfigError(f"{len(raws)} counters; at most {MAX_COUNTERS_PER_FILE} are possible")
     names: set[str] = set()
     for index, raw in enumerate(raws, 1):
         name = raw.get("name")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dynatomic.counting.definition import CounterDefinition
-from dynatomic.counting.reasons import Rejected, RejectReason
+from dynatomic.counting.reasons import EventRejected, RejectReason
 from dynatomic.counting.template import Template, TimePart, ValuePart, escape_table
 from dynatomic.counting.times import bucket_end_ms, bucket_name
 from dynatomic.events.decoder import UnitIncrement
@@ -40,7 +40,7 @@ Parts = list[str | tuple[int, dict[int, str]]]
 class Items(dict[str | tuple[str, ...], tuple[CounterUnit, ...]]):
     """The units of a counter's items, by the values in their names: one, or a tuple of many.
 
-    Raises Rejected for a name that no item can have.
+    Raises EventRejected for a name that no item can have.
     """
 
     def __init__(
@@ -99,11 +99,13 @@ def _rendered(
         [part if isinstance(part, str) else values[part[0]].translate(part[1]) for part in parts]
     )
     if not text:
-        raise Rejected(RejectReason.KEY_EMPTY, f"counter {name}: {template.text} gives no text")
+        raise EventRejected(
+            RejectReason.KEY_EMPTY, f"counter {name}: {template.text} gives no text"
+        )
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > max_bytes:
         detail = f"counter {name}: {template.text} gives {size} bytes, the limit is {max_bytes}"
-        raise Rejected(RejectReason.KEY_TOO_LARGE, detail)
+        raise EventRejected(RejectReason.KEY_TOO_LARGE, detail)
     return text
 
 

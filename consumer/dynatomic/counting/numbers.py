@@ -3,24 +3,24 @@
 from decimal import Decimal
 from typing import Any
 
-from dynatomic.counting.reasons import Rejected, RejectReason
+from dynatomic.counting.reasons import EventRejected, RejectReason
 
 
 def to_increment(value: Any, scale: int = 0) -> int:
     """Return ``value * 10**scale``, which must be an integer.
 
-    Raises Rejected for null, for values that are not numbers, and if digits after the point are
-    left. Booleans, text and binary floats (which are not exact) are not numbers here.
+    Raises EventRejected for null, for values that are not numbers, and if digits after the point
+    are left. Booleans, text and binary floats (which are not exact) are not numbers here.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value * 10**scale)
     if value is None:
-        raise Rejected(RejectReason.FIELD_MISSING, "")
+        raise EventRejected(RejectReason.FIELD_MISSING, "")
     if not isinstance(value, Decimal):
-        raise Rejected(RejectReason.FIELD_TYPE, f"{json_type(value)}, not a number")
+        raise EventRejected(RejectReason.FIELD_TYPE, f"{json_type(value)}, not a number")
     sign, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int):
-        raise Rejected(RejectReason.FIELD_TYPE, "not a finite number")
+        raise EventRejected(RejectReason.FIELD_TYPE, "not a finite number")
     exponent += scale
     unscaled = int("".join(map(str, digits)))
     if exponent >= 0:
@@ -28,7 +28,7 @@ def to_increment(value: Any, scale: int = 0) -> int:
     else:
         total, rest = divmod(unscaled, int(10**-exponent))
         if rest:
-            raise Rejected(RejectReason.NOT_INTEGRAL, f"digits are left at a scale of {scale}")
+            raise EventRejected(RejectReason.NOT_INTEGRAL, f"digits are left at a scale of {scale}")
     return -total if sign else total
 
 

@@ -3,7 +3,7 @@
 A call for each field, filter and amount takes most of the time of an event, so one function holds
 them all: it reads each field once, asks each counter whether it takes the event, and finds the
 items by their names. The usual case is inline code. Other cases are calls that compute the same or
-raise Rejected.
+raise EventRejected.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ from dynatomic.counting.definition import Amount, CounterDefinition, CountersFil
 from dynatomic.counting.expression import EvaluationError, Expression
 from dynatomic.counting.items import CounterUnit, Moments
 from dynatomic.counting.numbers import to_increment
-from dynatomic.counting.reasons import Rejected, RejectReason
+from dynatomic.counting.reasons import EventRejected, RejectReason
 from dynatomic.counting.template import ValuePart, key_text
 from dynatomic.counting.times import UNITS_PER_SECOND, rfc3339_memos, time_reader
 from dynatomic.events.row import INT64_MAX, INT64_MIN
@@ -37,7 +37,7 @@ class Output:
         self.counts = [0] * events
         self.units: list[CounterUnit] = []
         self.multipliers: list[int] = []
-        self.rejected: dict[int, Rejected] = {}
+        self.rejected: dict[int, EventRejected] = {}
 
 
 class Program:
@@ -73,13 +73,13 @@ class Program:
             "        n = len(units)",
             "        try:",
             *(f"            {line}" for line in [*loads, *self._lines]),
-            "        except Rejected as error:",
+            "        except EventRejected as error:",
             "            del units[n:], multipliers[n:]",
             "            output.rejected[i] = error.with_traceback(None)",
             "        else:",
             "            counts[i] = len(units) - n",
         ]
-        self._scope.names["Rejected"] = Rejected
+        self._scope.names["EventRejected"] = EventRejected
         return self._scope.function("count", lines)
 
     def _body(self) -> Iterator[str]:
@@ -104,7 +104,7 @@ class Program:
     def _guarded(
         self, variable: str, expression: Expression, location: str, *, test: bool = False
     ) -> Iterator[str]:
-        """Write ``variable = expression``, and a Rejected for a function that raises."""
+        """Write ``variable = expression``, and an EventRejected for a function that raises."""
         compiler = ExpressionCompiler(self._scope)
         write = compiler.test if test else compiler.value
         line = f"{variable} = {write(expression.tree)}"
@@ -225,7 +225,7 @@ def _only_if(conditions: Sequence[str | None], lines: Iterator[str]) -> Iterator
 
 def _rejecting(reason: RejectReason, detail: str) -> Callable[[], None]:
     def reject() -> None:
-        raise Rejected(reason, detail) from None
+        raise EventRejected(reason, detail) from None
 
     return reject
 
@@ -236,7 +236,7 @@ def _time_reading(expression: Expression, unit: str | None) -> Callable[[Any], i
     def read_time(value: Any) -> int:
         try:
             return read(value)
-        except Rejected as error:
+        except EventRejected as error:
             raise _named(error, "time", expression.text) from None
 
     return read_time
@@ -246,7 +246,7 @@ def _to_text(location: str, path: str) -> Callable[[Any], str]:
     def to_text(value: Any) -> str:
         try:
             return key_text(value)
-        except Rejected as error:
+        except EventRejected as error:
             raise _named(error, location, path) from None
 
     return to_text
@@ -260,16 +260,16 @@ def _amount_reading(location: str, amount: Amount) -> Callable[[Any], int]:
     def read(value: Any) -> int:
         try:
             total = to_increment(value, amount.scale)
-        except Rejected as error:
+        except EventRejected as error:
             raise _named(error, location, path) from None
         if not low <= total <= high:
             detail = f"{location}: {path}: not an int64"
-            raise Rejected(RejectReason.INCR_OUT_OF_BOUNDS, detail)
+            raise EventRejected(RejectReason.INCR_OUT_OF_BOUNDS, detail)
         return total
 
     return read
 
 
-def _named(error: Rejected, location: str, path: str) -> Rejected:
+def _named(error: EventRejected, location: str, path: str) -> EventRejected:
     detail = f"{location}: {path}: {error.detail}" if error.detail else f"{location}: {path}"
-    return Rejected(error.reason, detail)
+    return EventRejected(error.reason, detail)

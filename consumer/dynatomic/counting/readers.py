@@ -24,7 +24,7 @@ def reader_of(
 ) -> Decode:
     """Return the function from a payload and its headers to the event, or `SKIPPED`.
 
-    ``tree`` has the fields that the file reads. The function raises Rejected, and
+    ``tree`` has the fields that the file reads. The function raises EventRejected, and
     SchemaUnavailableError where ``schemas`` does.
     """
     decode: Decode

@@ -21,7 +21,7 @@ class RejectReason(StrEnum):
     KEY_TOO_LARGE = "key-too-large"
 
 
-class Rejected(RowError):  # noqa: N818 - it carries a verdict on an event, not a failure of ours
+class EventRejected(RowError):  # noqa: N818 - it carries a verdict on an event, not a failure of ours
     """An event that a counter of the file cannot count.
 
     ``detail`` names the counter and the path, and never holds a value of the event.

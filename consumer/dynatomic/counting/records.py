@@ -14,7 +14,7 @@ import msgspec
 
 from dynatomic.counting.compiler import Tree, dict_loads
 from dynatomic.counting.functions import exact_number
-from dynatomic.counting.reasons import Rejected, RejectReason
+from dynatomic.counting.reasons import EventRejected, RejectReason
 
 
 class Record(NamedTuple):
@@ -59,17 +59,17 @@ class JsonReader:
             self.fields = msgspec.json.Decoder(_structure(tree), float_hook=exact_number).decode
 
     def whole(self, payload: bytes) -> Any:
-        """Return all of a payload; raises Rejected if it is not JSON."""
+        """Return all of a payload; raises EventRejected if it is not JSON."""
         try:
             return self._whole(payload)
         except RecursionError:
-            raise Rejected(RejectReason.UNDECODABLE, "JSON nested too deeply") from None
+            raise EventRejected(RejectReason.UNDECODABLE, "JSON nested too deeply") from None
         except UnicodeDecodeError:
-            raise Rejected(RejectReason.UNDECODABLE, "not UTF-8") from None
+            raise EventRejected(RejectReason.UNDECODABLE, "not UTF-8") from None
         except msgspec.ValidationError:
-            raise Rejected(RejectReason.UNDECODABLE, "JSON with a number too long") from None
+            raise EventRejected(RejectReason.UNDECODABLE, "JSON with a number too long") from None
         except (msgspec.DecodeError, ValueError):
-            raise Rejected(RejectReason.UNDECODABLE, "not JSON") from None
+            raise EventRejected(RejectReason.UNDECODABLE, "not JSON") from None
 
 
 MISFITS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, TypeError)

@@ -10,7 +10,7 @@ from typing import Any
 
 from dynatomic.counting.expression import Expression, parse
 from dynatomic.counting.numbers import json_type
-from dynatomic.counting.reasons import Rejected, RejectReason
+from dynatomic.counting.reasons import EventRejected, RejectReason
 from dynatomic.counting.times import BUCKETS
 from dynatomic.errors import ConfigError
 
@@ -139,14 +139,17 @@ def _closing_brace(text: str, start: int) -> int:
 
 
 def key_text(value: Any) -> str:
-    """Return a value as a part of a key; raises Rejected if it is neither text nor an integer."""
+    """Return a value as a part of a key.
+
+    Raises EventRejected if it is neither text nor an integer.
+    """
     if type(value) is str:
         return value
     if type(value) is int:
         return str(value)
     if value is None:
-        raise Rejected(RejectReason.FIELD_MISSING, "")
-    raise Rejected(RejectReason.FIELD_TYPE, f"{json_type(value)}, not text or an integer")
+        raise EventRejected(RejectReason.FIELD_MISSING, "")
+    raise EventRejected(RejectReason.FIELD_TYPE, f"{json_type(value)}, not text or an integer")
 
 
 def escape_table(characters: str) -> dict[int, str]:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from dynatomic.counting.numbers import json_type
-from dynatomic.counting.reasons import Rejected, RejectReason
+from dynatomic.counting.reasons import EventRejected, RejectReason
 from dynatomic.errors import ConfigError
 
 BUCKETS: Final = ("minute", "hour", "day", "week", "month", "year")
@@ -56,18 +56,18 @@ def time_reader(unit: str | None) -> Callable[[Any], int]:
 
 
 def read_rfc3339_ms(value: Any) -> int:
-    """Return the milliseconds of a time as RFC 3339 writes it; raises Rejected for others."""
+    """Return the milliseconds of a time as RFC 3339 writes it; raises EventRejected for others."""
     if value is None:
-        raise Rejected(RejectReason.FIELD_MISSING, "")
+        raise EventRejected(RejectReason.FIELD_MISSING, "")
     if type(value) is not str:
-        raise Rejected(RejectReason.TIME_UNREADABLE, f"{json_type(value)}, not RFC 3339 text")
+        raise EventRejected(RejectReason.TIME_UNREADABLE, f"{json_type(value)}, not RFC 3339 text")
     match = _RFC3339.fullmatch(value)
     if not match:
-        raise Rejected(RejectReason.TIME_UNREADABLE, "not a time of RFC 3339 with its offset")
+        raise EventRejected(RejectReason.TIME_UNREADABLE, "not a time of RFC 3339 with its offset")
     try:
         return _bounded(_minute_ms(match[1]) + int(match[2]) * 1000 + _end_ms(match[3]))
     except (ValueError, LookupError):
-        raise Rejected(RejectReason.TIME_UNREADABLE, "no such time in the calendar") from None
+        raise EventRejected(RejectReason.TIME_UNREADABLE, "no such time in the calendar") from None
 
 
 def _minute_ms(text: str) -> int:
@@ -127,20 +127,20 @@ def rfc3339_memos() -> tuple[Memo, dict[str, int], Memo]:
 
 
 def read_epoch_ms(value: Any, unit: str) -> int:
-    """Return the milliseconds of a number of Unix time; raises Rejected for what is none."""
+    """Return the milliseconds of a number of Unix time; raises EventRejected for what is none."""
     if value is None:
-        raise Rejected(RejectReason.FIELD_MISSING, "")
+        raise EventRejected(RejectReason.FIELD_MISSING, "")
     if type(value) not in {int, Decimal}:
-        raise Rejected(RejectReason.TIME_UNREADABLE, f"{json_type(value)}, not a number")
+        raise EventRejected(RejectReason.TIME_UNREADABLE, f"{json_type(value)}, not a number")
     try:
         return _bounded(int(value * 1000 // UNITS_PER_SECOND[unit]))
     except ArithmeticError:
-        raise Rejected(RejectReason.TIME_UNREADABLE, "not a time of this calendar") from None
+        raise EventRejected(RejectReason.TIME_UNREADABLE, "not a time of this calendar") from None
 
 
 def _bounded(time_ms: int) -> int:
     if not _MIN_MS <= time_ms <= _MAX_MS:
-        raise Rejected(RejectReason.TIME_UNREADABLE, "not a time of this calendar")
+        raise EventRejected(RejectReason.TIME_UNREADABLE, "not a time of this calendar")
     return time_ms
 
 

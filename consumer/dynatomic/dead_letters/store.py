@@ -30,7 +30,7 @@ CUTS = ((1024, 4096), (256, 256))
 LETTER_BATCH_BYTES = 16 * 1024
 """A topic with a larger limit takes every batch of letters that are not larger themselves."""
 
-_LEAST = "which cannot be cut further"
+_SMALLEST_NOTE = "which cannot be cut further"
 _TOO_LARGE = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE")
 
 OnStored = Callable[[], None]
@@ -144,7 +144,7 @@ class DeadLetters:
             self.pending_bytes += smaller.size - pending.letter.size
             pending = replace(pending, letter=smaller)
         elif cause in _TOO_LARGE:
-            cause = f"{cause}: a letter of {self._size(pending.letter)} bytes, {_LEAST}"
+            cause = f"{cause}: a letter of {self._size(pending.letter)} bytes, {_SMALLEST_NOTE}"
         if self.last_error is None:
             log.error(
                 "dead-letter topic refuses",
@@ -169,7 +169,7 @@ def _smaller(letter: DeadLetter) -> DeadLetter | None:
 
 
 def _hint(cause: str) -> str:
-    if cause.endswith(_LEAST):
+    if cause.endswith(_SMALLEST_NOTE):
         return (
             "set max.message.bytes of the dead-letter topic to 16384 or more: it does not take "
             "the smallest letter, and nothing is committed until it does"

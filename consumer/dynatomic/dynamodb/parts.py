@@ -16,7 +16,7 @@ from dynatomic.dynamodb.fence import Fence
 from dynatomic.dynamodb.statements import Change
 from dynatomic.events.window import Window
 
-MAX_COUNTERS = 250
+MAX_COUNTERS_PER_STATEMENT = 250
 """Counters of one statement: below 300, because AWS does not document which operators count."""
 
 _MAX_STATEMENT_CHARACTERS = 8192
@@ -42,7 +42,7 @@ class _Room:
         """Add counters; return False, and add none, if they do not fit."""
         new = set(names) - self.names
         characters = self._characters + sum(2 * len(name) + _ONE_COUNTER for name in new)
-        if len(self.names) + len(new) > MAX_COUNTERS or characters > MAX_CHARACTERS:
+        if len(self.names) + len(new) > MAX_COUNTERS_PER_STATEMENT or characters > MAX_CHARACTERS:
             return False
         self.names |= new
         self._characters = characters

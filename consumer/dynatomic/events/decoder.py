@@ -155,7 +155,7 @@ class Decoder(dict[bytes, UnitIncrement]):
             if self._keeps_payloads:
                 unit_increments = list(map(self.__getitem__, payloads))  # type: ignore[arg-type]
             else:
-                unit_increments, multipliers = self._look_up_parts(payloads)
+                unit_increments, multipliers = self._decode_parts(payloads)
             self.decodes += self._decoded - decoded
             self._adapt(len(unit_increments), self._misses - misses)
         if not self._errors:
@@ -203,7 +203,7 @@ class Decoder(dict[bytes, UnitIncrement]):
             multipliers.append(incr)
         return unit_increments, multipliers
 
-    def _look_up_parts(self, payloads: Sequence[Any]) -> tuple[list[UnitIncrement], list[int]]:
+    def _decode_parts(self, payloads: Sequence[Any]) -> tuple[list[UnitIncrement], list[int]]:
         """Look up prefix and varint of all payloads in C, as if all varints had one length.
 
         Payloads without a result are tried with other lengths, and then read one by one.

@@ -69,10 +69,10 @@ def parse(text: str) -> CommitMetadata:
         return CommitMetadata()
     values = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
     topic_id = values.get("topic", "")
-    offset = _number(values, "last")
+    offset = _int_or_none(values, "last")
     last = None
     if offset is not None:
-        last = LastEvent(offset, _number(values, "epoch"), _number(values, "time"))
+        last = LastEvent(offset, _int_or_none(values, "epoch"), _int_or_none(values, "time"))
     counters = values.get("counters", "")
     return CommitMetadata(
         topic_id if _ID.fullmatch(topic_id) else None,
@@ -87,6 +87,6 @@ def is_foreign(metadata: str, topic_id: str | None) -> bool:
     return topic_id is not None and committed_id is not None and committed_id != topic_id
 
 
-def _number(values: dict[str, str], key: str) -> int | None:
+def _int_or_none(values: dict[str, str], key: str) -> int | None:
     text = values.get(key, "")
     return int(text) if _NUMBER.fullmatch(text) else None

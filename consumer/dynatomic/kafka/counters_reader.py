@@ -17,7 +17,7 @@ from dynatomic.counting.counting import Counted, Counting
 from dynatomic.counting.definition import CountersFile
 from dynatomic.counting.formats.schemas import SchemaSource
 from dynatomic.counting.items import CounterUnit
-from dynatomic.counting.reasons import Rejected, RejectReason
+from dynatomic.counting.reasons import EventRejected, RejectReason
 from dynatomic.counting.records import Record, kafka_object
 from dynatomic.errors import RowError
 from dynatomic.events.decoder import Decoded, Increment, UnitIncrement
@@ -69,11 +69,11 @@ class CountersReader:
         self._max_bytes = max_bytes
         self._bounds = min_incr, max_incr
         self._is_bounded = min_incr > INT64_MIN or max_incr < INT64_MAX
-        self._number_tables = {
-            table: schema for table, schema in keys.items() if _has_number_key(schema)
+        self._numeric_key_tables = {
+            table: schema for table, schema in keys.items() if _has_numeric_key(schema)
         }
         self._may_expire = _may_expire(definition)
-        self._must_check = self._is_bounded or bool(self._number_tables) or self._may_expire
+        self._must_check = self._is_bounded or bool(self._numeric_key_tables) or self._may_expire
 
     def read(self, messages: Sequence[Any]) -> Decoded:
         """Return what each message adds, in order."""
@@ -148,7 +148,7 @@ class CountersReader:
             try:
                 checked = [self._check(unit, m, timestamps_ms[index]) for unit, m in own]
             except RowError as error:
-                rejected[index] = Rejected(error.reason, error.detail)
+                rejected[index] = EventRejected(error.reason, error.detail)
             else:
                 units += checked
                 multipliers += [multiplier for _, multiplier in own]
@@ -159,12 +159,12 @@ class CountersReader:
         incr, (low, high) = unit.incr * multiplier, self._bounds
         if not low <= incr <= high:
             detail = f"counter {unit.counter}: {unit.ref.name}: not in {low}..{high}"
-            raise Rejected(RejectReason.INCR_OUT_OF_BOUNDS, detail)
+            raise EventRejected(RejectReason.INCR_OUT_OF_BOUNDS, detail)
         expires_s = unit.expires_s
         if expires_s is not None and timestamp_ms is not None and timestamp_ms >= expires_s * 1000:
             detail = f"counter {unit.counter}: the item has expired"
-            raise Rejected(RejectReason.TIME_OUT_OF_RANGE, detail)
-        keys = self._number_tables.get(unit.ref.table)
+            raise EventRejected(RejectReason.TIME_OUT_OF_RANGE, detail)
+        keys = self._numeric_key_tables.get(unit.ref.table)
         if keys is None:
             return unit
         try:
@@ -173,7 +173,7 @@ class CountersReader:
             if range_ is not None:
                 range_ = key_value(range_, keys.range_type or "S")
         except RowError as error:
-            raise Rejected(error.reason, f"counter {unit.counter}: {error.detail}") from None
+            raise EventRejected(error.reason, f"counter {unit.counter}: {error.detail}") from None
         ref = CounterRef(unit.ref.table, key, range_, unit.ref.name)
         return CounterUnit(ref, unit.incr, unit.counter, expires_s)
 
@@ -253,7 +253,7 @@ def _replayed(headers: list[Headers | None] | None) -> dict[int, Headers]:
     }
 
 
-def _has_number_key(keys: KeySchema) -> bool:
+def _has_numeric_key(keys: KeySchema) -> bool:
     return "N" in (keys.hash_type, keys.range_type)
 
 

@@ -14,7 +14,7 @@ from dynatomic.errors import DeliveryError
 from dynatomic.events.payload import Names
 from dynatomic.events.row import Row, check
 
-MAX_COUNTERS = 100_000
+MAX_SUMS = 100_000
 MAX_BYTES = 32 * 1024 * 1024
 """How many counters, and about how many bytes of them, wait at most."""
 
@@ -88,7 +88,7 @@ class Sums:
             self._check_usable()
             total = self._sums.get(names, 0) + incr
             is_new = names not in self._sums
-            is_full = len(self._sums) >= MAX_COUNTERS or self._bytes + size > MAX_BYTES
+            is_full = len(self._sums) >= MAX_SUMS or self._bytes + size > MAX_BYTES
             if not _LOWEST <= total <= _HIGHEST or (is_new and is_full):
                 return False
             if not self._sums:
@@ -149,10 +149,10 @@ def _send_before_fork() -> None:
         sums.send()
 
 
-def _forget_in_child() -> None:
+def _discard_in_child() -> None:
     """Drop what another thread added just before the fork: the parent has it."""
     for sums in list(_ALL):
         sums.discard()
 
 
-os.register_at_fork(before=_send_before_fork, after_in_child=_forget_in_child)
+os.register_at_fork(before=_send_before_fork, after_in_child=_discard_in_child)

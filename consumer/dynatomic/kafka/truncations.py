@@ -52,7 +52,7 @@ class TruncationFinder:
             if last.epoch is not None
         }
         self._unsought = set(self._waiting)
-        self._found: dict[int, Truncation] = {}
+        self._truncations: dict[int, Truncation] = {}
         if not self._waiting:
             return {}
         topic = self._settings.topic
@@ -74,7 +74,7 @@ class TruncationFinder:
                     self._take(message)
         finally:
             self._consumer.assign([])
-        return self._found
+        return self._truncations
 
     def _take(self, message: Any) -> None:
         partition, error = message.partition(), message.error()
@@ -86,7 +86,7 @@ class TruncationFinder:
         elif partition not in self._waiting:
             return
         elif error is not None and (truncation := truncation_of(error)) is not None:
-            self._found[partition] = truncation
+            self._truncations[partition] = truncation
             del self._waiting[partition]
         else:
             # It continues there, or retention removed these events: the event is not lost.

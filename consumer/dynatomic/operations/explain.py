@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from dynatomic.config.settings import Settings
 from dynatomic.console import printable
-from dynatomic.counting.counting import Addition, Counting
+from dynatomic.counting.counting import CounterAddition, Counting
 from dynatomic.counting.definition import CountersFile
 from dynatomic.counting.examples import check_examples, written_as_json
 from dynatomic.counting.file import load
-from dynatomic.counting.reasons import Rejected
+from dynatomic.counting.reasons import EventRejected
 from dynatomic.counting.records import Record
 from dynatomic.dead_letters.topic import DeadLetterTopic, reader_config
 from dynatomic.kafka.client import kafka_errors, new_consumer, watermarks
@@ -116,7 +116,7 @@ def _explained(
     for index, label, record in records:
         try:
             additions = counting.additions(record)
-        except Rejected as error:
+        except EventRejected as error:
             seen["dead letter"] += 1
             yield from _rejected(options, index, label, error)
         else:
@@ -131,7 +131,9 @@ def _count(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _rejected(options: ExplainOptions, index: int, label: str, error: Rejected) -> Iterator[str]:
+def _rejected(
+    options: ExplainOptions, index: int, label: str, error: EventRejected
+) -> Iterator[str]:
     if options.output == "json":
         yield json.dumps({"event": index, "reason": error.reason, "detail": error.detail})
     else:
@@ -139,7 +141,7 @@ def _rejected(options: ExplainOptions, index: int, label: str, error: Rejected) 
 
 
 def _added(
-    options: ExplainOptions, index: int, label: str, additions: list[Addition]
+    options: ExplainOptions, index: int, label: str, additions: list[CounterAddition]
 ) -> Iterator[str]:
     if options.output == "json":
         adds = [{**a._asdict(), "amounts": dict(a.amounts)} for a in additions]

@@ -69,7 +69,7 @@ def get(endpoint_url: str | None, table: str, key: str, options: GetOptions) -> 
         yield from _total(values, options)
     elif options.output == "json":
         for range_, value in values:
-            yield json.dumps({"key": key, "range": range_, "value": _number(value)})
+            yield json.dumps({"key": key, "range": range_, "value": _json_value(value)})
     elif options.range is not None or keys.range_name is None:
         yield format(values[0][1], "f")
     else:
@@ -79,11 +79,11 @@ def get(endpoint_url: str | None, table: str, key: str, options: GetOptions) -> 
 def _total(values: Values, options: GetOptions) -> Iterator[str]:
     total = reduce(_EXACT.add, (value for _, value in values))
     if options.output == "json":
-        yield json.dumps({"items": len(values), "value": _number(total)})
+        yield json.dumps({"items": len(values), "value": _json_value(total)})
     else:
         yield format(total, "f")
 
 
-def _number(value: Decimal) -> int | float:
+def _json_value(value: Decimal) -> int | float:
     """Return the value for JSON. Only another program's counter has a fraction."""
     return int(value) if value == value.to_integral_value(context=_EXACT) else float(value)

@@ -37,7 +37,7 @@ from dynatomic.kafka.reachability import wait_for_kafka
 
 START_S, TIMEOUT_S, PATIENCE_S = 10.0, 10.0, 60.0
 BATCH, POLL_S = 10_000, 0.2
-MAX_COUNTERS = 200_000
+MAX_RANKED_COUNTERS = 200_000
 _HEADINGS = ("EVENTS", "SHARE", "SUM", "COUNTER", "ITEM")
 _RIGHT_ALIGNED = {0, 1, 2}
 _MAX_COUNTER_WIDTH, _MAX_ITEM_WIDTH = 20, 32
@@ -59,7 +59,7 @@ class BusiestCounters:
     the events of the others may be too low, by as many events as a dropped counter had.
     """
 
-    def __init__(self, max_counters: int = MAX_COUNTERS) -> None:
+    def __init__(self, max_counters: int = MAX_RANKED_COUNTERS) -> None:
         self.events = 0
         self.rejected = 0
         self.is_exact = True
@@ -167,7 +167,7 @@ def lines(busiest: BusiestCounters, options: HotOptions) -> Iterator[str]:
     if busiest.rejected:
         yield f"{busiest.rejected:,} of them cannot be counted: see `dynatomic dlq show`"
     if not busiest.is_exact:
-        yield f"more than {MAX_COUNTERS:,} counters: the numbers are lower bounds"
+        yield f"more than {MAX_RANKED_COUNTERS:,} counters: the numbers are lower bounds"
 
 
 def hot(

@@ -144,7 +144,7 @@ class Timestamps:
         self._consumer = consumer
         self._settings = settings
         self._clock = clock
-        self._times: dict[int, tuple[int, float]] = {}
+        self._timestamps: dict[int, tuple[int, float]] = {}
 
     def first(self, offsets: Mapping[int, int], timeout_s: float = READ_S) -> dict[int, float]:
         """Return the time, in seconds since 1970, of the first event from each offset on.
@@ -152,11 +152,13 @@ class Timestamps:
         A partition is missing if it has no event there, if the event has no timestamp, or if no
         broker sent it within ``timeout_s``. Transaction markers are not events.
         """
-        self._times = {n: known for n, known in self._times.items() if offsets.get(n) == known[0]}
-        wanted = {n: offset for n, offset in offsets.items() if n not in self._times}
+        self._timestamps = {
+            n: known for n, known in self._timestamps.items() if offsets.get(n) == known[0]
+        }
+        wanted = {n: offset for n, offset in offsets.items() if n not in self._timestamps}
         if wanted:
             self._read(wanted, self._clock() + timeout_s)
-        return {partition: at for partition, (_, at) in self._times.items()}
+        return {partition: at for partition, (_, at) in self._timestamps.items()}
 
     def _read(self, wanted: dict[int, int], deadline: float) -> None:
         topic = self._settings.topic
@@ -185,5 +187,5 @@ class Timestamps:
         offset = wanted.pop(partition)
         timestamp_type, milliseconds = message.timestamp() if error is None else (0, -1)
         if timestamp_type and milliseconds >= 0:
-            self._times[partition] = (offset, milliseconds / 1000)
+            self._timestamps[partition] = (offset, milliseconds / 1000)
         return True

@@ -209,11 +209,11 @@ class Resetter:
         lasts = {p.partition: foreign_last_event(p) for p in positions}
         wanted = {n: last for n, last in lasts.items() if last is not None}
         lows = {p.partition: p.marks.low for p in positions if p.partition in wanted}
-        times = self._times({n: last.offset for n, last in wanted.items()})
-        oldest = self._times(lows)
-        return {n: Evidence(last, times.get(n), oldest.get(n)) for n, last in wanted.items()}
+        timestamps = self._timestamps({n: last.offset for n, last in wanted.items()})
+        oldest = self._timestamps(lows)
+        return {n: Evidence(last, timestamps.get(n), oldest.get(n)) for n, last in wanted.items()}
 
-    def _times(self, offsets: Mapping[int, int]) -> dict[int, int]:
+    def _timestamps(self, offsets: Mapping[int, int]) -> dict[int, int]:
         """Return the timestamps of the first events from these offsets on, in milliseconds."""
         timestamps = Timestamps(self._consumer, self._settings, self._clock).first(offsets)
         return {partition: round(time_s * 1000) for partition, time_s in timestamps.items()}

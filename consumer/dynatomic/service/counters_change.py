@@ -13,7 +13,7 @@ from dynatomic.kafka.admission import check_commits
 from dynatomic.kafka.client import client_id, consumer_config, new_consumer, topic_partitions
 from dynatomic.kafka.event_reader import EventReader
 from dynatomic.kafka.groups import committed_offsets
-from dynatomic.service.unlettered import HasLetter
+from dynatomic.service.without_letters import HasLetter
 from dynatomic.verify.letters import GroupLetters
 
 

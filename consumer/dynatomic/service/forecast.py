@@ -19,7 +19,7 @@ from dynatomic.kafka.counters_reader import name_of
 from dynatomic.kafka.event_reader import EventReader
 
 US_DOLLARS_PER_MILLION_WRITE_UNITS = 0.625
-MAX_PLACES = 1_000_000
+MAX_ITEM_PARTITIONS = 1_000_000
 """How many items of partitions are counted separately. Each takes about 300 bytes."""
 
 _MILLION = 1_000_000
@@ -94,7 +94,7 @@ class Forecast:
         owner, window = (*item, partition), stamp_ms // self._window_ms
         if self._last_windows.get(owner) != window:
             self.writes += 1
-            if owner in self._last_windows or len(self._last_windows) < MAX_PLACES:
+            if owner in self._last_windows or len(self._last_windows) < MAX_ITEM_PARTITIONS:
                 self._last_windows[owner] = window
                 self._items.add(item)
 
@@ -112,16 +112,16 @@ class Forecast:
         for name in sorted(self._sums):
             events, total = self._events_by_counter[name], self._sums[name]
             yield f"  {name:<{width}}  {events:>13,} events  sum {total:>17,}"
-        more = "at least " if len(self._last_windows) >= MAX_PLACES else ""
-        items, places = len(self._items), len(self._last_windows)
+        more = "at least " if len(self._last_windows) >= MAX_ITEM_PARTITIONS else ""
+        items, item_partitions = len(self._items), len(self._last_windows)
         per_write = self.counted / self.writes
         yield (
             f"with windows of {self._window_ms:,} ms: {per_write:,.1f} events per write, "
-            f"{more}{items:,} items, {places / items:.1f} partitions per item"
+            f"{more}{items:,} items, {item_partitions / items:.1f} partitions per item"
         )
         units = self.writes * _MILLION // self.events
         dollars = units * US_DOLLARS_PER_MILLION_WRITE_UNITS / _MILLION
-        once = places if self._exactly_once else items
+        once = item_partitions if self._exactly_once else items
         what = "new items and fences" if self._exactly_once else "new items"
         yield (
             f"a million such events: {units:,} write units, {dollars:.4f} US dollars on demand, "

@@ -44,7 +44,7 @@ from dynatomic.service.schema_check import SCHEMA_WAIT_S, check_at_start
 from dynatomic.service.server import serving
 from dynatomic.service.signals import Signals
 from dynatomic.service.status import Status
-from dynatomic.service.unlettered import UnletteredReader
+from dynatomic.service.without_letters import WithoutLettersReader
 from dynatomic.telemetry.logs import LastProblem
 from dynatomic.worker.loop import Worker
 from dynatomic.worker.offsets import Offsets
@@ -170,7 +170,7 @@ def _build(  # noqa: PLR0913 - what the parts are made of
     has_new_counters = accept_counters and not dry_run
     if has_new_counters and settings.exactly_once:
         has_letter = lettered(settings, identity.topic_id, reader)
-        reader = UnletteredReader(reader, has_letter)
+        reader = WithoutLettersReader(reader, has_letter)
     meter = Meter(counters.execute)
     letters = DiscardedLetters() if dry_run else letter_store(settings, identity.topic_id)
     offsets = Offsets(

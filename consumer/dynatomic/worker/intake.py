@@ -80,8 +80,8 @@ def take_in(
         if increments_before is None:
             _add_one_each(filling.window, offsets, decoded, start, {i - start for i in rejected})
         else:
-            places = increments_before[start], increments_before[run_end]
-            _add_several(filling.window, offsets, decoded, start, places)
+            increment_range = increments_before[start], increments_before[run_end]
+            _add_several(filling.window, offsets, decoded, start, increment_range)
         partition.counts.read += run_end - start
         taken += run_end - start
     return taken
@@ -111,13 +111,17 @@ def _add_one_each(
 
 
 def _add_several(
-    window: Window, offsets: Sequence[int], decoded: Decoded, start: int, places: tuple[int, int]
+    window: Window,
+    offsets: Sequence[int],
+    decoded: Decoded,
+    start: int,
+    increment_range: tuple[int, int],
 ) -> None:
     """Add the events of one run, which may add to any number of counters.
 
-    ``places`` are the first of their increments and the one after the last.
+    ``increment_range`` has the index of their first increment and the one after the last.
     """
-    first, end = places
+    first, end = increment_range
     counts = (decoded.counts or [])[start : start + len(offsets)]
     without = counts.count(0)
     passed_over = without - sum(start <= index < start + len(offsets) for index in decoded.rejected)

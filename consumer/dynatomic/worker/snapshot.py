@@ -29,8 +29,7 @@ Histogram = tuple[Sequence[int], float]
 class PartitionSnapshot:
     """One assigned partition. An offset is None where it is not known.
 
-    ``position`` is the offset after the last event that was read. ``is_settled`` says that all
-    events that were read are counted or stored, and committed. ``end_offset`` is the last stable
+    ``position`` is the offset after the last event that was read. ``end_offset`` is the last stable
     offset: an open transaction holds back the offsets from there to the ``high_watermark``.
     ``lag_offsets`` goes from the committed offset to the end. ``lag_seconds`` is the age of the
     oldest event that is not committed: 0 without a lag, None if its timestamp is not known. For a
@@ -49,7 +48,6 @@ class PartitionSnapshot:
     lag_seconds: float | None
     held_events: int
     counts: EventCounts
-    is_settled: bool
     refused_tables: Mapping[str, str]
 
     @property
@@ -91,11 +89,6 @@ class PartitionSnapshot:
             lag_seconds=_lag_seconds(partition, lag, unix_time, stopped_time),
             held_events=partition.held_events(),
             counts=replace(partition.counts),
-            is_settled=(
-                partition.start_confirmed
-                and partition.is_empty
-                and partition.committed_offset >= partition.committable_offset
-            ),
             refused_tables={} if write is None else write.refused_tables,
         )
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dynatomic.counting.counting import Addition, Counting
+from dynatomic.counting.counting import CounterAddition, Counting
 from dynatomic.counting.file import loads
-from dynatomic.counting.reasons import Rejected
+from dynatomic.counting.reasons import EventRejected
 from dynatomic.counting.records import Record
 
 
@@ -18,13 +18,13 @@ def counting(event: str = "", **keys: str) -> Counting:
     return Counting(loads("\n".join([f"[event]\n{event}", "[[counter]]", *lines])))
 
 
-def one(counting: Counting, value: bytes, **record: Any) -> Addition:
+def one(counting: Counting, value: bytes, **record: Any) -> CounterAddition:
     (addition,) = counting.additions(Record(value, **record))
     return addition
 
 
 def reason(counting: Counting, value: bytes, **record: Any) -> str:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(EventRejected) as caught:
         counting.additions(Record(value, **record))
     return str(caught.value)
 

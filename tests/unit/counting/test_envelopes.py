@@ -8,7 +8,7 @@ import pytest
 from dynatomic.counting.counting import Counting
 from dynatomic.counting.file import loads
 from dynatomic.counting.formats.schemas import SchemaKey
-from dynatomic.counting.reasons import Rejected
+from dynatomic.counting.reasons import EventRejected
 from dynatomic.counting.records import Record
 from tests.support.avro_events import TEXT, FakeSchemas, datum
 
@@ -67,7 +67,7 @@ def test_both_forms_of_a_cloudevent_give_one_event() -> None:
     ],
 )
 def test_what_is_no_cloudevent_is_a_letter(value: bytes, headers: Headers, problem: str) -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(EventRejected) as caught:
         Counting(loads(CLOUDEVENTS)).additions(Record(value, headers=headers))
     assert str(caught.value).startswith(problem)
 
@@ -85,7 +85,7 @@ def test_the_data_of_a_binary_cloudevent_may_be_avro() -> None:
     value = b"\0\0\0\0\7" + datum(customer="four")
     (addition,) = counting.additions(Record(value, headers=BINARY))
     assert addition.amounts == (("calls", 1), ("bytes", 4))
-    with pytest.raises(Rejected, match="no CloudEvent: the header ce_specversion is missing"):
+    with pytest.raises(EventRejected, match="no CloudEvent: the header ce_specversion is missing"):
         counting.additions(Record(value))
 
 

@@ -10,7 +10,7 @@ import fastavro
 import pytest
 
 from dynatomic.counting.check_schema import check_schema
-from dynatomic.counting.counting import Addition, Counting
+from dynatomic.counting.counting import CounterAddition, Counting
 from dynatomic.counting.examples import written_as_json
 from dynatomic.counting.file import load
 from dynatomic.counting.formats.avro_schema import read_schema
@@ -46,7 +46,7 @@ def test_the_revenue_is_the_same_in_avro() -> None:
     assert not list(check_schema(definition, read_schema([text]), "order.avsc"))
     in_avro = Counting(definition, FakeSchemas({SchemaKey("id", "1"): text}))
     in_json = Counting(written_as_json(definition))
-    added: list[Addition] = []
+    added: list[CounterAddition] = []
     for line in (folder / "events.jsonl").read_bytes().splitlines():
         additions = in_avro.additions(Record(b"\0\0\0\0\1" + _avro(text, line)))
         assert additions == in_json.additions(Record(line))

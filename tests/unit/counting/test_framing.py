@@ -20,7 +20,7 @@ from dynatomic.counting.formats.framing import (
     unframed,
 )
 from dynatomic.counting.formats.schemas import SchemaKey, SchemaUnavailableError
-from dynatomic.counting.reasons import Rejected
+from dynatomic.counting.reasons import EventRejected
 from dynatomic.counting.records import Record
 from tests.support.avro_events import COUNTERS, ORDER, TEXT, FakeSchemas, datum
 
@@ -77,7 +77,7 @@ def test_a_frame_names_the_schema(
 def test_a_payload_without_its_frame_is_a_letter(
     framing: Framing, value: bytes, headers: Headers, problem: str
 ) -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(EventRejected) as caught:
         unframed(framing, value, headers)
     assert problem in str(caught.value)
 
@@ -119,7 +119,7 @@ BAD_DATA = {
 @pytest.mark.parametrize("data", BAD_DATA, ids=range(len(BAD_DATA)))
 def test_bad_avro_is_a_letter(data: bytes) -> None:
     counting = Counting(loads(REGISTRY), FakeSchemas({ID_KEY: TEXT}))
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(EventRejected) as caught:
         counting.additions(Record(ID_FRAME + data))
     assert BAD_DATA[data] in str(caught.value)
 
@@ -130,7 +130,9 @@ def test_a_decimal_of_a_megabyte_is_no_number_and_costs_no_time() -> None:
         "fields": [{**f, "type": "bytes"} if f["name"] == "total" else f for f in ORDER["fields"]],
     }
     counting = Counting(loads(REGISTRY), FakeSchemas({ID_KEY: TEXT}))
-    with pytest.raises(Rejected, match="field-type: counter revenue: total: bytes, not a number"):
+    with pytest.raises(
+        EventRejected, match="field-type: counter revenue: total: bytes, not a number"
+    ):
         counting.additions(Record(ID_FRAME + datum(plain, total=b"\x7f" * 1_000_000)))
 
 
@@ -173,7 +175,7 @@ def test_schemas_come_from_files(tmp_path: Path) -> None:
     mark = bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))[::-1]
     counting = Counting(load(path))
     assert counting.additions(Record(b"\xc3\1" + mark + datum()))[0].key == "c"
-    with pytest.raises(Rejected, match="schema-unknown: there is no schema fingerprint 0000"):
+    with pytest.raises(EventRejected, match="schema-unknown: there is no schema fingerprint 0000"):
         counting.additions(Record(b"\xc3\1" + bytes(8) + datum()))
     # The schema is a part of what the file means.
     (tmp_path / "order.avsc").write_text(TEXT.replace('"scale": 2', '"scale": 3'))

@@ -15,7 +15,7 @@ from dynatomic.dynamodb import parts, write
 from dynatomic.dynamodb.answers import Answer, Retry
 from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.fence import Fence
-from dynatomic.dynamodb.parts import MAX_COUNTERS, SMALL, split
+from dynatomic.dynamodb.parts import MAX_COUNTERS_PER_STATEMENT, SMALL, split
 from dynatomic.dynamodb.statements import Change, Step, group_changes, statement, update_item
 from dynatomic.dynamodb.writer import Writer
 from dynatomic.events.decoder import UnitIncrement
@@ -75,7 +75,7 @@ def test_every_part_fits_and_all_together_are_the_change(
                     assert len(text) <= MAX_STATEMENT_CHARACTERS
             request = update_item(KEYS, part)
             assert len(request["UpdateExpression"]) <= MAX_EXPRESSION_BYTES
-            assert len(part.sums) <= MAX_COUNTERS
+            assert len(part.sums) <= MAX_COUNTERS_PER_STATEMENT
         assert dict(whole) == change.sums
         assert len(found) == 1 or len(change.sums) > SMALL
 
@@ -83,7 +83,7 @@ def test_every_part_fits_and_all_together_are_the_change(
 @given(event_lists(st.integers(0, 9).map(str), 60), st.integers(1, 4))
 def test_each_part_is_the_longest_prefix_of_the_rest_that_fits(events: Events, most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "MAX_COUNTERS", most)
+        patch.setattr(parts, "MAX_COUNTERS_PER_STATEMENT", most)
         window = window_of(events)
         found = split(change_of(window, fenced=True), window)
     first = window.first
@@ -153,7 +153,7 @@ def counted_by_windows(client: FakeDynamoDB, events: Events, rng: random.Random)
 def test_an_item_in_parts_is_counted_once_whatever_is_lost_and_rewound(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "MAX_COUNTERS", 3)
+    monkeypatch.setattr(parts, "MAX_COUNTERS_PER_STATEMENT", 3)
     monkeypatch.setattr(write, "SMALL", 2)
     rng = random.Random(seed)  # noqa: S311 - for a test
     client = FakeDynamoDB()

@@ -67,7 +67,7 @@ def test_closing_sends_and_waits_for_the_broker() -> None:
     assert not [t for t in threading.enumerate() if t.name == "emitter-sums"]
 
 
-@pytest.mark.parametrize(("limit", "value"), [("MAX_COUNTERS", 10), ("MAX_BYTES", 5_000)])
+@pytest.mark.parametrize(("limit", "value"), [("MAX_SUMS", 10), ("MAX_BYTES", 5_000)])
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
     monkeypatch.setattr(module, limit, value)
     producer = Producer()
@@ -149,7 +149,7 @@ def test_sums_that_find_no_room_are_reported(caplog: pytest.LogCaptureFixture) -
 def test_a_full_queue_is_no_room_for_a_caller_that_does_not_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "MAX_COUNTERS", 1)
+    monkeypatch.setattr(module, "MAX_SUMS", 1)
     producer = Producer(room=0)
     emit = Emitter(producer=producer, sum_ms=LONG_MS)
     assert emit.try_emit(ROWS[0])

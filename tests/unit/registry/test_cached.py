@@ -9,7 +9,7 @@ import pytest
 
 from dynatomic.counting.formats.avro_schema import SchemaRefusedError
 from dynatomic.counting.formats.schemas import SchemaKey, SchemaUnavailableError
-from dynatomic.counting.reasons import Rejected
+from dynatomic.counting.reasons import EventRejected
 from dynatomic.registry.answers import RegistryError, SchemaMissingError
 from dynatomic.registry.cached import MISSING_S, CachedSchemas
 
@@ -62,7 +62,7 @@ def test_a_missing_schema_is_asked_for_again_after_a_while() -> None:
     schemas = CachedSchemas(registry, LONG_S, clock)
     registry.fail(SchemaMissingError())
     for _ in range(3):
-        with pytest.raises(Rejected, match="schema-unknown: there is no schema id 7"):
+        with pytest.raises(EventRejected, match="schema-unknown: there is no schema id 7"):
             schemas.schema(KEY)
     assert len(registry.asked) == 1
     registry.answer = lambda: ['"int"']
@@ -76,7 +76,7 @@ def test_a_schema_that_could_be_abused_is_refused_for_good(answer: list[str]) ->
     registry.answer = lambda: answer
     schemas = CachedSchemas(registry, LONG_S, clock)
     for _ in range(2):
-        with pytest.raises(Rejected, match="undecodable: schema id 7 cannot be used: it"):
+        with pytest.raises(EventRejected, match="undecodable: schema id 7 cannot be used: it"):
             schemas.schema(KEY)
         clock.now += 10 * MISSING_S
     registry.fail(SchemaRefusedError("never asked"))
@@ -129,6 +129,6 @@ def test_a_registry_that_hangs_holds_up_the_caller_once_and_has_few_threads() ->
 
 
 def wait_until_idle(schemas: CachedSchemas) -> None:
-    for question in list(schemas._questions.values()):
-        if question.is_open:
-            assert question.answered.wait(LONG_S)
+    for request in list(schemas._requests.values()):
+        if request.is_open:
+            assert request.answered.wait(LONG_S)

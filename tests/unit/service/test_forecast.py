@@ -54,7 +54,7 @@ def test_a_write_is_an_item_of_a_window_of_a_partition() -> None:
 
 
 def test_rows_are_forecast_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_PLACES", 2)
+    monkeypatch.setattr(module, "MAX_ITEM_PARTITIONS", 2)
     forecast = Forecast(RowReader(Decoder({"hits": KeySchema("pk")})), 1_000, exactly_once=False)
     rows = [encode(Row("hits", f"k{n}", incr=n)) for n in range(4)]
     batch = [message(n, row, MINUTE_MS) for n, row in enumerate([*rows, b"bad"])]

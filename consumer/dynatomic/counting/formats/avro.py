@@ -8,7 +8,7 @@ import fastavro
 
 from dynatomic.counting.formats.framing import Framing, Headers, unframed
 from dynatomic.counting.formats.schemas import SchemaSource
-from dynatomic.counting.reasons import Rejected, RejectReason
+from dynatomic.counting.reasons import EventRejected, RejectReason
 
 _NO_DATUM: Final = (EOFError, LookupError, ValueError, OverflowError, TypeError, MemoryError)
 
@@ -16,7 +16,7 @@ _NO_DATUM: Final = (EOFError, LookupError, ValueError, OverflowError, TypeError,
 def avro_decoder(framing: Framing, schemas: SchemaSource) -> Callable[[bytes, Headers], Any]:
     """Return the function from a payload and its headers to the datum in it.
 
-    The function raises Rejected, and what ``schemas`` raises.
+    The function raises EventRejected, and what ``schemas`` raises.
     """
     read = fastavro.schemaless_reader
 
@@ -27,12 +27,12 @@ def avro_decoder(framing: Framing, schemas: SchemaSource) -> Callable[[bytes, He
         try:
             datum = read(source, schema.parsed)
         except UnicodeDecodeError:
-            raise Rejected(RejectReason.UNDECODABLE, f"not UTF-8 in a text of {key}") from None
+            raise EventRejected(RejectReason.UNDECODABLE, f"not UTF-8 in a text of {key}") from None
         except _NO_DATUM:
-            raise Rejected(RejectReason.UNDECODABLE, f"the bytes are not of {key}") from None
+            raise EventRejected(RejectReason.UNDECODABLE, f"the bytes are not of {key}") from None
         if source.tell() != len(payload):
             detail = f"there are bytes after the datum of {key}"
-            raise Rejected(RejectReason.UNDECODABLE, detail)
+            raise EventRejected(RejectReason.UNDECODABLE, detail)
         return datum
 
     return decode

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from dynatomic.counting.formats.framing import Headers
-from dynatomic.counting.reasons import Rejected, RejectReason
+from dynatomic.counting.reasons import EventRejected, RejectReason
 
 Envelope = Literal["none", "cloudevents", "debezium"]
 Decode = Callable[[bytes, Headers], Any]
@@ -74,5 +74,5 @@ def _text(value: bytes | None) -> str | None:
         return None
 
 
-def _no_event(what: str) -> Rejected:
-    return Rejected(RejectReason.UNDECODABLE, f"no {what}")
+def _no_event(what: str) -> EventRejected:
+    return EventRejected(RejectReason.UNDECODABLE, f"no {what}")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from dynatomic.counting.formats.schemas import SchemaKey
-from dynatomic.counting.reasons import Rejected, RejectReason
+from dynatomic.counting.reasons import EventRejected, RejectReason
 
 Framing = Literal["confluent", "glue", "single-object", "none"]
 Headers = Sequence[tuple[str, bytes | None]] | None
@@ -33,7 +33,10 @@ _FILE: Final = SchemaKey("file", "")
 
 
 def unframed(framing: Framing, value: bytes, headers: Headers) -> tuple[SchemaKey, bytes]:
-    """Return the key of the payload's schema, and the payload; raises Rejected without a frame."""
+    """Return the key of the payload's schema, and the payload.
+
+    Raises EventRejected without a frame.
+    """
     if framing == "confluent":
         return _confluent(value, headers)
     if framing == "glue":
@@ -81,14 +84,14 @@ def _glue(value: bytes) -> tuple[SchemaKey, bytes]:
     try:
         payload = inflater.decompress(payload, MAX_INFLATED_BYTES)
     except zlib.error:
-        raise Rejected(RejectReason.UNDECODABLE, "the payload is not zlib") from None
+        raise EventRejected(RejectReason.UNDECODABLE, "the payload is not zlib") from None
     if inflater.unconsumed_tail:
         detail = f"the payload has more than {MAX_INFLATED_BYTES} bytes without compression"
-        raise Rejected(RejectReason.UNDECODABLE, detail)
+        raise EventRejected(RejectReason.UNDECODABLE, detail)
     if not inflater.eof or inflater.unused_data:
-        raise Rejected(RejectReason.UNDECODABLE, "the payload is not zlib")
+        raise EventRejected(RejectReason.UNDECODABLE, "the payload is not zlib")
     return key, payload
 
 
-def _not_framed(detail: str) -> Rejected:
-    return Rejected(RejectReason.NOT_FRAMED, detail)
+def _not_framed(detail: str) -> EventRejected:
+    return EventRejected(RejectReason.NOT_FRAMED, detail)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol
 
 from dynatomic.counting.formats.avro_schema import AvroSchema
-from dynatomic.counting.reasons import Rejected, RejectReason
+from dynatomic.counting.reasons import EventRejected, RejectReason
 from dynatomic.errors import UnavailableError
 
 KeyKind = Literal["id", "guid", "glue", "fingerprint", "file"]
@@ -38,8 +38,8 @@ class SchemaSource(Protocol):
     def schema(self, key: SchemaKey, /) -> AvroSchema:
         """Return a schema.
 
-        Raises Rejected if there is no such schema or if it is refused, and SchemaUnavailableError
-        if that cannot be known now.
+        Raises EventRejected if there is no such schema or if it is refused, and
+        SchemaUnavailableError if that cannot be known now.
         """
 
 
@@ -50,13 +50,13 @@ class FileSchemas:
         self._schemas = schemas
 
     def schema(self, key: SchemaKey) -> AvroSchema:
-        """Return a schema; raises Rejected if no file has it."""
+        """Return a schema; raises EventRejected if no file has it."""
         try:
             return self._schemas[key]
         except KeyError:
             raise schema_unknown(key) from None
 
 
-def schema_unknown(key: SchemaKey) -> Rejected:
+def schema_unknown(key: SchemaKey) -> EventRejected:
     """Return the error for an event whose schema does not exist."""
-    return Rejected(RejectReason.SCHEMA_UNKNOWN, f"there is no {key}")
+    return EventRejected(RejectReason.SCHEMA_UNKNOWN, f"there is no {key}")

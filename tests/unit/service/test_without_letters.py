@@ -12,7 +12,7 @@ from dynatomic.events.row import CounterRef, KeySchema, Row
 from dynatomic.events.schema import encode
 from dynatomic.kafka.counters_reader import CountersReader
 from dynatomic.kafka.event_reader import RowReader
-from dynatomic.service.unlettered import UnletteredReader
+from dynatomic.service.without_letters import WithoutLettersReader
 
 FILE = """
 [[counter]]
@@ -23,9 +23,9 @@ add = { requests = 1, bytes = "size" }
 """
 
 
-def reader(lettered: set[tuple[int, int]]) -> UnletteredReader:
+def reader(lettered: set[tuple[int, int]]) -> WithoutLettersReader:
     inner = CountersReader(loads(FILE), {"usage": KeySchema("pk")}, max_bytes=1000)
-    return UnletteredReader(inner, lambda partition, offset: (partition, offset) in lettered)
+    return WithoutLettersReader(inner, lambda partition, offset: (partition, offset) in lettered)
 
 
 def batch() -> list[Any]:
@@ -61,7 +61,7 @@ def test_row_events_beside_a_letter_and_a_rejected_one_count() -> None:
         for offset, payload in enumerate(payloads)
     ]
     rows = RowReader(Decoder({"usage": KeySchema("pk")}))
-    decoded = UnletteredReader(rows, lambda _, offset: offset == 0).read(messages)
+    decoded = WithoutLettersReader(rows, lambda _, offset: offset == 0).read(messages)
     assert (decoded.counts, [*decoded.rejected]) == ([0, 0, 1], [1])
     assert decoded.increments == [(CounterRef("usage", "a", None, "count"), 5)]
 

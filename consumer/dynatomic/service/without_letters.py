@@ -16,7 +16,7 @@ HasLetter = Callable[[int, int], bool]
 """Takes a partition and an offset, and returns whether the event there is a dead letter."""
 
 
-class UnletteredReader:
+class WithoutLettersReader:
     """Reads what another reader reads, but for events with a dead letter, which add nothing."""
 
     def __init__(self, reader: EventReader, has_letter: HasLetter) -> None:
