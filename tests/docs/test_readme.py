@@ -136,8 +136,14 @@ def with_topic(code: str) -> str:
 
 
 def test_the_fakes_work_as_shown(tmp_path: Path) -> None:
-    ((_, code),) = blocks(HOW_TO / "test-your-code.md")
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
+    (_, with_fixture), (_, code) = blocks(HOW_TO / "test-your-code.md")
+    # The fixture is imported, because a source tree may have no entry point for it.
+    plugin = "from dynatomic.operations.pytest_plugin import dynatomic_counters  # noqa: F401\n"
+    (tmp_path / "test_shown.py").write_text(plugin + with_fixture)
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    for arguments in (["-m", "pytest", "-q", "test_shown.py"], ["-c", code]):
+        command = [sys.executable, *arguments]
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=60)
 
 
 def path_line() -> str:

@@ -58,7 +58,7 @@ def version() -> str:
 sources = Sources()
 app = App(
     name="dynatomic",
-    help="Sums row events from a Kafka topic into DynamoDB counters.",
+    help="Sums events from a Kafka topic into DynamoDB counters.",
     version=version,
     config=sources,
     help_format="plaintext",

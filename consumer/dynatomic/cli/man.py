@@ -27,7 +27,7 @@ def page(app: App, version: str) -> Iterator[str]:
     name = app.name[0]
     yield f'.TH {name.upper()} 1 "" "{_text(version)}" "User Commands"'
     yield ".SH NAME"
-    yield rf"{name} \- sum row events from a Kafka topic into DynamoDB counters"
+    yield rf"{name} \- sum events from a Kafka topic into DynamoDB counters"
     yield ".SH SYNOPSIS"
     yield rf"\fB{name}\fR \fICOMMAND\fR [\fIOPTIONS\fR]"
     yield ".SH DESCRIPTION"

@@ -44,7 +44,7 @@ class Settings:
             "Kafka brokers, separated by commas.", checks.servers, short="-b", metavar="HOST:PORT"
         ),
     ] = "localhost:9092"
-    topic: Annotated[str, SettingNotes("Topic with the row events.", checks.topic, short="-t")] = (
+    topic: Annotated[str, SettingNotes("Topic with the events.", checks.topic, short="-t")] = (
         "row-events"
     )
     group_id: Annotated[
