@@ -172,5 +172,10 @@ def _addition(pairs: list[tuple[CounterUnit, int]]) -> CounterAddition:
     unit, _ = pairs[0]
     amounts = tuple((u.ref.name, u.incr * multiplier) for u, multiplier in pairs)
     return CounterAddition(
-        unit.counter, unit.ref.table, unit.ref.key, unit.ref.range, amounts, unit.expires_s
+        counter=unit.counter,
+        table=unit.ref.table,
+        key=unit.ref.key,
+        range=unit.ref.range,
+        amounts=amounts,
+        expires_s=unit.expires_s,
     )

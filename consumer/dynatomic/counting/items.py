@@ -67,10 +67,11 @@ class Items(dict[str | tuple[str, ...], tuple[CounterUnit, ...]]):
             range_key = _rendered(counter.name, counter.range, self._range, texts, MAX_RANGE_BYTES)
         units = tuple(
             CounterUnit(
-                CounterRef(counter.table, key, range_key, amount.attribute),
-                (-1 if amount.negative else 1) * (amount.constant if amount.field is None else 1),
-                counter.name,
-                self._expires_s,
+                ref=CounterRef(counter.table, key, range_key, amount.attribute),
+                incr=(-1 if amount.negative else 1)
+                * (amount.constant if amount.field is None else 1),
+                counter=counter.name,
+                expires_s=self._expires_s,
             )
             for amount in counter.amounts
         )

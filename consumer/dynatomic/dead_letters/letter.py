@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from dynatomic.kafka.messages import readable_headers
 from dynatomic.kafka.replayed import (
     COUNTERS,
     TIMESTAMP,
@@ -153,7 +154,7 @@ def dead_letter_of(
 
     ``counters`` are those that the table refused, None if none counts the message.
     """
-    known = _headers_of(message)
+    known = readable_headers(message)
     headers = known or ()
     if known is None:
         detail += "; its headers are left out, because their names are not UTF-8"
@@ -176,14 +177,7 @@ def dead_letter_of(
 def message_size(message: Any) -> int:
     """Return an estimate of the memory of a consumed message, in bytes."""
     content = len(message.key() or b"") + len(message.value() or b"")
-    return content + _size_of(_headers_of(message) or ()) + MESSAGE_BYTES
-
-
-def _headers_of(message: Any) -> Headers | None:
-    try:
-        return tuple(message.headers() or ())
-    except (SystemError, UnicodeError):  # the client cannot decode names that are not UTF-8
-        return None
+    return content + _size_of(readable_headers(message) or ()) + MESSAGE_BYTES
 
 
 def own_headers(letter: DeadLetter, group: str, topic_id: str | None) -> list[tuple[str, bytes]]:

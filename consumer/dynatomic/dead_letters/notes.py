@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from dynatomic.dead_letters.topic import Source, StoredLetter, headers_of
+from dynatomic.dead_letters.topic import Source, StoredLetter
+from dynatomic.kafka.messages import readable_headers
 from dynatomic.kafka.replayed import read_counters
 
 REPLAYED = "dynatomic.replayed"
@@ -79,7 +80,7 @@ def _spans(offsets: list[int]) -> Iterator[str]:
 
 def replayed_in_note(message: Any) -> list[ReplayedEvent]:
     """Return what a note reports as replayed, an empty list for any other message."""
-    headers = headers_of(message)
+    headers = readable_headers(message)
     if not headers or any(name not in (REPLAYED, REPLAYED_COUNTERS) for name, _ in headers):
         return []
     readers = {REPLAYED: _read_note, REPLAYED_COUNTERS: _read_partial_note}

@@ -34,7 +34,8 @@ from dynatomic.kafka.client import (
     reason,
     watermarks,
 )
-from dynatomic.kafka.replayed import COUNTERS, Headers, read_counters
+from dynatomic.kafka.messages import readable_headers
+from dynatomic.kafka.replayed import COUNTERS, read_counters
 
 SILENCE_TIMEOUT_S = 60.0
 
@@ -63,7 +64,7 @@ class StoredLetter:
 
 def stored_letter(message: Any) -> StoredLetter | None:
     """Return the letter in a message of the dead-letter topic, None for any other message."""
-    parts = split_headers(headers_of(message))
+    parts = split_headers(readable_headers(message) or ())
     if parts is None:
         return None
     headers, own = parts
@@ -103,14 +104,6 @@ def stored_letter(message: Any) -> StoredLetter | None:
         partition=message.partition(),
         offset=message.offset(),
     )
-
-
-def headers_of(message: Any) -> Headers:
-    """Return a message's headers, none if the client cannot decode their names."""
-    try:
-        return tuple(message.headers() or ())
-    except (SystemError, UnicodeError):
-        return ()
 
 
 def reader_config(settings: Settings) -> dict[str, Any]:

@@ -30,7 +30,12 @@ from dynatomic.events.row import (
     Row,
     key_value,
 )
-from dynatomic.kafka.messages import value_of
+from dynatomic.kafka.messages import (
+    UNDECODABLE_HEADERS,
+    headers_of,
+    readable_headers,
+    value_of,
+)
 from dynatomic.kafka.replayed import (
     COUNTERS,
     REPLAY,
@@ -40,7 +45,6 @@ from dynatomic.kafka.replayed import (
     original_timestamp_ms,
 )
 
-_headers_of: Callable[[Any], Any] = Message.headers
 _timestamp_of: Callable[[Any], tuple[int, int]] = Message.timestamp
 
 
@@ -94,20 +98,20 @@ class CountersReader:
             message = messages[index]
             return kafka_object(
                 Record(
-                    b"",
-                    message.key(),
-                    tuple(headers[index] or ()) if headers is not None else (),
-                    timestamps[index],
-                    message.partition(),
-                    message.offset(),
-                    message.topic(),
+                    value=b"",
+                    key=message.key(),
+                    headers=tuple(headers[index] or ()) if headers is not None else (),
+                    timestamp_ms=timestamps[index],
+                    partition=message.partition(),
+                    offset=message.offset(),
+                    topic=message.topic(),
                 )
             )
 
-        def headers_of(index: int) -> Headers | None:
+        def headers_at(index: int) -> Headers | None:
             return None if headers is None else headers[index]
 
-        counted = self._counting.count(values, timestamps, kafka_of, headers_of)
+        counted = self._counting.count(values, timestamps, kafka_of, headers_at)
         self.decodes += len(values)
         if self._must_check or replayed:
             counted = self._checked(counted, timestamps, replayed)
@@ -204,7 +208,7 @@ class CountersReader:
         others = [name for name in taken if name not in names]
         if not others:
             return None
-        headers = list(_decodable_headers(message) or ())
+        headers = list(readable_headers(message) or ())
         kind, stamp = message.timestamp()
         original_ms = original_timestamp_ms(headers, stamp if stamp >= 0 else None)
         known = [] if original_ms is None else [(TIMESTAMP, str(original_ms).encode())]
@@ -228,18 +232,10 @@ def name_of(unit: UnitIncrement) -> str:
 def _headers(messages: Sequence[Any]) -> list[Headers | None] | None:
     """Return the headers of each message, None if no message has any."""
     try:
-        headers: list[Headers | None] = list(map(_headers_of, messages))
-    except (SystemError, UnicodeError):  # the client cannot decode names that are not UTF-8
-        headers = list(map(_decodable_headers, messages))
+        headers = list(map(headers_of, messages))
+    except UNDECODABLE_HEADERS:
+        headers = list(map(readable_headers, messages))
     return headers if any(headers) else None
-
-
-def _decodable_headers(message: Any) -> Headers | None:
-    try:
-        headers: Headers | None = message.headers()
-    except (SystemError, UnicodeError):
-        return None
-    return headers
 
 
 def _replayed(headers: list[Headers | None] | None) -> dict[int, Headers]:

@@ -14,6 +14,7 @@ from dynatomic.errors import ConfigError, DynatomicError
 from dynatomic.kafka.admission import refusal_of
 from dynatomic.kafka.client import FATAL
 from dynatomic.kafka.commit_metadata import LastEvent
+from dynatomic.kafka.replayed import Headers
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,10 @@ value_of: Callable[[Any], Any] = Message.value
 offset_of: Callable[[Any], int] = Message.offset  # type: ignore[assignment] # None: no message
 partition_of: Callable[[Any], int] = Message.partition  # type: ignore[assignment] # the same
 error_of: Callable[[Any], Any] = Message.error
+headers_of: Callable[[Any], Headers | None] = Message.headers  # type: ignore[assignment] # as bytes
+
+UNDECODABLE_HEADERS = (SystemError, UnicodeError)
+"""What `Message.headers` raises if the name of a header is not UTF-8."""
 
 _TRUNCATED = KafkaError(KafkaError._LOG_TRUNCATION).str()  # noqa: SLF001 - it has no public name
 _TRUNCATION = re.compile(r"detected at offset (\d+) .*broker end offset is (\d+) ")
@@ -33,6 +38,14 @@ UNREADABLE_BATCHES = (UNREADABLE_BATCH, KafkaError._BAD_MSG)  # noqa: SLF001 - a
 """The same, or the batch has another checksum than its producer gave it: the disk of a broker, or
 the network, has damaged it. librdkafka 2.16 then reads on within the batch, and what it says next
 means nothing."""
+
+
+def readable_headers(message: Any) -> tuple[tuple[str, bytes | None], ...] | None:
+    """Return the headers of a message, None if the client cannot decode their names."""
+    try:
+        return tuple(message.headers() or ())
+    except UNDECODABLE_HEADERS:
+        return None
 
 
 def last_event_of(message: Any) -> LastEvent:

@@ -20,6 +20,7 @@ from dynatomic.counting.reasons import EventRejected
 from dynatomic.counting.records import Record
 from dynatomic.dead_letters.topic import DeadLetterTopic, reader_config
 from dynatomic.kafka.client import kafka_errors, new_consumer, watermarks
+from dynatomic.kafka.messages import readable_headers
 from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.registry.open import open_schemas
 
@@ -84,15 +85,11 @@ def newest(consumer: Any, settings: Settings, limit: int) -> list[Any]:
 
 
 def _record(message: Any) -> Record:
-    try:
-        headers = tuple(message.headers() or ())
-    except (SystemError, UnicodeError):  # the client cannot decode names that are not UTF-8
-        headers = ()
     stamp = message.timestamp()[1]
     return Record(
         value=message.value(),
         key=message.key(),
-        headers=headers,
+        headers=readable_headers(message) or (),
         timestamp_ms=stamp if stamp >= 0 else None,
         partition=message.partition(),
         offset=message.offset(),

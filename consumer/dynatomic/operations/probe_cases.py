@@ -38,40 +38,63 @@ _TWO = {"text": 1, "a": 1}
 BATCHES = (
     ProbeCase("an item that is missing", UPDATE, {"a": 1}, "next: insert", _WINDOW),
     ProbeCase(
-        *("a missing item, first write of a partition", ADD_FENCE, {"a": 1}, "next: insert"),
+        "a missing item, first write of a partition",
+        ADD_FENCE,
+        {"a": 1},
+        "next: insert",
         _WINDOW,
     ),
     ProbeCase(
-        *("INSERT", INSERT, {"a": 2, "b": 3}, "applied", Fence(_FENCE, 0, 9)),
-        {"a": 2, "b": 3, _FENCE: 9},
+        "INSERT",
+        INSERT,
+        {"a": 2, "b": 3},
+        "applied",
+        fence=Fence(_FENCE, 0, 9),
+        holds={"a": 2, "b": 3, _FENCE: 9},
     ),
     ProbeCase(
         "a duplicate INSERT", INSERT, {"a": 2}, "next: update", Fence(_FENCE, 0, 9), {"a": 2}
     ),
     ProbeCase(
-        *("arithmetic, and two SET clauses", UPDATE, {"a": 5, "b": -4}, "applied", _WINDOW),
-        {"a": 7, "b": -1, _FENCE: 19},
+        "arithmetic, and two SET clauses",
+        UPDATE,
+        {"a": 5, "b": -4},
+        "applied",
+        fence=_WINDOW,
+        holds={"a": 7, "b": -1, _FENCE: 19},
     ),
     ProbeCase(
         "a refused fence returns the old item", UPDATE, {"a": 5}, "fenced: 19", _WINDOW, {"a": 7}
     ),
     ProbeCase("a window that overlaps", UPDATE, {"a": 5}, "fenced: 19", Fence(_FENCE, 15, 25)),
     ProbeCase(
-        *("IS MISSING for a fence that exists", ADD_FENCE, {"a": 5}, "fenced: 19", _WINDOW),
+        "IS MISSING for a fence that exists",
+        ADD_FENCE,
+        {"a": 5},
+        "fenced: 19",
+        _WINDOW,
         {"a": 7},
     ),
     ProbeCase("a fence that is missing", UPDATE, {"a": 1}, "next: add-fence", Fence(_OTHER, 0, 4)),
     ProbeCase(
-        *("IS MISSING", ADD_FENCE, {"a": 1}, "applied", Fence(_OTHER, 0, 4)),
-        {"a": 8, _OTHER: 4, _FENCE: 19},
+        "IS MISSING",
+        ADD_FENCE,
+        {"a": 1},
+        "applied",
+        fence=Fence(_OTHER, 0, 4),
+        holds={"a": 8, _OTHER: 4, _FENCE: 19},
     ),
     ProbeCase("without a fence", UPDATE, {"a": -3}, "applied", None, {"a": 5}),
     ProbeCase("an attribute that does not exist", UPDATE, {"c": 4}, "next: update-item", _LATER),
 )
 ALONE = (
     ProbeCase(
-        *("UpdateItem makes what is missing", UPDATE_ITEM, {"a": 0, "c": 4}, "applied", _LATER),
-        {"c": 4, _FENCE: 39},
+        "UpdateItem makes what is missing",
+        UPDATE_ITEM,
+        {"a": 0, "c": 4},
+        "applied",
+        fence=_LATER,
+        holds={"c": 4, _FENCE: 39},
     ),
     ProbeCase("UpdateItem is refused by the fence", UPDATE_ITEM, {"c": 4}, "fenced: 39", _LATER),
     ProbeCase("UpdateItem without a fence", UPDATE_ITEM, {"c": 3}, "applied", None, {"c": 7}),
