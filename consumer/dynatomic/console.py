@@ -55,6 +55,13 @@ def printable(text: str, max_length: int | None = None) -> str:
     )
 
 
+def plural(count: int, one: str, more: str | None = None) -> str:
+    """Return the form of a noun for a count; ``more`` is the plural if it is not ``one`` with s."""
+    if count == 1:
+        return one
+    return f"{one}s" if more is None else more
+
+
 def table_lines(rows: Sequence[Sequence[str]], right: Collection[int]) -> Iterator[str]:
     """Yield the printable rows as lines of one table; columns in ``right`` are right-aligned."""
     shown = [list(map(printable, row)) for row in rows]

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from dynatomic.config.settings import Settings
-from dynatomic.console import printable
+from dynatomic.console import plural, printable
 from dynatomic.dead_letters.notes import LetteredEvents, replayed_in_note
 from dynatomic.dead_letters.topic import (
     DeadLetterTopic,
@@ -115,9 +115,8 @@ class LetterReport:
     def summary(self) -> Iterator[str]:
         """Yield the number of letters by reason, after `lines` is exhausted."""
         total = self._counts.total()
-        letters = "dead letter" if total == 1 else "dead letters"
         more = f", {self._shown:,} shown" if self._shown < total else ""
-        yield f"{total:,} {letters} in {self._topic.name}{more}"
+        yield f"{total:,} {plural(total, 'dead letter')} in {self._topic.name}{more}"
         for reason, count in self._counts.most_common():
             replayed = f", {self._replayed[reason]:,} replayed" if self._replayed[reason] else ""
             yield f"  {header_text(reason)}: {count:,}{replayed}"

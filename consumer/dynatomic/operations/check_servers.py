@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]
 
 from dynatomic.config.settings import Settings
+from dynatomic.console import plural
 from dynatomic.counting.check_keys import check_keys
 from dynatomic.counting.definition import CountersFile
 from dynatomic.dynamodb.client import make_client
@@ -120,7 +121,7 @@ def _letters(settings: Settings, admin: Any) -> str:
 
 
 def _partitions(count: int) -> str:
-    return "1 partition" if count == 1 else f"{count} partitions"
+    return f"{count} {plural(count, 'partition')}"
 
 
 def _group(settings: Settings, fingerprint: str | None, admin: Any, consumer: Any) -> str:

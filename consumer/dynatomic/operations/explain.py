@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dynatomic.config.settings import Settings
-from dynatomic.console import printable
+from dynatomic.console import plural, printable
 from dynatomic.counting.counting import CounterAddition, Counting
 from dynatomic.counting.definition import CountersFile
 from dynatomic.counting.examples import check_examples, written_as_json
@@ -104,9 +104,10 @@ def _explained(
     records: Iterable[tuple[int, str, Record]],
 ) -> Iterator[str]:
     if options.output == "text":
+        counters, examples = len(definition.counters), len(definition.examples)
         yield (
-            f"{definition.path}: {_count(len(definition.counters), 'counter')}, "
-            f"{_count(len(definition.examples), 'example')} as expected, "
+            f"{definition.path}: {counters} {plural(counters, 'counter')}, "
+            f"{examples} {plural(examples, 'example')} as expected, "
             f"fingerprint {definition.fingerprint}"
         )
     seen: Counter[str] = Counter()
@@ -121,11 +122,7 @@ def _explained(
             yield from _added(options, index, label, additions)
     if options.output == "text" and seen:
         outcomes = ", ".join(f"{seen[name]} {name}" for name in sorted(seen))
-        yield f"{_count(seen.total(), 'event')}: {outcomes}"
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+        yield f"{seen.total()} {plural(seen.total(), 'event')}: {outcomes}"
 
 
 def _rejected(

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from dynatomic.config.settings import Settings
+from dynatomic.console import plural
 from dynatomic.counting.check_keys import check_keys
 from dynatomic.counting.definition import CounterDefinition
 from dynatomic.counting.from_settings import load_counters
@@ -84,7 +85,7 @@ def _create(client: Any, table: str, counters: Sequence[CounterDefinition]) -> b
 
 def _topic_line(topic: Topic, wanted: int | None) -> str:
     state = "created" if topic.created else "exists"
-    count = f"{topic.partitions} {'partition' if topic.partitions == 1 else 'partitions'}"
+    count = f"{topic.partitions} {plural(topic.partitions, 'partition')}"
     kept = ""
     if wanted is not None and topic.partitions != wanted:
         kept = f", not {wanted}: init does not change a topic that exists"

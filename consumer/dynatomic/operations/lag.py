@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dynatomic.config.settings import Settings
-from dynatomic.console import UNKNOWN, duration, printable, table_lines
+from dynatomic.console import UNKNOWN, duration, plural, printable, table_lines
 from dynatomic.errors import DynatomicError, UnavailableError
 from dynatomic.kafka.client import (
     Watermarks,
@@ -116,7 +116,7 @@ def member_name(member: GroupMember | None) -> str:
 def text_lines(settings: Settings, lag: GroupLag) -> Iterator[str]:
     """Yield the lines for people. They are at most 80 columns wide, but for very long numbers."""
     members = {row.member for row in lag.rows if row.member is not None}
-    count = f", {len(members)} {'member' if len(members) == 1 else 'members'}" if members else ""
+    count = f", {len(members)} {plural(len(members), 'member')}" if members else ""
     yield printable(f"group {settings.group_id}, topic {settings.topic}{count}")
     rows = [_HEADINGS, *(row.cells() for row in lag.rows)]
     numbers = sum(max(len(row[column]) for row in rows) + 2 for column in _RIGHT_ALIGNED)

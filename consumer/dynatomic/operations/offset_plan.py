@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from dynatomic.console import UNKNOWN
+from dynatomic.console import UNKNOWN, plural
 from dynatomic.kafka.client import ResetPolicy
 from dynatomic.operations.positions import GroupPosition
 
@@ -111,7 +111,7 @@ def plan(
 
 def _up_to(count: int) -> str:
     # Transaction markers and events that compaction removed have offsets too.
-    return f"up to {count} event{'' if count == 1 else 's'}" if count else "no events"
+    return f"up to {count} {plural(count, 'event')}" if count else "no events"
 
 
 def notes(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynatomic.config.settings import Settings
+from dynatomic.console import plural
 from dynatomic.dead_letters.notes import LetteredEvents, ReplayedEvent, replayed_in_note
 from dynatomic.dead_letters.topic import DeadLetterTopic, Source, StoredLetter, stored_letter
 from dynatomic.errors import ConfigError, RowError
@@ -39,22 +40,20 @@ class WaitingLetters:
         """Return the line that ``dynatomic verify`` prints; empty if there is no letter."""
         if self.is_empty:
             return f"dead letters: {self.replayed:,} replayed" if self.replayed else ""
-        events = "1 event waits" if self.events == 1 else f"{self.events:,} events wait"
+        events = plural(self.events, "event waits", "events wait")
         parts = []
         if self.events or not self.skipped_batches:
             total = "" if self.incr is None else f", sum {self.incr:,}"
-            parts.append(f"{events} as dead letters{total}")
+            parts.append(f"{self.events:,} {events} as dead letters{total}")
         if self.unreadable:
             parts.append(f"{self.unreadable:,} of them contain no row")
         if self.replayed:
             parts.append(f"{self.replayed:,} replayed")
         if self.skipped_batches:
-            batches = (
-                "1 batch" if self.skipped_batches == 1 else f"{self.skipped_batches:,} batches"
-            )
+            batches = plural(self.skipped_batches, "batch", "batches")
             parts.append(
-                f"{batches} of at most {self.skipped_offsets:,} events not counted, because the "
-                "Kafka client cannot unpack them (`dlq skip-batch`)"
+                f"{self.skipped_batches:,} {batches} of at most {self.skipped_offsets:,} events "
+                "not counted, because the Kafka client cannot unpack them (`dlq skip-batch`)"
             )
         return "; ".join(parts)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from shlex import quote
 
+from dynatomic.console import plural
 from dynatomic.kafka.commit_metadata import CommitMetadata
 from dynatomic.kafka.messages import Truncation
 from dynatomic.worker.partition import Partition
@@ -50,7 +51,8 @@ class StopReasons:
         where = doubt = ""
         if end is not None and read is not None:
             where = f" at offset {end}"
-            doubt = f"{_events(read - end)} at the offsets {end} to {read - 1} are in doubt: "
+            events = plural(read - end, "event")
+            doubt = f"{read - end} {events} at the offsets {end} to {read - 1} are in doubt: "
         return (
             f"{self._name(partition)} lost events that were read{epoch}: its log was cut{where} by "
             f"an unclean leader election or a power failure; {doubt}what is there now is not "
@@ -70,7 +72,3 @@ class StopReasons:
     def _fence_flags(self) -> str:
         tables = "".join(f" --table {table}" for table in self.tables)
         return f" --processing-guarantee exactly-once{tables}" if self.tables else ""
-
-
-def _events(count: int) -> str:
-    return f"{count} event{'' if count == 1 else 's'}"
