@@ -34,11 +34,11 @@ class CounterAddition(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """What records add: ``units[i]``, ``multipliers[i]`` times, in the order of the records.
+    """What records add, in their order: ``units[i]`` is added ``multipliers[i]`` times.
 
     ``counts`` has the number of units of each record. It is 0 for one that no counter takes, for a
-    tombstone (a null payload), and for one in ``rejected``, which has the reason for each record
-    that adds nothing because a counter that takes it cannot be computed. ``multipliers`` is None
+    tombstone (a null payload), and for a rejected record. ``rejected`` has the reason for each
+    record of which a counter that takes it cannot be computed. ``multipliers`` is None
     if all are 1. ``unavailable`` has the records whose schema cannot be known now: they are
     neither counted nor rejected, and must be read again.
     """
@@ -65,7 +65,7 @@ class Counting:
     """The counters of a file, compiled.
 
     ``schemas`` are needed if the file names a registry. ``uses_kafka`` says that an expression has
-    ``_kafka`` in it, ``uses_headers`` that the format looks at headers.
+    ``_kafka`` in it, ``uses_headers`` that the format reads headers.
     """
 
     def __init__(self, definition: CountersFile, schemas: SchemaSource | None = None) -> None:
@@ -123,7 +123,7 @@ class Counting:
     def _decode(
         self, value: bytes | None, headers_of: Callable[[int], Headers], index: int
     ) -> tuple[_Run | None, Any]:
-        """Return the function that counts an event, and the event; None and why there is none."""
+        """Return the function that counts an event, and the event; or None and the error."""
         if value is None:
             return None, None
         try:
@@ -160,7 +160,7 @@ class Counting:
 def _runs(
     decoded: list[tuple[_Run | None, Any]],
 ) -> Iterator[tuple[int, tuple[_Run | None, list[Any]]]]:
-    """Yield the start of each run of events that one function counts, the function, and them."""
+    """Yield the start, function and events of each run of events that one function counts."""
     start = 0
     for count, run in groupby(decoded, key=itemgetter(0)):
         events = [event for _, event in run]

@@ -1,8 +1,7 @@
 """The items that a counter adds to, remembered by the values that name them.
 
 Events repeat their items, and building the names of an item costs more than all other work on an
-event.
-A memo changes no result, and is cleared when it is full.
+event. A memo changes no result, and is cleared when it is full.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,7 @@ _MINUTE_MS: Final = 60_000
 
 @dataclass(slots=True, eq=False)
 class CounterUnit(UnitIncrement):
-    """What one attribute of one item gets from ``counter``, the name of a counter of the file.
+    """What ``counter`` (a name in the file) adds to one attribute of one item.
 
     ``expires_s`` is the Unix time in seconds for the table's TTL attribute, or None.
     """

@@ -29,7 +29,10 @@ _MAX_EPOCH_S: Final = 2**37
 
 
 class Output:
-    """What events add: ``units[i]``, ``multipliers[i]`` times; ``counts`` of them for an event."""
+    """What events add: ``units[i]`` is added ``multipliers[i]`` times.
+
+    ``counts`` has the number of units of each event.
+    """
 
     __slots__ = ("counts", "multipliers", "rejected", "units")
 
@@ -61,7 +64,7 @@ class Program:
     def build(
         self, event_loads: Loads, kafka_loads: Loads
     ) -> Callable[[Sequence[Any], int, Sequence[int | None], Callable[[int], Any], Output], None]:
-        """Return the function of events, their first index, timestamps, ``_kafka``, and output."""
+        """Return the function ``count(events, start, timestamps, kafka_of, output)``."""
         loads = event_loads(self.tree, "event")
         if self.kafka_tree is not None:
             loads = ["kafka = kafka_of(i)", *kafka_loads(self.kafka_tree, "kafka"), *loads]

@@ -49,5 +49,5 @@ def reader_of(
 
 
 def uses_headers(event: EventDefinition) -> bool:
-    """Return whether the reader looks at headers."""
+    """Return whether the reader reads headers."""
     return event.envelope == "cloudevents" or event.framing == "confluent"

@@ -6,7 +6,7 @@ from dynatomic.errors import RowError
 
 
 class RejectReason(StrEnum):
-    """The words of dead-letter headers and metrics, beside those of a row event."""
+    """Reasons in dead-letter headers and metrics; `Reason` has those of row events."""
 
     FIELD_MISSING = "field-missing"
     FIELD_TYPE = "field-type"
@@ -21,7 +21,7 @@ class RejectReason(StrEnum):
     KEY_TOO_LARGE = "key-too-large"
 
 
-class EventRejected(RowError):  # noqa: N818 - it carries a verdict on an event, not a failure of ours
+class EventRejected(RowError):  # noqa: N818 - a result for an event, not an error of this program
     """An event that a counter of the file cannot count.
 
     ``detail`` names the counter and the path, and never holds a value of the event.

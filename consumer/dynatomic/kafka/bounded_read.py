@@ -4,7 +4,7 @@ librdkafka unpacks a batch as a whole. For gzip it has no limit: 400 MB of one b
 the wire, and a consumer is killed at the same offset each time that it starts. A batch that is
 damaged on the disk of a broker can also abort librdkafka (2.16: an assertion in
 rd_slice_narrow_copy, after a wrong checksum). So a batch that may have killed consumers is read
-here first. If this process is killed, it was the batch, and the events before it are known.
+here first. If this process is killed, the batch is the cause, and the events before it are known.
 """
 
 import pickle
@@ -112,9 +112,9 @@ def _read(task: _Task) -> tuple[int, FatalBatch] | None:
 
 
 def _read_events(task: _Task, consumer: Any) -> Iterator[tuple[int, int, list[StoredEvent] | None]]:
-    """Yield a partition, the offset that is read next, and the events before it since the last.
+    """Yield a partition, the offset that is read next, and the events since the last yield.
 
-    The events are given if ``exact``, and None once they are too many.
+    The events are given if ``exact``, and None once there are too many.
     """
     for partition, start in sorted(task.starts.items()):
         position = start
@@ -124,9 +124,8 @@ def _read_events(task: _Task, consumer: Any) -> Iterator[tuple[int, int, list[St
         while not is_done and count < task.max_events and time.monotonic() < deadline:
             events: list[StoredEvent] = []
             for message in consumer.consume(1 if task.exact else 1000, 0.2):
-                if (
-                    message.error() is not None
-                ):  # the end, or an error that the consumer handles itself
+                # It is the end, or an error that the consumer handles itself.
+                if message.error() is not None:
                     is_done = True
                     break
                 count, position = count + 1, (message.offset() or 0) + 1
@@ -166,7 +165,7 @@ def main() -> int:
 
 
 def _limit_memory(more_bytes: int) -> None:
-    """Allow this much memory beside what the process has; without a limit where none exists."""
+    """Limit how much more memory the process may take. Does nothing without /proc."""
     status = Path("/proc/self/status")
     if not status.exists():
         return

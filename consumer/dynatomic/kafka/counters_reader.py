@@ -1,8 +1,8 @@
 """Events of other formats, read as a counters file says.
 
 What a message adds is a function of the message, the file and the keys of the tables. A replayed
-event has the Kafka timestamp of the original one, and only the counters that its header names take
-it (`dead_letters.letter`).
+event has the Kafka timestamp of the original one. It counts only in the counters named in its
+header (`dead_letters.letter`).
 """
 
 import json
@@ -125,7 +125,7 @@ class CountersReader:
         )
 
     def _too_large(self, values: list[bytes | None]) -> dict[int, RowError]:
-        """Take payloads that are too large out, and return why."""
+        """Replace too large payloads by None, and return the reasons."""
         rejected: dict[int, RowError] = {}
         for index, value in enumerate(values):
             if value is not None and len(value) > self._max_bytes:
@@ -184,7 +184,7 @@ class CountersReader:
     def refused_counters(
         self, message: Any, refs: Collection[CounterRef]
     ) -> tuple[str, ...] | None:
-        """Return the names by which a message adds to some counters; None if these are all."""
+        """Return the names of the message's counters in ``refs``; None if all of them are."""
         units = self.read([message]).unit_increments
         refused = [unit for unit in units if unit.ref in refs]
         if len(refused) == len(units):
@@ -224,7 +224,7 @@ class CountersReader:
 
 
 def name_of(unit: UnitIncrement) -> str:
-    """Return the name of a counter in letters: the counter of the file, and its attribute."""
+    """Return the name of a counter in dead letters: the counter of the file, and its attribute."""
     counter = unit.counter if isinstance(unit, CounterUnit) else ""
     return f"{counter}/{unit.ref.name}"
 
@@ -256,8 +256,9 @@ def _has_numeric_key(keys: KeySchema) -> bool:
 def _may_expire(definition: CountersFile) -> bool:
     """Return whether an event can be older than the life of its item.
 
-    The time of an event is at most ``max_age`` before its Kafka timestamp, and its item lives
-    longer than from that time to ``expires``.
+    The time of an event is at most ``max_age`` before its Kafka timestamp. An item expires
+    ``expires`` after its bucket ends. So no event is late if ``expires`` is longer than
+    ``max_age``.
     """
     if definition.event.time is None:
         return False

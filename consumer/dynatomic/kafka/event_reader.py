@@ -35,15 +35,16 @@ class EventReader(Protocol):
     def refused_counters(
         self, message: Any, refs: Collection[CounterRef], /
     ) -> tuple[str, ...] | None:
-        """Return the names by which a message adds to some counters; None if these are all.
+        """Return the names of the message's counters in ``refs``; None if all of them are.
 
         ``refs`` are counters that a table refused.
         """
 
     def lost_event(self, increments: Sequence[Increment], /) -> tuple[bytes, bool]:
-        """Return a payload for an event that the topic no longer has, and whether it is an event.
+        """Return a payload for an event that the topic no longer has.
 
-        ``increments`` are what the event adds and the table refused.
+        The second value is whether a reader can read that payload again. ``increments`` are what
+        the event adds and the table refused.
         """
 
     def without_counters(self, message: Any, names: Collection[str], /) -> Any | None:

@@ -1,8 +1,8 @@
 """Describes a group in a process of its own.
 
 If the coordinator of a group goes away while it is asked, librdkafka 2.16.0 can abort the process:
-the assertion of rd_kafka_enq_once_del_source_return fails, also in a client that is used once. So a
-process that counts does not ask itself.
+the assertion of rd_kafka_enq_once_del_source_return fails, also in a client that is used once. So
+the consumer asks in a child process.
 """
 
 import pickle

@@ -10,7 +10,7 @@ from dynatomic.kafka.messages import UNREADABLE_BATCH
 
 
 class GuardedConsumer:
-    """Stands before a ``confluent_kafka.Consumer``, whose partitions in ``batches`` stay paused.
+    """Wraps a ``confluent_kafka.Consumer``, whose partitions in ``batches`` stay paused.
 
     `consume` gives the events before such a batch, which were read in another process, and then the
     error of a batch that cannot be unpacked, at its offset, as librdkafka does for other formats.
@@ -25,7 +25,7 @@ class GuardedConsumer:
         self._paused: set[int] = set()
 
     def __getattr__(self, name: str) -> Any:
-        """Give all else of the consumer."""
+        """Return any other attribute of the consumer."""
         return getattr(self._consumer, name)
 
     def subscribe(
@@ -66,11 +66,11 @@ class GuardedConsumer:
         self._next = {p.partition: p.offset for p in guarded}
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
-        """Read more partitions; those that are guarded are read from the offset on only."""
+        """Read more partitions; those that are guarded are read from their offset."""
         self._read_from(partitions, self._consumer.incremental_assign)
 
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
-        """Read partitions no more."""
+        """Stop reading partitions."""
         _, others = self._split(partitions)
         if others:
             self._consumer.incremental_unassign(others)
@@ -80,14 +80,14 @@ class GuardedConsumer:
         self._read_from([partition], lambda others: self._consumer.seek(others[0]))
 
     def pause(self, partitions: list[TopicPartition]) -> None:
-        """Give no events of partitions."""
+        """Return no events of partitions until `resume`."""
         guarded, others = self._split(partitions)
         self._paused |= {p.partition for p in guarded}
         if others:
             self._consumer.pause(others)
 
     def resume(self, partitions: list[TopicPartition]) -> None:
-        """Give events of partitions again."""
+        """Return events of partitions again."""
         guarded, others = self._split(partitions)
         self._paused -= {p.partition for p in guarded}
         if others:

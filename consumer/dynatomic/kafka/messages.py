@@ -61,7 +61,7 @@ def last_event_of(message: Any) -> LastEvent:
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """A log that lost its tail: it has nothing from ``end`` on of what it had before.
+    """A log that lost its tail: its events from ``end`` on are lost.
 
     ``read`` is the offset up to which the client, or the group, had read. Each is None if the
     error of the client does not say it.

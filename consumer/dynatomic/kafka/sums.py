@@ -1,7 +1,7 @@
 """Sums rows in the producer's process: one row for each counter and interval.
 
 A thread sends the sums when the first of them is ``interval_s`` old, also if no further row
-arrives. The sums are also sent when they are too many, before a ``fork``, and by `Sums.send`. A
+arrives. The sums are also sent when there are too many, before a ``fork``, and by `Sums.send`. A
 process that is killed loses those of its last interval.
 """
 
@@ -16,7 +16,7 @@ from dynatomic.events.row import Row, check
 
 MAX_SUMS = 100_000
 MAX_BYTES = 32 * 1024 * 1024
-"""How many counters, and about how many bytes of them, wait at most."""
+"""The largest number of waiting counters, and about how many bytes they may take."""
 
 _LOWEST, _HIGHEST = -(2**61), 2**61
 """The limits of a sum. A row beyond them is sent alone."""
@@ -29,8 +29,8 @@ class Sums:
 
     ``send`` sends one row and may raise DeliveryError. ``lost`` is called with the number of sums
     that were not sent because of it, and they are discarded. ``check_usable`` raises RuntimeError
-    after `close` was called and in a child process. It is asked for each new counter: at both
-    times none is left, so that every row comes to it.
+    after `close` was called and in a child process. It is called for each new counter. After
+    `close` and in a child process no sums are left, so every row is a new counter and is checked.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Sums:
                     return
 
     def discard(self) -> None:
-        """Drop all sums, in a child process; the locks may be held by threads that it lacks."""
+        """Drop all sums, in a child process. A thread of the parent may hold the lock."""
         self._lock, self._sums, self._bytes = threading.Lock(), {}, 0
 
     def close(self) -> None:

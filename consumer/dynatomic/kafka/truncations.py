@@ -1,4 +1,4 @@
-"""Finds logs that lost events of which a committed offset says that they were read.
+"""Finds logs that lost events below a committed offset.
 
 A leader that was elected without having all events (an unclean election), or brokers that lost what
 was not on disk, cut the log of a partition. It grows again, and its new events have the offsets of

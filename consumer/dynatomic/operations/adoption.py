@@ -3,7 +3,8 @@
 A topic that is deleted and made again, and a copy on another cluster, both have another id. A copy
 with the same offsets (Cluster Linking, a restored volume) can be adopted: the group continues at
 its committed offset, and the fences of the old topic are valid. MirrorMaker gives the events new
-offsets, and translates committed offsets to lower ones: what lies between counts twice.
+offsets, and translates committed offsets to lower ones: the events between the two offsets count
+twice.
 """
 
 from collections.abc import Iterator, Mapping
@@ -113,7 +114,7 @@ def _refusal(position: GroupPosition, adopted_id: str, evidence: Evidence | None
 def foreign_notes(
     positions: list[GroupPosition], evidence: Mapping[int, Evidence]
 ) -> Iterator[str]:
-    """Yield what the possible reasons for another id mean for the counts."""
+    """Yield what each possible reason for another id means for the counts."""
     foreign = [position for position in positions if position.foreign]
     if not foreign:
         return

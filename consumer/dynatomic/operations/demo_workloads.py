@@ -113,7 +113,7 @@ def api_workload(count: int, seed: int, folder: Path) -> Workload:
 
 
 def api_events(count: int, seed: int) -> Iterator[dict[str, str | int]]:
-    """Yield requests of customers to an API, in the order of time. The same seed, the same ones."""
+    """Yield requests to an API, ordered by time. The same seed gives the same requests."""
     rng = random.Random(seed)  # noqa: S311 - samples, not secrets
     shares = list(accumulate(1 / rank for rank in range(1, _CUSTOMERS + 1)))
     customers = [f"c-{rank}" for rank in range(1, _CUSTOMERS + 1)]

@@ -1,4 +1,4 @@
-"""What new committed offsets need of the fences of the items, and the change of these."""
+"""Plans and makes the changes of fences that new committed offsets need."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -38,7 +38,7 @@ class GroupCommit:
     def commit(self, offsets: Mapping[int, int], *, alone: bool) -> None:
         """Commit offsets by partition, with the topic's id.
 
-        ``alone`` allows to join the group, where the brokers do not report whether it has members.
+        With ``alone`` it may join the group where the brokers do not report whether it has members.
         Raises UnavailableError if it has, and what `denied_or_unavailable` returns.
         """
         topic = self._settings.topic

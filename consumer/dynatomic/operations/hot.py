@@ -1,7 +1,7 @@
 """``dynatomic hot``: the busiest counters of the last minutes, read from the topic.
 
-No key is in metrics or logs. So this reads the events again, for people who may read the topic.
-It joins no group and commits nothing.
+Metrics and logs contain no keys, so this command reads the events again. It needs the permission to
+read the topic. It joins no group and commits nothing.
 """
 
 import json
@@ -56,7 +56,7 @@ class BusiestCounters:
     """Counts the events of each counter, and the sum of their increments.
 
     If there are more than ``max_counters`` counters, those with the fewest events are dropped. Then
-    the events of the others may be too low, by as many events as a dropped counter had.
+    the events of another may be too low by at most the events of one dropped counter.
     """
 
     def __init__(self, max_counters: int = MAX_RANKED_COUNTERS) -> None:

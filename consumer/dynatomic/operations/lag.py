@@ -114,7 +114,7 @@ def member_name(member: GroupMember | None) -> str:
 
 
 def text_lines(settings: Settings, lag: GroupLag) -> Iterator[str]:
-    """Yield the lines for people. They are at most 80 columns wide, but for very long numbers."""
+    """Yield the lines for people, at most 80 columns wide, except for very long numbers."""
     members = {row.member for row in lag.rows if row.member is not None}
     count = f", {len(members)} {plural(len(members), 'member')}" if members else ""
     yield printable(f"group {settings.group_id}, topic {settings.topic}{count}")

@@ -74,7 +74,7 @@ class GroupPosition:
 
     @property
     def kept(self) -> int:
-        """The offset up to which a log that was cut has what it had before."""
+        """The offset where the log was cut; its end if it was not cut."""
         end = self.marks.high if self.truncation is None else self.truncation.end
         return self.marks.high if end is None else max(self.marks.low, end)
 

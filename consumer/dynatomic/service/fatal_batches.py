@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 SUSPECT_AFTER_S = 120.0
 TIMEOUT_S = 5.0
 CAREFUL_WINDOW_MS = 200
-"""The length of windows on the way to such a batch: the next start begins nearer to it."""
+"""Short windows commit often, so the next start begins closer to the batch."""
 
 MakeConsumer = Callable[[dict[str, Any]], Any]
 

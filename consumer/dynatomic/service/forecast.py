@@ -58,7 +58,7 @@ class Forecast:
     def refused_counters(
         self, message: Any, refs: Collection[CounterRef]
     ) -> tuple[str, ...] | None:
-        """Return the names by which a message adds to some counters."""
+        """Return the names of the message's counters in ``refs``; None if all of them are."""
         return self._reader.refused_counters(message, refs)
 
     def lost_event(self, increments: Sequence[Increment]) -> tuple[bytes, bool]:

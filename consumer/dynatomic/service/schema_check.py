@@ -9,7 +9,7 @@ from dynatomic.registry.open import WAIT_S, check_schemas
 log = logging.getLogger(__name__)
 
 SCHEMA_WAIT_S = WAIT_S
-"""How long the loop may wait for a schema registry, once until it answers again."""
+"""A read waits this long once; later reads do not wait until the registry answers."""
 
 
 def check_at_start(definition: CountersFile | None, topic: str) -> None:

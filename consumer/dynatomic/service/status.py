@@ -124,7 +124,7 @@ class Status:
         return () if self.stopping else snapshot.stalls
 
     def waits_in(self, snapshot: ConsumerSnapshot) -> tuple[Stall, ...]:
-        """Return what it waits for since seconds; nothing during the shutdown."""
+        """Return what it waits for, and for how many seconds; nothing during the shutdown."""
         return () if self.stopping else snapshot.waits
 
     def stalls(self) -> tuple[Stall, ...]:
