@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ FUNCTIONS = re.findall(r"\| `([\w/]+\.py)` `(\w+(?:\.\w+)?)` \|", PAGE)
 PLACES = re.findall(r"((?:`\w+(?:\.\w+)?`(?:, | and )?)+) in `([\w/]+\.py)`", PAGE)
 MAX_WORDS = 1500
 """About two pages: who reads more looks into the code."""
-INVARIANTS = ARCHITECTURE.split("**Architecture invariant:")[1:]
+INVARIANTS = re.split(r"\n- \*\*", ARCHITECTURE.split("\n## ")[4])[1:]
+LEVELS = re.findall(r"^\| (\d+) \| (.+?) \|", ARCHITECTURE, re.MULTILINE)
 
 
 def defined(path: Path) -> set[str]:
@@ -59,6 +61,16 @@ def test_every_room_is_listed() -> None:
     assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()} <= {
         room.rstrip("/") for room in ROOMS
     }
+
+
+def test_the_levels_are_those_of_the_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (contract,) = [each for each in contracts["contracts"] if each["type"] == "layers"]
+    levels: dict[int, set[str]] = {}
+    for level, names in LEVELS:
+        levels.setdefault(int(level), set()).update(re.findall(r"`(\w+)/?`", names))
+    layers = [set(re.findall(r"\w+", layer)) for layer in contract["layers"]]
+    assert [levels[level] for level in sorted(levels, reverse=True)] == layers[1:]
 
 
 @pytest.mark.parametrize("name", TESTS)

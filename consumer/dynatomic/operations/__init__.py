@@ -1,4 +1,4 @@
-"""The commands that are not of another room, and the fixture for pytest.
+"""The commands that have no room of their own, and the fixture for pytest.
 
 init and its IAM policies, lag, top, hot, get, explain, offsets and adoption, config check and its
 probe, produce, demo, dev. Entry: one function per command, `pytest_plugin` for the fixture. No
