@@ -63,7 +63,7 @@ def takes_the_committed_offset_for_the_end_of_the_last_events_epoch(
 
 @found_by("test_retention_up_to_the_committed_offset_is_no_loss")
 def takes_retention_below_the_committed_offset_for_a_loss(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Partition, "forget_last_event", lambda _self: None)
+    patch.setattr(Partition, "clear_last_event", lambda _self: None)
     patch.setattr(Offsets, "_assign_at", lambda *_: None)
 
 

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,11 +139,22 @@ def test_other_names_are_an_attribute_error() -> None:
 
 
 OLD_NAMES = re.compile(
-    "settled?|number|look|found|told|each|place|mine|about|know|begin|ticket|asks|endings|_learned"
-    "|Addend|Pending|Identity|Ends|GiveUp|Renewed|Sparse|Every|Heads|_Way|_NoWayError|Rest|Partly"
-    "|Next|Letter|MOST_.*|LEAST.*"
+    "number|found|each|place|about|know|begin|ticket|asks|endings|learned|times"
+    "|Addend|Pending|Identity|Ends|GiveUp|Renewed|Sparse|Every|Heads|Way|NoWayError|Rest|Partly"
+    "|Next|Letter|Watch|Lag|Reader|Options|MAX_COUNTERS|MOST_.*|LEAST.*"
 )
 """Names with several meanings. The name of a thing says what it is: a partition, a line number."""
+
+OLD_WORDS = {"drop", "finish", "forget", "look", "mine", "places", "settle", "settled", "told"}
+"""Words that had several meanings wherever they stood in a name."""
+
+KEPT_NAMES = {("testing/kafka/cluster.py", "times")}
+"""How many times a fault of the fake happens: an argument of its public interface."""
+
+
+def is_old(name: str) -> bool:
+    words = set(re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name))
+    return bool(OLD_NAMES.fullmatch(name.strip("_")) or OLD_WORDS & {w.lower() for w in words})
 
 
 def given_names(path: Path) -> Iterator[str]:
@@ -157,8 +169,24 @@ def given_names(path: Path) -> Iterator[str]:
 
 
 def test_no_name_has_several_meanings() -> None:
-    old = {(named(path), name) for path in MODULES for name in given_names(path)}
-    assert {(path, name) for path, name in old if OLD_NAMES.fullmatch(name)} == set()
+    given = {(named(path), name) for path in MODULES for name in given_names(path)}
+    assert {(path, name) for path, name in given if is_old(name)} == KEPT_NAMES
+
+
+@pytest.mark.parametrize("name", ["_found", "is_settled", "_forget_in_child", "_LEAST", "DropAll"])
+def test_an_old_name_is_seen_with_a_prefix(name: str) -> None:
+    assert is_old(name)
+
+
+def test_no_class_name_stands_twice() -> None:
+    """With or without an underscore: two classes of one name are read as one."""
+    names = Counter(
+        node.name.strip("_")
+        for path in MODULES
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    )
+    assert not {name for name, count in names.items() if count > 1}
 
 
 STATE_OWNERS = {"worker/partition.py": "Partition", "worker/in_flight.py": "InFlightWindow"}

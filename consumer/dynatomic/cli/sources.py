@@ -116,7 +116,7 @@ class Sources:
         self.origins.clear()
         named = {argument.field_info.name: argument for argument in arguments}
         for argument in arguments:
-            _drop_empty_environment(argument)
+            _unset_empty_environment(argument)
         if "config" not in named:
             return
         path = named["config"].tokens[0].value if named["config"].tokens else ""
@@ -156,7 +156,7 @@ class Sources:
             _replace(argument, setting, merged, "")
 
 
-def _drop_empty_environment(argument: Argument) -> None:
+def _unset_empty_environment(argument: Argument) -> None:
     argument.tokens[:] = [
         token
         for token in argument.tokens

@@ -11,7 +11,7 @@ from typing import Literal
 
 from dynatomic.errors import ConfigError
 
-Kind = Literal["consumer", "producer", "admin"]
+ClientKind = Literal["consumer", "producer", "admin"]
 
 _COMMITS = "the worker commits offsets after the counters are written"
 _ON_BROKERS = "offsets must be stored on the brokers"
@@ -191,7 +191,7 @@ def whole_values(values: dict[str, str]) -> dict[str, str]:
     return values
 
 
-def for_kind(properties: Mapping[str, str], kind: Kind) -> dict[str, str]:
+def for_kind(properties: Mapping[str, str], kind: ClientKind) -> dict[str, str]:
     """Return the properties for a client of this kind."""
     foreign: frozenset[str] = frozenset()
     if kind != "consumer":

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from dynatomic.counting.compiler import KAFKA_ROOT, Path
+from dynatomic.counting.compiler import KAFKA_ROOT, FieldPath
 from dynatomic.counting.definition import CountersFile
 from dynatomic.counting.expression import Expression
 from dynatomic.counting.formats.avro_schema import PRIMITIVES, AvroSchema
@@ -79,7 +79,7 @@ def _is_path(expression: Expression) -> bool:
     return tuple(names) == path
 
 
-def _steps(definition: CountersFile, path: Path) -> Path | None:
+def _steps(definition: CountersFile, path: FieldPath) -> FieldPath | None:
     """Return a path of the event as a path of the schema; None if it leads elsewhere."""
     if not path or path[0] == KAFKA_ROOT:
         return None
@@ -88,7 +88,7 @@ def _steps(definition: CountersFile, path: Path) -> Path | None:
     return path
 
 
-def _kinds(node: Any, schema: AvroSchema, path: Path) -> Iterator[str]:
+def _kinds(node: Any, schema: AvroSchema, path: FieldPath) -> Iterator[str]:
     """Yield the types that the value at a path can have, and ``missing``."""
     if isinstance(node, str) and node not in PRIMITIVES:
         node = schema.names[node]

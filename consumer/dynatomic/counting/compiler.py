@@ -13,7 +13,7 @@ from typing import Any, Final
 from dynatomic.counting.functions import ExactFunctions
 from dynatomic.counting.values import COMPARE, ExactInterpreter, Node, equals, is_false
 
-Path = tuple[str, ...]
+FieldPath = tuple[str, ...]
 
 KAFKA_ROOT: Final = "_kafka"
 """The name of the record in an expression: key, headers, timestamp, partition and topic."""
@@ -55,7 +55,7 @@ class Scope:
         self.names[name] = value
         return name
 
-    def variable(self, path: Path) -> str:
+    def variable(self, path: FieldPath) -> str:
         """Return the variable that holds the value at a path of the event or of the record."""
         root, path = ("kafka", path[1:]) if path[:1] == (KAFKA_ROOT,) else ("event", path)
         node = self.roots.setdefault(root, Tree())
@@ -83,7 +83,7 @@ class ExpressionCompiler:
         """Return source text of the expression's value."""
         return self._value(self._emit(tree, ()))
 
-    def test(self, tree: Node, current: str | Path = ()) -> str:
+    def test(self, tree: Node, current: str | FieldPath = ()) -> str:
         """Return source text of a condition that is true if the value is true in JMESPath."""
         kind = tree["type"]
         if kind in {"and_expression", "or_expression"}:
@@ -95,7 +95,7 @@ class ExpressionCompiler:
         )
         return source if is_boolean else f"(not is_false({source}))"
 
-    def _value(self, code: str | Path) -> str:
+    def _value(self, code: str | FieldPath) -> str:
         if isinstance(code, str):
             return code
         if code:
@@ -104,50 +104,50 @@ class ExpressionCompiler:
         event, kafka = self._scope.variable(()), self._scope.variable((KAFKA_ROOT,))
         return f"({{**{event}, '_kafka': {kafka}}} if type({event}) is dict else {event})"
 
-    def _emit(self, node: Node, current: str | Path) -> str | Path:
+    def _emit(self, node: Node, current: str | FieldPath) -> str | FieldPath:
         """Return a path if the value is one, otherwise source text."""
         method = getattr(self, f"_{node['type']}", None)
         return self._interpreted(node, current) if method is None else method(node, current)
 
-    def _interpreted(self, node: Node, current: str | Path) -> str:
+    def _interpreted(self, node: Node, current: str | FieldPath) -> str:
         self.can_raise = True
         visit = self._scope.constant(ExactInterpreter().visit)
         return f"{visit}({self._scope.constant(node)}, {self._value(current)})"
 
-    def _field(self, node: Node, current: str | Path) -> str | Path:
+    def _field(self, node: Node, current: str | FieldPath) -> str | FieldPath:
         name = node["value"]
         if isinstance(current, tuple):
             return (*current, name)
         t = self._scope.name("t")
         return f"({t}.get({name!r}) if type({t} := {current}) is dict else None)"
 
-    def _chain(self, node: Node, current: str | Path) -> str | Path:
+    def _chain(self, node: Node, current: str | FieldPath) -> str | FieldPath:
         for child in node["children"]:
             current = self._emit(child, current)
         return current
 
     _subexpression = _index_expression = _pipe = _chain
 
-    def _identity(self, _: Node, current: str | Path) -> str | Path:
+    def _identity(self, _: Node, current: str | FieldPath) -> str | FieldPath:
         return current
 
     _current = _identity
 
-    def _literal(self, node: Node, _: str | Path) -> str:
+    def _literal(self, node: Node, _: str | FieldPath) -> str:
         value = node["value"]
         return repr(value) if type(value) in {int, bool, type(None)} else self._constant(value)
 
     def _constant(self, value: Any) -> str:
         return self._scope.constant(value)
 
-    def _index(self, node: Node, current: str | Path) -> str:
+    def _index(self, node: Node, current: str | FieldPath) -> str:
         index = node["value"]
         least = index + 1 if index >= 0 else -index
         t = self._scope.name("t")
         inside = f"type({t} := {self._value(current)}) is list and len({t}) >= {least}"
         return f"({t}[{index}] if {inside} else None)"
 
-    def _comparator(self, node: Node, current: str | Path) -> str:
+    def _comparator(self, node: Node, current: str | FieldPath) -> str:
         operator, (left, right) = node["value"], node["children"]
         first = self._value(self._emit(left, current))
         if right["type"] == "literal":
@@ -175,20 +175,20 @@ class ExpressionCompiler:
             return f"(type({t} := {left}) is not bool and {t} == {literal!r})"
         return None
 
-    def _or_expression(self, node: Node, current: str | Path) -> str:
+    def _or_expression(self, node: Node, current: str | FieldPath) -> str:
         left, right = (self._value(self._emit(c, current)) for c in node["children"])
         t = self._scope.name("t")
         return f"({right} if is_false({t} := {left}) else {t})"
 
-    def _and_expression(self, node: Node, current: str | Path) -> str:
+    def _and_expression(self, node: Node, current: str | FieldPath) -> str:
         left, right = (self._value(self._emit(c, current)) for c in node["children"])
         t = self._scope.name("t")
         return f"({t} if is_false({t} := {left}) else {right})"
 
-    def _not_expression(self, node: Node, current: str | Path) -> str:
+    def _not_expression(self, node: Node, current: str | FieldPath) -> str:
         return f"(not {self.test(node['children'][0], current)})"
 
-    def _function_expression(self, node: Node, current: str | Path) -> str:
+    def _function_expression(self, node: Node, current: str | FieldPath) -> str:
         if node["value"] not in _COMPILED_FUNCTIONS:
             return self._interpreted(node, current)
         self.can_raise = True

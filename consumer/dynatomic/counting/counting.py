@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from dynatomic.counting.compiler import dict_loads
 from dynatomic.counting.definition import CountersFile
 from dynatomic.counting.formats.envelopes import SKIPPED
-from dynatomic.counting.formats.framing import Headers
+from dynatomic.counting.formats.framing import RecordHeaders
 from dynatomic.counting.formats.schemas import FileSchemas, SchemaSource, SchemaUnavailableError
 from dynatomic.counting.items import CounterUnit, Moments
-from dynatomic.counting.program import Output, Program
+from dynatomic.counting.program import Program, ProgramOutput
 from dynatomic.counting.readers import is_plain_json, reader_of, uses_headers
 from dynatomic.counting.reasons import EventRejected
 from dynatomic.counting.records import MISFITS, JsonReader, Record, kafka_object, struct_loads
@@ -57,7 +57,7 @@ def _no_kafka_object(_: int) -> Any:
     raise ValueError("this file uses _kafka: kafka_of is missing")
 
 
-def _no_headers(_: int) -> Headers:
+def _no_headers(_: int) -> RecordHeaders:
     raise ValueError("this file uses headers: headers_of is missing")
 
 
@@ -90,14 +90,14 @@ class Counting:
         values: Sequence[bytes | None],
         timestamps_ms: Sequence[int | None],
         kafka_of: Callable[[int], Any] = _no_kafka_object,
-        headers_of: Callable[[int], Headers] = _no_headers,
+        headers_of: Callable[[int], RecordHeaders] = _no_headers,
     ) -> Counted:
         """Return what records add.
 
         ``kafka_of`` returns the ``_kafka`` object of a record by its index, see `kafka_object`, and
         ``headers_of`` its headers. They are called only if ``uses_kafka`` and ``uses_headers``.
         """
-        output = Output(len(values))
+        output = ProgramOutput(len(values))
         unavailable: dict[int, SchemaUnavailableError] = {}
         try:
             if self._fields is None:
@@ -121,7 +121,7 @@ class Counting:
         return Counted(output.units, multipliers, output.rejected, output.counts, unavailable)
 
     def _decode(
-        self, value: bytes | None, headers_of: Callable[[int], Headers], index: int
+        self, value: bytes | None, headers_of: Callable[[int], RecordHeaders], index: int
     ) -> tuple[_Run | None, Any]:
         """Return the function that counts an event, and the event; or None and the error."""
         if value is None:

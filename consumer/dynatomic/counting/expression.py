@@ -14,7 +14,7 @@ from typing import Any, Final
 from jmespath import exceptions
 from jmespath.parser import Parser
 
-from dynatomic.counting.compiler import ExpressionCompiler, Path, Scope, Tree, dict_loads
+from dynatomic.counting.compiler import ExpressionCompiler, FieldPath, Scope, Tree, dict_loads
 from dynatomic.counting.functions import check_call
 from dynatomic.counting.values import Node
 from dynatomic.errors import ConfigError
@@ -30,7 +30,7 @@ class Expression:
 
     text: str
     tree: Node
-    paths: frozenset[Path]
+    paths: frozenset[FieldPath]
 
     def compile(self) -> Callable[[Any, Any], Any]:
         """Return a function of an event of dicts and lists, and of the ``_kafka`` object.
@@ -70,10 +70,10 @@ def _compiled(tree: Node, scope: Scope) -> Callable[[Any, Any], Any]:
     return scope.function("evaluate", ["def evaluate(event, kafka):", *(f"    {x}" for x in lines)])
 
 
-def _paths(scope: Scope) -> list[Path]:
-    paths: list[Path] = []
+def _paths(scope: Scope) -> list[FieldPath]:
+    paths: list[FieldPath] = []
 
-    def visit(tree: Tree, path: Path) -> None:
+    def visit(tree: Tree, path: FieldPath) -> None:
         if tree.variable is not None:
             paths.append(path)
         for name, child in tree.children.items():

@@ -32,7 +32,7 @@ class CounterUnit(UnitIncrement):
     expires_s: int | None
 
 
-Parts = list[str | tuple[int, dict[int, str]]]
+KeyParts = list[str | tuple[int, dict[int, str]]]
 """Fixed text, and values by their index, each with the table of its escapes."""
 
 
@@ -79,8 +79,10 @@ class Items(dict[str | tuple[str, ...], tuple[CounterUnit, ...]]):
         return units
 
 
-def _parts(template: Template, bucket_names: Iterator[str], first_value: int) -> tuple[Parts, int]:
-    parts: Parts = []
+def _parts(
+    template: Template, bucket_names: Iterator[str], first_value: int
+) -> tuple[KeyParts, int]:
+    parts: KeyParts = []
     for part in template.parts:
         if isinstance(part, ValuePart):
             parts.append((first_value, escape_table(part.escaped)))
@@ -93,7 +95,7 @@ def _parts(template: Template, bucket_names: Iterator[str], first_value: int) ->
 
 
 def _rendered(
-    name: str, template: Template, parts: Parts, values: Sequence[str], max_bytes: int
+    name: str, template: Template, parts: KeyParts, values: Sequence[str], max_bytes: int
 ) -> str:
     text = "".join(
         [part if isinstance(part, str) else values[part[0]].translate(part[1]) for part in parts]

@@ -28,7 +28,7 @@ _MAX_EPOCH_S: Final = 2**37
 """Later times, after the year 6000, are left to the call."""
 
 
-class Output:
+class ProgramOutput:
     """What events add: ``units[i]`` is added ``multipliers[i]`` times.
 
     ``counts`` has the number of units of each event.
@@ -63,7 +63,9 @@ class Program:
 
     def build(
         self, event_loads: Loads, kafka_loads: Loads
-    ) -> Callable[[Sequence[Any], int, Sequence[int | None], Callable[[int], Any], Output], None]:
+    ) -> Callable[
+        [Sequence[Any], int, Sequence[int | None], Callable[[int], Any], ProgramOutput], None
+    ]:
         """Return the function ``count(events, start, timestamps, kafka_of, output)``."""
         loads = event_loads(self.tree, "event")
         if self.kafka_tree is not None:

@@ -7,7 +7,7 @@ from dynatomic.counting.compiler import Tree
 from dynatomic.counting.definition import EventDefinition
 from dynatomic.counting.formats.avro import avro_decoder
 from dynatomic.counting.formats.envelopes import Decode, cloudevents, debezium
-from dynatomic.counting.formats.framing import Headers, unframed
+from dynatomic.counting.formats.framing import RecordHeaders, unframed
 from dynatomic.counting.formats.schemas import SchemaSource
 
 
@@ -34,12 +34,12 @@ def reader_of(
         decode = avro_decoder(event.framing, schemas)
     elif event.framing == "none":
 
-        def decode(value: bytes, _: Headers) -> Any:
+        def decode(value: bytes, _: RecordHeaders) -> Any:
             return read_json(value)
 
     else:
 
-        def decode(value: bytes, headers: Headers) -> Any:
+        def decode(value: bytes, headers: RecordHeaders) -> Any:
             return read_json(unframed(event.framing, value, headers)[1])
 
     if event.envelope == "cloudevents":

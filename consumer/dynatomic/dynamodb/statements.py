@@ -26,7 +26,7 @@ MAX_TEMPLATE_BYTES, _TEMPLATE_OVERHEAD = 8_000_000, 200
 AttributeValue = dict[str, Any]
 
 _MARK = re.compile(r'"\\u0000(\w+)"')
-_Template = tuple[str, "itemgetter[Any]"]
+_StatementTemplate = tuple[str, "itemgetter[Any]"]
 
 
 class Step(Enum):
@@ -155,7 +155,7 @@ def statement(step: Step, keys: KeySchema, change: Change) -> dict[str, Any]:
 
 def request_body(step: Step, keys: Mapping[str, KeySchema], batch: Iterable[Change]) -> bytes:
     """Return the JSON body of a BatchExecuteStatement: the statements of up to 25 changes."""
-    templates: dict[Any, _Template] = {}
+    templates: dict[Any, _StatementTemplate] = {}
     texts = []
     for table, key, range_, sums, fence, expires_s in batch:
         names = tuple(sums) if len(sums) == 1 else tuple(sorted(sums))
@@ -178,7 +178,7 @@ def _template(  # noqa: PLR0913 - the shape of a statement
     names: tuple[str, ...],
     fence: str | None,
     expires: bool,  # noqa: FBT001 - a part of the shape
-) -> _Template:
+) -> _StatementTemplate:
     """Return the JSON text of a statement with format fields, and a getter of their values.
 
     The getter picks the values from key, range, first and last offset, the time to live, and the
@@ -197,7 +197,7 @@ def _template(  # noqa: PLR0913 - the shape of a statement
     return _MARK.sub(lambda mark: key_fields.get(mark[1], '"%d"'), text), pick
 
 
-class _Templates(dict[Any, _Template]):
+class _Templates(dict[Any, _StatementTemplate]):
     """Templates by step, key schema, table, names and fence; cleared when they are too large.
 
     Request threads share it. Two of them may make the same template, which is harmless.

@@ -11,12 +11,9 @@ from dynatomic.dynamodb.answers import Fenced, PartiallyRejected, Refused, Rejec
 from dynatomic.dynamodb.parts import SMALL, split
 from dynatomic.dynamodb.statements import Change
 from dynatomic.events.row import CounterRef
-from dynatomic.events.window import Window
+from dynatomic.events.window import ItemRef, Window
 
 _SUMS_OF = attrgetter("sums")
-
-Item = tuple[str, str, str | None]
-"""Table, key and range."""
 
 
 class Remainder(NamedTuple):
@@ -48,7 +45,7 @@ class WindowWrite:
     rejected: dict[CounterRef, Rejected] = field(default_factory=dict)
     waits_by_table: dict[str, Retry | Refused] = field(default_factory=dict)
     held_back: list[Change] = field(default_factory=list)
-    later_parts: dict[Item, deque[tuple[Change, int]]] = field(default_factory=dict)
+    later_parts: dict[ItemRef, deque[tuple[Change, int]]] = field(default_factory=dict)
     requests: int = 0
     fenced_items: int = 0
     suppressed: Counter[int] = field(default_factory=Counter)
@@ -177,7 +174,7 @@ def _repeated(part: Change, later: Sequence[Change]) -> list[int]:
     return repeated[::-1]
 
 
-def _item(change: Change) -> Item:
+def _item(change: Change) -> ItemRef:
     return change.table, change.key, change.range
 
 

@@ -17,7 +17,7 @@ COUNTER_BYTES = 800
 LIFE_BYTES = 150
 """An estimate of the memory of an item's time to live."""
 
-Item = tuple[str, str, str | None]
+ItemRef = tuple[str, str, str | None]
 """Table, key and range."""
 
 _MIN_RANGE_EVENTS, _MAX_UNSUMMED_EVENTS = 256, 65_536
@@ -53,7 +53,7 @@ class Window:
         self.last = -1
         self.rejected = self.unmatched = self.tombstones = 0
         self._counted_events = 0
-        self.expires_s: dict[Item, int] = {}
+        self.expires_s: dict[ItemRef, int] = {}
         self._offsets: list[range | array[int]] = []
         self._unit_increments: list[UnitIncrement] = []
         self._multipliers: list[int] | None = None

@@ -51,7 +51,7 @@ class FatalBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
+class _ReadTask:
     """What the child reads: each partition from an offset on, one batch at a time if ``exact``."""
 
     settings: Settings
@@ -68,13 +68,13 @@ def fatal_batches(settings: Settings, starts: Mapping[int, int]) -> dict[int, Fa
     """
     left, fatal, deadline = dict(starts), {}, time.monotonic() + TOTAL_S
     while left and time.monotonic() < deadline:
-        reached = _read(_Task(settings, left, MAX_EVENTS, exact=False))
+        reached = _read(_ReadTask(settings, left, MAX_EVENTS, exact=False))
         if reached is None:
             break
         partition = reached[0]
         # A fetch response has several batches, so the partition is read again batch by batch.
         start = {partition: left[partition]}
-        if (batch := _read(_Task(settings, start, MAX_EVENTS, exact=True))) is not None:
+        if (batch := _read(_ReadTask(settings, start, MAX_EVENTS, exact=True))) is not None:
             fatal[partition] = batch[1]
         left = {p: offset for p, offset in left.items() if p > partition}
     return fatal
@@ -82,10 +82,10 @@ def fatal_batches(settings: Settings, starts: Mapping[int, int]) -> dict[int, Fa
 
 def is_fatal(settings: Settings, partition: int, offset: int) -> bool:
     """Return whether no process with bounded memory can read the batch at an offset."""
-    return _read(_Task(settings, {partition: offset}, 1, exact=True)) is not None
+    return _read(_ReadTask(settings, {partition: offset}, 1, exact=True)) is not None
 
 
-def _read(task: _Task) -> tuple[int, FatalBatch] | None:
+def _read(task: _ReadTask) -> tuple[int, FatalBatch] | None:
     """Return the partition and the batch at which a child was killed, None if it was not."""
     child = subprocess.run(
         [sys.executable, "-m", "dynatomic.kafka.bounded_read"],
@@ -111,7 +111,9 @@ def _read(task: _Task) -> tuple[int, FatalBatch] | None:
     return partition, FatalBatch(offset, tuple(events) if is_complete else None)
 
 
-def _read_events(task: _Task, consumer: Any) -> Iterator[tuple[int, int, list[StoredEvent] | None]]:
+def _read_events(
+    task: _ReadTask, consumer: Any
+) -> Iterator[tuple[int, int, list[StoredEvent] | None]]:
     """Yield a partition, the offset that is read next, and the events since the last yield.
 
     The events are given if ``exact``, and None once there are too many.
@@ -149,7 +151,7 @@ def _stored(message: Any) -> StoredEvent:
 
 def main() -> int:
     """Read what stdin asks for; write what `_read_events` yields, before the next read."""
-    task: _Task = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this
+    task: _ReadTask = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the process that started this
     config = consumer_config(task.settings, eof=True) | (_ONE_BATCH if task.exact else {})
     try:
         consumer = new_consumer(config)

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from dynatomic.config.properties import Kind, check_properties, for_kind
+from dynatomic.config.properties import ClientKind, check_properties, for_kind
 from dynatomic.config.settings import ProcessingGuarantee, Settings
 from dynatomic.errors import ConfigError, DynatomicError, UnavailableError
 from dynatomic.kafka import msk_iam as msk
@@ -164,7 +164,7 @@ def admin_config(settings: Settings) -> dict[str, Any]:
     return _common(settings, "admin")
 
 
-def _common(settings: Settings, kind: Kind, client_id: str = "dynatomic") -> dict[str, Any]:
+def _common(settings: Settings, kind: ClientKind, client_id: str = "dynatomic") -> dict[str, Any]:
     check_properties(settings.librdkafka, settings.group_protocol, settings.tls_verification)
     login = (
         msk.login(settings.bootstrap_servers, settings.librdkafka)

@@ -31,13 +31,13 @@ class OffsetsByTime:
             return {}
         wanted = [TopicPartition(self.topic, partition, time_ms) for partition in partitions]
         answers = self.consumer.offsets_for_times(wanted, timeout=self.timeout_s)
-        found: dict[int, int | None] = {}
+        offsets: dict[int, int | None] = {}
         for answer in answers:
             if answer.error is None:
-                found[answer.partition] = answer.offset if answer.offset >= 0 else None
+                offsets[answer.partition] = answer.offset if answer.offset >= 0 else None
             elif self.strict:
                 raise KafkaException(answer.error)
-        return found
+        return offsets
 
     def unsupported(
         self, marks: Mapping[int, Watermarks], first: Mapping[int, int | None]

@@ -32,7 +32,7 @@ class Rates(NamedTuple):
         return lag / (self.consumed - self.produced) if self.consumed > self.produced else None
 
 
-class _Offsets(NamedTuple):
+class _OffsetSample(NamedTuple):
     at: float
     offsets: dict[int, tuple[int | None, int | None]]
 
@@ -41,7 +41,7 @@ class _Offsets(NamedTuple):
 class History:
     """The offsets of the last seconds. A group commits in steps, so one interval is too short."""
 
-    _seen: deque[_Offsets] = field(default_factory=deque)
+    _seen: deque[_OffsetSample] = field(default_factory=deque)
 
     def add(self, lag: GroupLag) -> None:
         """Add the offsets of one reading; at least one older reading stays."""
@@ -49,7 +49,9 @@ class History:
         offsets = {
             row.partition: (row.current_offset, row.log_end_offset) for row in partition_rows
         }
-        self._seen.append(_Offsets(lag.at, {n: o for n, o in offsets.items() if n is not None}))
+        self._seen.append(
+            _OffsetSample(lag.at, {n: o for n, o in offsets.items() if n is not None})
+        )
         while len(self._seen) > 2 and self._seen[1].at <= lag.at - RATE_S:  # noqa: PLR2004 - two are compared
             self._seen.popleft()
 

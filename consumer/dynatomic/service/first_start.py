@@ -30,14 +30,14 @@ from dynatomic.operations.positions import SMALL_FETCHES, Timestamps
 
 log = logging.getLogger(__name__)
 
-Start = Literal["earliest", "latest"]
+StartOffset = Literal["earliest", "latest"]
 
 RETENTION_NAME = "offsets.retention.minutes"
 DEFAULT_RETENTION_MINUTES = 10_080  # Kafka's default, where the brokers' setting cannot be read
 MIN_RETENTION_S = 60  # the least that Kafka accepts; a younger topic needs no request
 
 
-def with_start(settings: Settings, start: Start | None) -> Settings:
+def with_start(settings: Settings, start: StartOffset | None) -> Settings:
     """Return the settings with ``auto.offset.reset`` set to ``start``, if that is given."""
     if start is None:
         return settings

@@ -13,7 +13,7 @@ from dynatomic.service.prometheus import Metrics
 from dynatomic.service.status import Status, stall_fields
 from dynatomic.worker.causes import Stall
 
-Response = tuple[HTTPStatus, str, bytes]
+PageResponse = tuple[HTTPStatus, str, bytes]
 """Status, content type and body."""
 
 _JSON = "application/json"
@@ -29,7 +29,7 @@ class StatusPages:
             self._version, settings.processing_guarantee, settings.topic, settings.group_id
         )
         self.page = resources.files("dynatomic.service").joinpath("page.html").read_bytes()
-        self.paths: Mapping[str, Callable[[str], Response]] = {
+        self.paths: Mapping[str, Callable[[str], PageResponse]] = {
             "/": lambda _: (HTTPStatus.OK, "text/html; charset=utf-8", self.page),
             "/metrics": self._metrics_page,
             "/livez": self._liveness,
@@ -42,25 +42,25 @@ class StatusPages:
         """Use this status for all later responses."""
         self.status = self._metrics.status = status
 
-    def _metrics_page(self, accept: str) -> Response:
+    def _metrics_page(self, accept: str) -> PageResponse:
         body, content_type = self._metrics.page(accept)
         return HTTPStatus.OK, content_type, body
 
-    def _liveness(self, _accept: str) -> Response:
+    def _liveness(self, _accept: str) -> PageResponse:
         return _live_response(self._stalls())
 
-    def _restart(self, _accept: str) -> Response:
+    def _restart(self, _accept: str) -> PageResponse:
         """Respond as /livez, but only for causes against which a restart helps."""
         return _live_response([stall for stall in self._stalls() if stall.cause.restart])
 
     def _stalls(self) -> Sequence[Stall]:
         return self.status.stalls() if self.status else ()
 
-    def _readiness(self, _accept: str) -> Response:
+    def _readiness(self, _accept: str) -> PageResponse:
         ready = self.status is not None and self.status.ready
         return _verdict(ok=ready, body={"ready": ready})
 
-    def _report(self, _accept: str) -> Response:
+    def _report(self, _accept: str) -> PageResponse:
         report = self.status.report() if self.status else {"state": "starting"}
         return _json(HTTPStatus.OK, {"version": self._version, **report})
 
@@ -73,16 +73,16 @@ def version() -> str:
         return "unknown"
 
 
-def _live_response(stalls: Sequence[Stall]) -> Response:
+def _live_response(stalls: Sequence[Stall]) -> PageResponse:
     body = {"live": not stalls, "stuck": [stall_fields(stall) for stall in stalls]}
     return _verdict(ok=not stalls, body=body)
 
 
-def _verdict(*, ok: bool, body: object) -> Response:
+def _verdict(*, ok: bool, body: object) -> PageResponse:
     return _json(HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE, body)
 
 
-def _json(status: HTTPStatus, body: object) -> Response:
+def _json(status: HTTPStatus, body: object) -> PageResponse:
     return status, _JSON, json.dumps(body).encode() + b"\n"
 
 

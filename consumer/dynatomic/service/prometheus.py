@@ -15,7 +15,7 @@ from dynatomic.counting.reasons import RejectReason
 from dynatomic.events.row import Reason
 from dynatomic.telemetry import metrics as t
 from dynatomic.telemetry.durations import BUCKETS
-from dynatomic.telemetry.metrics import Kind, Metric
+from dynatomic.telemetry.metrics import Metric, MetricKind
 from dynatomic.worker.causes import Cause, Stall
 from dynatomic.worker.snapshot import ConsumerSnapshot, Histogram
 
@@ -168,7 +168,7 @@ def _known(values: Mapping[Any, float | None]) -> dict[Any, float]:
 
 
 def _family(metric: Metric, values: float | Mapping[Any, float]) -> Family:
-    kind = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+    kind = CounterMetricFamily if metric.kind is MetricKind.COUNTER else GaugeMetricFamily
     family: CounterMetricFamily | GaugeMetricFamily = kind(
         metric.name, metric.help, labels=metric.labels
     )

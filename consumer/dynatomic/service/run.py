@@ -36,7 +36,7 @@ from dynatomic.service.dry_run import DiscardedLetters, SumPrinter, group_offset
 from dynatomic.service.end_offsets import EndOffsetPoller, end_offset_source
 from dynatomic.service.exit_conditions import DrainCondition, RestartDecision
 from dynatomic.service.fatal_batches import guard
-from dynatomic.service.first_start import Start, check_first_start, with_start
+from dynatomic.service.first_start import StartOffset, check_first_start, with_start
 from dynatomic.service.forecast import Forecast
 from dynatomic.service.membership import MembershipCheck
 from dynatomic.service.parts import letter_store, message_reader, open_tables, topic_id_check
@@ -75,7 +75,7 @@ def run(  # noqa: PLR0913 -- the flags of the command
     *,
     once: bool,
     dry_run: bool,
-    start: Start | None = None,
+    start: StartOffset | None = None,
     accept_counters: bool = False,
 ) -> int:
     """Consume until SIGTERM or SIGINT, or with ``once`` up to the end offsets at the start.

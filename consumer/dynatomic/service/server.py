@@ -20,7 +20,7 @@ from typing import Any
 from dynatomic.config.settings import Settings
 from dynatomic.errors import ConfigError
 from dynatomic.service.host_header import all_name_loopback, is_loopback
-from dynatomic.service.pages import Response, StatusPages, policy
+from dynatomic.service.pages import PageResponse, StatusPages, policy
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class _RequestHandler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 - http.server's name
 
-    def _send(self, response: Response) -> None:
+    def _send(self, response: PageResponse) -> None:
         status, content_type, body = response
         self.send_response(status)
         for name, value in {

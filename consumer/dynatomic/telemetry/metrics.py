@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Kind(Enum):
+class MetricKind(Enum):
     """The metric types of Prometheus."""
 
     COUNTER = "counter"
@@ -22,22 +22,22 @@ class Metric:
     """The definition of one metric."""
 
     name: str
-    kind: Kind
+    kind: MetricKind
     unit: str
     help: str
     labels: tuple[str, ...] = ()
 
 
 def _counter(name: str, unit: str, text: str, *labels: str) -> Metric:
-    return Metric(f"dynatomic_{name}_total", Kind.COUNTER, unit, text, labels)
+    return Metric(f"dynatomic_{name}_total", MetricKind.COUNTER, unit, text, labels)
 
 
 def _gauge(name: str, unit: str, text: str, *labels: str) -> Metric:
-    return Metric(f"dynatomic_{name}", Kind.GAUGE, unit, text, labels)
+    return Metric(f"dynatomic_{name}", MetricKind.GAUGE, unit, text, labels)
 
 
 def _histogram(name: str, text: str, *labels: str) -> Metric:
-    return Metric(f"dynatomic_{name}_seconds", Kind.HISTOGRAM, "seconds", text, labels)
+    return Metric(f"dynatomic_{name}_seconds", MetricKind.HISTOGRAM, "seconds", text, labels)
 
 
 BUILD_INFO = _gauge(

@@ -201,8 +201,8 @@ def take_error(
     elif code in UNREADABLE_BATCHES and partition is not None:
         # The client repeats this error. A stopped partition never confirms its start. So events
         # that were read before the batch would stay unwritten, and the batch could not be skipped.
-        can_finish = partition.start_confirmed or partition.is_empty
-        if partition.stop_reason is None and can_finish:
+        may_stop = partition.start_confirmed or partition.is_empty
+        if partition.stop_reason is None and may_stop:
             reason = unreadable_batch_message(message, settings)
             partition.stop(reason)
             fields = {"topic": settings.topic, "partition": partition.id, "cause": reason}

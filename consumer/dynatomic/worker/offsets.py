@@ -200,7 +200,7 @@ class Offsets:
         if partition.position < 0 and _validated_offset(partition, start) < start:
             # Retention removed what lies between the last event and the committed offset.
             partition.clear_out_of_range()
-            partition.forget_last_event()
+            partition.clear_last_event()
             self._assign_at(consumer, partition, start)
             return
         for committed in self._fetch_committed(consumer, [partition]):

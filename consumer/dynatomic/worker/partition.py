@@ -174,7 +174,7 @@ class Partition:
         """Set the committed offset of the group; negative if there is none."""
         self.start_offset, self.last_event = offset, last_event
 
-    def forget_last_event(self) -> None:
+    def clear_last_event(self) -> None:
         """Record that nothing is known of the event below the start."""
         self.last_event = None
 

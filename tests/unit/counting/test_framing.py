@@ -16,7 +16,7 @@ from dynatomic.counting.formats.framing import (
     CONFLUENT_HEADER,
     MAX_INFLATED_BYTES,
     Framing,
-    Headers,
+    RecordHeaders,
     unframed,
 )
 from dynatomic.counting.formats.schemas import SchemaKey, SchemaUnavailableError
@@ -52,7 +52,7 @@ REGISTRY = '[event]\nformat = "avro"\nregistry = "https://registry"\n' + COUNTER
     ],
 )
 def test_a_frame_names_the_schema(
-    framing: Framing, value: bytes, headers: Headers, expected: tuple[SchemaKey, bytes]
+    framing: Framing, value: bytes, headers: RecordHeaders, expected: tuple[SchemaKey, bytes]
 ) -> None:
     assert unframed(framing, value, headers) == expected
 
@@ -75,7 +75,7 @@ def test_a_frame_names_the_schema(
     ],
 )
 def test_a_payload_without_its_frame_is_a_letter(
-    framing: Framing, value: bytes, headers: Headers, problem: str
+    framing: Framing, value: bytes, headers: RecordHeaders, problem: str
 ) -> None:
     with pytest.raises(EventRejected) as caught:
         unframed(framing, value, headers)

@@ -17,7 +17,7 @@ from confluent_kafka import Message
 from dynatomic.dynamodb.answers import APPLIED
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.counters import Counters
-from dynatomic.dynamodb.direct.connections import Connections, Response
+from dynatomic.dynamodb.direct.connections import Connections, HttpResponse
 from dynatomic.dynamodb.fence import Fence
 from dynatomic.dynamodb.statements import Step, group_changes, request_body
 from dynatomic.dynamodb.writer import Writer
@@ -142,7 +142,7 @@ def test_a_request_costs_few_steps_beside_its_statements(monkeypatch: pytest.Mon
         "bench"
     ]
     answered = b'{"Responses":[%s]}' % b",".join([b"{}"] * len(batch))
-    response = Response(200, {"x-amzn-requestid": "1"}, answered, reusable=True)
+    response = HttpResponse(200, {"x-amzn-requestid": "1"}, answered, reusable=True)
     monkeypatch.setattr(Connections, "exchange", lambda *_: response)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nobody's")

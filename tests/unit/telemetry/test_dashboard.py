@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dynatomic.service.prometheus import Metrics
-from dynatomic.telemetry.metrics import METRICS, QUERIES, Kind
+from dynatomic.telemetry.metrics import METRICS, QUERIES, MetricKind
 from tests.support.harness import world
 from tests.support.needed import needs
 
@@ -40,7 +40,7 @@ def test_every_metric_and_label_that_is_asked_for_exists(where: str, expression:
     known = {
         metric.name: {*metric.labels, "instance", "job", "topic", "group"} for metric in METRICS
     }
-    for metric in [each for each in METRICS if each.kind is Kind.HISTOGRAM]:
+    for metric in [each for each in METRICS if each.kind is MetricKind.HISTOGRAM]:
         for end in ("_bucket", "_sum", "_count"):
             known[metric.name + end] = known[metric.name] | ({"le"} if end == "_bucket" else set())
     names = set(re.findall(r"\bdynatomic_[a-z0-9_]+", expression))

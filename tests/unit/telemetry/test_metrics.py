@@ -11,7 +11,7 @@ from dynatomic.events.schema import encode
 from dynatomic.service.prometheus import Metrics
 from dynatomic.telemetry import metrics as telemetry
 from dynatomic.telemetry.durations import Durations
-from dynatomic.telemetry.metrics import METRICS, Kind, Metric
+from dynatomic.telemetry.metrics import METRICS, Metric, MetricKind
 from tests.support.harness import world
 from tests.support.member import Member
 
@@ -47,7 +47,7 @@ def value(member: Member, name: str, **labels: str) -> float:
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_a_name_is_as_prometheus_wants_it(metric: Metric) -> None:
     assert re.fullmatch(r"dynatomic_[a-z0-9_]+", metric.name)
-    assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER)
+    assert metric.name.endswith("_total") == (metric.kind is MetricKind.COUNTER)
     assert not re.search(r"_(ms|milliseconds|minutes|kb|percent)(_|$)", metric.name)
     assert (metric.unit == "seconds") == ("_seconds" in metric.name)
     assert metric.help.endswith(".")

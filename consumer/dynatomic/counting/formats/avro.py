@@ -6,21 +6,21 @@ from typing import Any, Final
 
 import fastavro
 
-from dynatomic.counting.formats.framing import Framing, Headers, unframed
+from dynatomic.counting.formats.framing import Framing, RecordHeaders, unframed
 from dynatomic.counting.formats.schemas import SchemaSource
 from dynatomic.counting.reasons import EventRejected, RejectReason
 
 _NO_DATUM: Final = (EOFError, LookupError, ValueError, OverflowError, TypeError, MemoryError)
 
 
-def avro_decoder(framing: Framing, schemas: SchemaSource) -> Callable[[bytes, Headers], Any]:
+def avro_decoder(framing: Framing, schemas: SchemaSource) -> Callable[[bytes, RecordHeaders], Any]:
     """Return the function from a payload and its headers to the datum in it.
 
     The function raises EventRejected, and what ``schemas`` raises.
     """
     read = fastavro.schemaless_reader
 
-    def decode(value: bytes, headers: Headers) -> Any:
+    def decode(value: bytes, headers: RecordHeaders) -> Any:
         key, payload = unframed(framing, value, headers)
         schema = schemas.schema(key)
         source = io.BytesIO(payload)

@@ -10,11 +10,11 @@ change is the event itself.
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-from dynatomic.counting.formats.framing import Headers
+from dynatomic.counting.formats.framing import RecordHeaders
 from dynatomic.counting.reasons import EventRejected, RejectReason
 
 Envelope = Literal["none", "cloudevents", "debezium"]
-Decode = Callable[[bytes, Headers], Any]
+Decode = Callable[[bytes, RecordHeaders], Any]
 
 ENVELOPES: Final = ("none", "cloudevents", "debezium")
 SKIPPED: Final = object()
@@ -30,7 +30,7 @@ def cloudevents(decode: Decode, *, reads_data: bool, structured: bool) -> Decode
     ``structured`` says whether ``decode`` reads JSON, which the structured form is.
     """
 
-    def decode_event(value: bytes, headers: Headers) -> Any:
+    def decode_event(value: bytes, headers: RecordHeaders) -> Any:
         attributes = {
             name.removeprefix(_PREFIX): _text(content)
             for name, content in headers or ()
@@ -54,7 +54,7 @@ def cloudevents(decode: Decode, *, reads_data: bool, structured: bool) -> Decode
 def debezium(decode: Decode) -> Decode:
     """Return the decoder of Debezium's changes; `SKIPPED` for a tombstone with a schema."""
 
-    def decode_change(value: bytes, headers: Headers) -> Any:
+    def decode_change(value: bytes, headers: RecordHeaders) -> Any:
         event = decode(value, headers)
         if type(event) is dict and "payload" in event and "op" not in event:
             event = event["payload"]

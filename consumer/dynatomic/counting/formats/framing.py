@@ -16,7 +16,7 @@ from dynatomic.counting.formats.schemas import SchemaKey
 from dynatomic.counting.reasons import EventRejected, RejectReason
 
 Framing = Literal["confluent", "glue", "single-object", "none"]
-Headers = Sequence[tuple[str, bytes | None]] | None
+RecordHeaders = Sequence[tuple[str, bytes | None]] | None
 
 FRAMINGS: Final = ("confluent", "glue", "single-object", "none")
 CONFLUENT_HEADER: Final = "__value_schema_id"
@@ -32,7 +32,7 @@ MAX_INFLATED_BYTES: Final = 8 * 1024 * 1024
 _FILE: Final = SchemaKey("file", "")
 
 
-def unframed(framing: Framing, value: bytes, headers: Headers) -> tuple[SchemaKey, bytes]:
+def unframed(framing: Framing, value: bytes, headers: RecordHeaders) -> tuple[SchemaKey, bytes]:
     """Return the key of the payload's schema, and the payload.
 
     Raises EventRejected without a frame.
@@ -48,7 +48,7 @@ def unframed(framing: Framing, value: bytes, headers: Headers) -> tuple[SchemaKe
     return _FILE, value
 
 
-def _confluent(value: bytes, headers: Headers) -> tuple[SchemaKey, bytes]:
+def _confluent(value: bytes, headers: RecordHeaders) -> tuple[SchemaKey, bytes]:
     for name, header in reversed(headers or ()):
         if name == CONFLUENT_HEADER and header:
             if header[0] == _ID and len(header) == _ID_BYTES:

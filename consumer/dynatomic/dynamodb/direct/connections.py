@@ -31,7 +31,7 @@ from urllib3.exceptions import SSLError as PoolTLSError
 _USUAL = re.compile(rb"HTTP/1\.1 (200|400|5\d\d)[ -~]*\r\n((?:[\w-]+:[\t -~]*\r\n)*)\r\n")
 
 
-class Response(NamedTuple):
+class HttpResponse(NamedTuple):
     """An answer, with the names of its headers in lower case."""
 
     status: int
@@ -64,7 +64,7 @@ class Connections:
             raise AttributeError("the connection was opened")
         return b"".join(pieces)
 
-    def exchange(self, request: bytes) -> Response:
+    def exchange(self, request: bytes) -> HttpResponse:
         """Send a request, head and body, and return its answer."""
         connection, reusable = self._get(), False
         try:
@@ -88,7 +88,7 @@ class Connections:
             self._put(connection)
         return response
 
-    def _exchanged(self, connection: Any, request: bytes) -> Response:
+    def _exchanged(self, connection: Any, request: bytes) -> HttpResponse:
         if connection.is_closed:
             connection.connect()
             connection.sock.settimeout(self._read_timeout)
@@ -102,7 +102,7 @@ class Connections:
         return response._replace(reusable=False) if pending else response
 
 
-def _usual(stream: io.BufferedReader) -> Response | None:
+def _usual(stream: io.BufferedReader) -> HttpResponse | None:
     """Return an answer with a complete head of the usual form; otherwise read nothing."""
     received = stream.peek()
     head = _USUAL.match(received)
@@ -128,7 +128,7 @@ def _usual(stream: io.BufferedReader) -> Response | None:
     if len(body) < int(length):
         raise IncompleteRead(body, int(length) - len(body))
     # Bytes after the answer must not become the answer to the next request.
-    return Response(int(head[1]), headers, body, reusable=len(received) <= end)
+    return HttpResponse(int(head[1]), headers, body, reusable=len(received) <= end)
 
 
 class _Stream:
@@ -141,11 +141,11 @@ class _Stream:
         return self._stream
 
 
-def _unusual(stream: io.BufferedReader) -> Response:
+def _unusual(stream: io.BufferedReader) -> HttpResponse:
     answer = HTTPResponse(cast("socket", _Stream(stream)), method="POST")
     answer.begin()
     body = answer.read()
     headers = {name.lower(): value for name, value in answer.getheaders()}
     # After an interim answer, such as 103, the final one still follows.
     reusable = not answer.will_close and answer.status >= HTTPStatus.OK
-    return Response(answer.status, headers, body, reusable)
+    return HttpResponse(answer.status, headers, body, reusable)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from confluent_kafka.admin._metadata import ClusterMetadata
 
 
-OnDelivery = Callable[[KafkaError | None, Message], object]
-Headers = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]]
+DeliveryCallback = Callable[[KafkaError | None, Message], object]
+ProducedHeaders = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class _Sent:
     key: bytes | None
     value: bytes | None
     headers: list[Header]
-    on_delivery: OnDelivery | None
+    on_delivery: DeliveryCallback | None
 
 
 class FakeProducer:
@@ -43,7 +43,7 @@ class FakeProducer:
         self._max_bytes = int(conf.get("message.max.bytes", 1_000_000))
         self._turns = itertools.count()
         self._unsent: deque[_Sent] = deque()
-        self._reports: deque[tuple[OnDelivery | None, KafkaError | None, Message]] = deque()
+        self._reports: deque[tuple[DeliveryCallback | None, KafkaError | None, Message]] = deque()
 
     def __len__(self) -> int:
         """Return the number of messages that are not sent or not reported."""
@@ -55,10 +55,10 @@ class FakeProducer:
         value: str | bytes | None = None,
         key: str | bytes | None = None,
         partition: int = -1,
-        callback: OnDelivery | None = None,
-        on_delivery: OnDelivery | None = None,
+        callback: DeliveryCallback | None = None,
+        on_delivery: DeliveryCallback | None = None,
         timestamp: int = 0,  # noqa: ARG002 - the broker's clock counts
-        headers: Headers | None = None,
+        headers: ProducedHeaders | None = None,
     ) -> None:
         """Send a message.
 
@@ -136,7 +136,7 @@ class FakeProducer:
     @staticmethod
     def _report_of(
         sent: _Sent, offset: int | None, code: int
-    ) -> tuple[OnDelivery | None, KafkaError | None, Message]:
+    ) -> tuple[DeliveryCallback | None, KafkaError | None, Message]:
         error = KafkaError(code) if code else None
         report = Message(
             topic=sent.topic,
