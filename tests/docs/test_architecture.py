@@ -120,6 +120,19 @@ def test_only_these_modules_write_fences() -> None:
     }
 
 
+ENTRIES = [
+    (path.parent, module, name)
+    for path in sorted(PACKAGE.rglob("__init__.py"))
+    for module, name in re.findall(r"`(\w+)\.(\w+)`", path.read_text())
+    if path.parent != PACKAGE and (path.parent / f"{module}.py").is_file()
+]
+
+
+@pytest.mark.parametrize(("room", "module", "name"), ENTRIES)
+def test_the_entry_of_a_room_is_there(room: Path, module: str, name: str) -> None:
+    assert name in defined(room / f"{module}.py")
+
+
 def test_the_page_is_about_two_pages_long() -> None:
     assert len(re.findall(r"\S*\w\S*", ARCHITECTURE)) <= MAX_WORDS
 
@@ -130,3 +143,4 @@ def test_the_pages_were_read() -> None:
     assert len(FUNCTIONS) > 5
     assert len(PLACES) > 8
     assert len(INVARIANTS) > 5
+    assert len(ENTRIES) > 20

@@ -1,4 +1,4 @@
 """Logs, log events, metrics and durations: each is defined once, here.
 
-Entry: `logs.setup`, `metrics.METRICS`, `log_events.EVENTS`.
+Entry: `logs.setup`, `metrics.METRICS`, `log_events.LOG_EVENTS`.
 """
