@@ -16,12 +16,13 @@ _TIME_NUMBER: Final = frozenset(("int", "long"))
 _CLOUDEVENT: Final = "data"
 
 
-def check_schema(definition: CountersFile, schema: AvroSchema, label: str) -> Iterator[str]:
-    """Yield warnings for fields that may be null; ``label`` names the schema in messages.
+def check_schema(definition: CountersFile, schema: AvroSchema, label: str) -> list[str]:
+    """Return warnings for fields that may be null; ``label`` names the schema in messages.
 
     Raises ConfigError for a path that no event has, for a key that is neither text nor an integer,
     for an amount that is not a number, and for a time whose type does not match ``time_unit``.
     """
+    warnings: list[str] = []
     for location, expression, allowed in _uses(definition):
         for path in sorted(expression.paths):
             steps = _steps(definition, path)
@@ -40,10 +41,11 @@ def check_schema(definition: CountersFile, schema: AvroSchema, label: str) -> It
                     f"{', '.join(sorted(allowed))}"
                 )
             if kinds & {"null", _MISSING}:
-                yield (
+                warnings.append(
                     f"{where}: it may be null in {label}; such an event is a dead letter, unless "
                     "a filter leaves it out"
                 )
+    return warnings
 
 
 def _uses(definition: CountersFile) -> Iterator[tuple[str, Expression, frozenset[str] | None]]:

@@ -11,7 +11,14 @@ from decimal import Decimal
 from typing import Any, Final
 
 from dynatomic.counting.functions import ExactFunctions
-from dynatomic.counting.values import COMPARE, ExactInterpreter, Node, equals, is_false
+from dynatomic.counting.values import (
+    COMPARE,
+    ORDER_SYMBOLS,
+    ExactInterpreter,
+    Node,
+    equals,
+    is_false,
+)
 
 FieldPath = tuple[str, ...]
 
@@ -25,7 +32,6 @@ _COMPILED_FUNCTIONS: Final = frozenset(
     )
 )
 _BOOLEAN_FUNCTIONS: Final = frozenset(("contains", "ends_with", "starts_with"))
-_ORDER: Final = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
 
 @dataclass(slots=True)
@@ -160,11 +166,11 @@ class ExpressionCompiler:
     def _with_literal(self, operator: str, left: str, literal: Any) -> str | None:
         """Return a comparison with text or a number without a call in the usual case."""
         kind, t = type(literal), self._scope.name("t")
-        if operator in _ORDER and kind in {int, Decimal}:
+        if operator in ORDER_SYMBOLS and kind in {int, Decimal}:
             constant = repr(literal) if kind is int else self._constant(literal)
             compare = self._constant(COMPARE[operator])
             return (
-                f"({t} {_ORDER[operator]} {constant} if type({t} := {left}) is int "
+                f"({t} {ORDER_SYMBOLS[operator]} {constant} if type({t} := {left}) is int "
                 f"else {compare}({t}, {constant}))"
             )
         if operator == "eq" and kind is str:

@@ -24,8 +24,7 @@ def load_counters(settings: Settings) -> tuple[Settings, CountersFile | None]:
     check_examples(definition, Counting(definition))
     for key, schema in definition.event.schemas.items():
         # The warnings are for `run`, which logs them.
-        for _ in check_schema(definition, schema, str(key)):
-            pass
+        check_schema(definition, schema, str(key))
     tables = tuple(dict.fromkeys(counter.table for counter in definition.counters))
     if settings.tables:
         for counter in definition.counters:

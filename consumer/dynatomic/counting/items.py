@@ -11,14 +11,13 @@ from typing import Final
 from dynatomic.counting.definition import CounterDefinition
 from dynatomic.counting.reasons import EventRejected, RejectReason
 from dynatomic.counting.template import Template, TimePart, ValuePart, escape_table
-from dynatomic.counting.times import bucket_end_ms, bucket_name
+from dynatomic.counting.times import MINUTE_MS, bucket_end_ms, bucket_name
 from dynatomic.events.decoder import UnitIncrement
 from dynatomic.events.row import MAX_KEY_BYTES, MAX_RANGE_BYTES, CounterRef
 
 _MEMO_BYTES: Final = 16 * 1024 * 1024
 _ITEM_BYTES: Final = 600
 _MAX_MINUTES: Final = 4096
-_MINUTE_MS: Final = 60_000
 
 
 @dataclass(slots=True, eq=False)
@@ -128,7 +127,7 @@ class Moments(dict[int, tuple[Items, ...]]):
         if len(self) >= _MAX_MINUTES:
             self.clear()
         items = self[minute] = tuple(
-            self._at(index, counter, minute * _MINUTE_MS)
+            self._at(index, counter, minute * MINUTE_MS)
             for index, counter in enumerate(self._counters)
             if counter.bucket
         )

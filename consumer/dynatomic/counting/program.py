@@ -16,7 +16,7 @@ from dynatomic.counting.items import CounterUnit, Moments
 from dynatomic.counting.numbers import to_increment
 from dynatomic.counting.reasons import EventRejected, RejectReason
 from dynatomic.counting.template import ValuePart, key_text
-from dynatomic.counting.times import UNITS_PER_SECOND, rfc3339_memos, time_reader
+from dynatomic.counting.times import MINUTE_MS, UNITS_PER_SECOND, rfc3339_memos, time_reader
 from dynatomic.events.row import INT64_MAX, INT64_MIN
 
 Loads = Callable[[Tree, str], list[str]]
@@ -145,7 +145,7 @@ class Program:
             yield from self._read_time(variable, read)
             yield from self._bounds()
         if self._timed:
-            yield f"m = {self._scope.constant(self._moments)}[ms // 60000]"
+            yield f"m = {self._scope.constant(self._moments)}[ms // {MINUTE_MS}]"
 
     def _read_time(self, variable: str, read: str) -> Iterator[str]:
         unit = self._definition.event.time_unit

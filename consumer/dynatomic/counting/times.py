@@ -16,6 +16,7 @@ from dynatomic.errors import ConfigError
 
 BUCKETS: Final = ("minute", "hour", "day", "week", "month", "year")
 UNITS_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+MINUTE_MS: Final = 60_000
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MIN_MS: Final = int((datetime(1, 1, 3, tzinfo=UTC) - _EPOCH).total_seconds()) * 1000
@@ -27,7 +28,7 @@ _MEMO_ENTRIES: Final = 4096
 _DURATION: Final = re.compile(r"(\d{1,6})(s|m|h|d)", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _OFFSET: Final = re.compile(r"([+-])(\d\d):(\d\d)", re.ASCII)
-_PERIOD_MS: Final = {"minute": 60_000, "hour": 3_600_000}
+_PERIOD_MS: Final = {"minute": MINUTE_MS, "hour": 3_600_000}
 _DAY_MS: Final = 86_400_000
 
 
@@ -46,7 +47,7 @@ def utc_offset_ms(text: str) -> int:
     match = _OFFSET.fullmatch(text) if isinstance(text, str) else None
     if match is None or int(match[2]) > 14 or int(match[3]) > 59:  # noqa: PLR2004 - the clock's
         raise ConfigError(f"{text!r} is not UTC or an offset such as +02:00")
-    offset = (int(match[2]) * 60 + int(match[3])) * 60_000
+    offset = (int(match[2]) * 60 + int(match[3])) * MINUTE_MS
     return -offset if match[1] == "-" else offset
 
 
@@ -84,7 +85,7 @@ def _end_ms(text: str) -> int:
     match = _END.fullmatch(text)
     if not match or int(match[3] or 0) > 23 or int(match[4] or 0) > 59:  # noqa: PLR2004 - the clock's
         raise ValueError(text)
-    offset_ms = (int(match[3] or 0) * 60 + int(match[4] or 0)) * 60_000
+    offset_ms = (int(match[3] or 0) * 60 + int(match[4] or 0)) * MINUTE_MS
     fraction_ms = int((match[1] or "")[:3].ljust(3, "0"))
     return fraction_ms + (offset_ms if match[2] == "-" else -offset_ms)
 

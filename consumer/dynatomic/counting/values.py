@@ -15,7 +15,7 @@ from dynatomic.counting.functions import ExactFunctions
 Node = Mapping[str, Any]
 NUMBERS: Final = frozenset((int, Decimal, float))
 _CONTAINERS: Final = frozenset((str, list, dict))
-_ORDER: Final = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+ORDER_SYMBOLS: Final = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
 
 def is_false(value: Any) -> bool:
@@ -51,7 +51,7 @@ def _ordered(symbol: str) -> Callable[[Any, Any], bool | None]:
 COMPARE: Final[dict[str, Callable[[Any, Any], bool | None]]] = {
     "eq": equals,
     "ne": lambda left, right: not equals(left, right),
-    **{name: _ordered(symbol) for name, symbol in _ORDER.items()},
+    **{name: _ordered(symbol) for name, symbol in ORDER_SYMBOLS.items()},
 }
 
 

@@ -50,10 +50,8 @@ from dynatomic.kafka.client import (
 from dynatomic.kafka.commit_metadata import is_foreign
 from dynatomic.kafka.event_reader import EventReader, event_reader, read_all
 from dynatomic.kafka.groups import CommittedOffset, committed_offsets
-from dynatomic.kafka.reachability import wait_for_kafka
+from dynatomic.kafka.reachability import START_S, wait_for_kafka
 from dynatomic.kafka.topics import check_not_compacted, topic_id
-
-START_S = 10.0
 
 NO_COUNTER = "no-counter"
 """The verdict on an event that no counter of the counters file takes."""

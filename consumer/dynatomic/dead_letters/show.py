@@ -28,9 +28,7 @@ from dynatomic.events.payload import PayloadReader
 from dynatomic.events.row import Row
 from dynatomic.events.schema import load_writer_schema
 from dynatomic.kafka.client import kafka_errors, new_consumer
-from dynatomic.kafka.reachability import wait_for_kafka
-
-START_S = 10.0
+from dynatomic.kafka.reachability import START_S, wait_for_kafka
 
 _HEADINGS = ("TIME", "SOURCE", "REASON", "STATE", "GROUP", "ROW", "DETAIL")
 _YEAR_10000_MS = 253_402_300_800_000

@@ -40,11 +40,10 @@ from dynatomic.kafka.client import (
 from dynatomic.kafka.commit_metadata import CommitMetadata, is_foreign, parse
 from dynatomic.kafka.groups import committed_offsets, denied_or_unavailable, describe_group
 from dynatomic.kafka.messages import UNREADABLE_BATCHES
-from dynatomic.kafka.reachability import wait_for_kafka
+from dynatomic.kafka.reachability import START_S, wait_for_kafka
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topics import topic_id
 
-START_S = 10.0
 TIMEOUT_S = 30.0
 
 

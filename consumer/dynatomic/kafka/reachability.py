@@ -19,6 +19,10 @@ _LOGIN = (
 _NOT_KAFKA = re.compile(r"(?:\w+://)?(\S+?)(?:/bootstrap|/\d+)?: .*Invalid response size")
 
 
+START_S = 10.0
+"""How long a command waits for a broker to answer, in seconds."""
+
+
 def wait_for_kafka(
     settings: Settings, timeout_s: float, clock: Callable[[], float] = time.monotonic
 ) -> None:

@@ -20,6 +20,9 @@ from dynatomic.kafka.topics import hex_id
 TIMEOUT_S = 10.0
 RETRY_S = 0.5
 
+MOVE_GUIDE = "docs/how-to/move-a-topic.md"
+"""What to read where the topic is another one than the group counted."""
+
 AskTopicId = Callable[[], "Future[str | None]"]
 """Requests the topic's id from the brokers, without waiting for the answer."""
 

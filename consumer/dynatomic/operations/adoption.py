@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dynatomic.kafka.commit_metadata import LastEvent, parse
+from dynatomic.kafka.topic_identity import MOVE_GUIDE
 from dynatomic.operations.offset_plan import PlannedOffset
 from dynatomic.operations.positions import GroupPosition
-
-GUIDE = "docs/how-to/move-a-topic.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def plan_copy(position: GroupPosition, evidence: Evidence) -> PlannedOffset:
     old_id = parse(committed.metadata).topic_id if committed is not None else None
     why = f"{_same(evidence)}: use --adopt {old_id}"
     if evidence.is_translated:
-        why = f"it has events from before the last counted one, so it is a copy: see {GUIDE}"
+        why = f"it has events from before the last counted one, so it is a copy: see {MOVE_GUIDE}"
     return PlannedOffset(position.partition, current, None, "", why, changes=False)
 
 
@@ -105,7 +104,7 @@ def _refusal(position: GroupPosition, adopted_id: str, evidence: Evidence | None
     if position.foreign and parse(position.committed.metadata).topic_id != adopted_id:
         return f"{position.problem}, not the one of --adopt"
     if evidence is not None and evidence.is_translated:
-        return f"{_translated(evidence)}; it cannot be adopted: see {GUIDE}"
+        return f"{_translated(evidence)}; it cannot be adopted: see {MOVE_GUIDE}"
     if position.committed.offset > position.marks.high:
         return f"beyond the end of the copy, {position.marks.high}: wait until it is complete"
     return None
@@ -122,7 +121,7 @@ def foreign_notes(
     yield (
         "a topic that was deleted and made again is counted from its beginning; a copy is not: "
         f"with the same offsets (Cluster Linking) use --adopt {' or '.join(sorted(ids))}, with "
-        f"others (MirrorMaker) see {GUIDE}"
+        f"others (MirrorMaker) see {MOVE_GUIDE}"
     )
     for position in foreign:
         low, high = position.marks

@@ -30,7 +30,7 @@ from dynatomic.kafka.client import (
     topic_partitions,
 )
 from dynatomic.kafka.groups import committed_offsets, describe_group
-from dynatomic.kafka.reachability import wait_for_kafka
+from dynatomic.kafka.reachability import START_S, wait_for_kafka
 from dynatomic.kafka.topics import (
     UNPACKED_SIZE_CONFIG,
     check_not_compacted,
@@ -39,8 +39,6 @@ from dynatomic.kafka.topics import (
 )
 from dynatomic.kafka.topics import topic_id as topic_id_of
 from dynatomic.operations.show_config import CheckResult, run_check
-
-START_S = 10.0
 
 INSERTS = "; inserts are not checked, --probe tries them"
 

@@ -21,10 +21,9 @@ from dynatomic.counting.records import Record
 from dynatomic.dead_letters.topic import DeadLetterTopic, reader_config
 from dynatomic.kafka.client import kafka_errors, new_consumer, watermarks
 from dynatomic.kafka.messages import readable_headers
-from dynatomic.kafka.reachability import wait_for_kafka
+from dynatomic.kafka.reachability import START_S, wait_for_kafka
 from dynatomic.registry.open import open_schemas
 
-START_S = 10.0
 NEWEST = 20
 """How many events of the topic are explained without a limit."""
 

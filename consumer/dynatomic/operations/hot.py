@@ -33,9 +33,9 @@ from dynatomic.kafka.client import (
 from dynatomic.kafka.event_reader import EventReader, event_reader, read_all
 from dynatomic.kafka.messages import check_error
 from dynatomic.kafka.offsets_by_time import OffsetsByTime
-from dynatomic.kafka.reachability import wait_for_kafka
+from dynatomic.kafka.reachability import START_S, wait_for_kafka
 
-START_S, TIMEOUT_S, PATIENCE_S = 10.0, 10.0, 60.0
+TIMEOUT_S, PATIENCE_S = 10.0, 60.0
 BATCH, POLL_S = 10_000, 0.2
 MAX_RANKED_COUNTERS = 200_000
 _HEADINGS = ("EVENTS", "SHARE", "SUM", "COUNTER", "ITEM")

@@ -36,11 +36,9 @@ from dynatomic.kafka.groups import (
     describe_group,
     missing_group,
 )
-from dynatomic.kafka.reachability import wait_for_kafka
+from dynatomic.kafka.reachability import START_S, wait_for_kafka
 from dynatomic.kafka.topics import topic_id
 from dynatomic.operations.positions import SMALL_FETCHES, GroupPosition, Timestamps
-
-START_S = 10.0
 
 _HEADINGS = ("PARTITION", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG", "AGE", "MEMBER")
 _RIGHT_ALIGNED = {0, 1, 2, 3, 4}

@@ -41,7 +41,7 @@ from dynatomic.kafka.groups import (
     missing_group,
 )
 from dynatomic.kafka.offsets_by_time import OffsetsByTime
-from dynatomic.kafka.reachability import wait_for_kafka
+from dynatomic.kafka.reachability import START_S, wait_for_kafka
 from dynatomic.kafka.topics import topic_id
 from dynatomic.kafka.truncations import TruncationFinder
 from dynatomic.operations.adoption import (
@@ -59,7 +59,6 @@ from dynatomic.operations.fences import (
     table_changer,
 )
 from dynatomic.operations.group_commit import JOIN_S, GroupCommit
-from dynatomic.operations.lag import START_S
 from dynatomic.operations.offset_plan import PlannedOffset, Target, notes, plan, target_offset
 from dynatomic.operations.positions import SMALL_FETCHES, GroupPosition, Timestamps
 

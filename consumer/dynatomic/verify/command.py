@@ -29,7 +29,7 @@ from dynatomic.kafka.client import (
     watermarks,
 )
 from dynatomic.kafka.event_reader import event_reader
-from dynatomic.kafka.reachability import wait_for_kafka
+from dynatomic.kafka.reachability import START_S, wait_for_kafka
 from dynatomic.kafka.topics import check_not_compacted, required_topic_id, topic_id
 from dynatomic.verify.baseline import Baseline, Snapshot
 from dynatomic.verify.comparison import Comparison
@@ -38,8 +38,6 @@ from dynatomic.verify.letters import GroupLetters
 from dynatomic.verify.recount import Recount
 from dynatomic.verify.report import VerifyReport
 from dynatomic.verify.sample import CounterSample
-
-START_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)

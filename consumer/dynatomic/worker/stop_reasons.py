@@ -6,9 +6,8 @@ from shlex import quote
 from dynatomic.console import plural
 from dynatomic.kafka.commit_metadata import CommitMetadata
 from dynatomic.kafka.messages import Truncation
+from dynatomic.kafka.topic_identity import MOVE_GUIDE
 from dynatomic.worker.partition import Partition
-
-GUIDE = "docs/how-to/move-a-topic.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class StopReasons:
             f"{metadata.topic_id}, and this one's is {self.topic_id}; if it was deleted and made "
             f"again, count it from its beginning: {self._command(partition)}; if it is a copy with "
             f"the same offsets (Cluster Linking), continue: `dynatomic offsets -g {group} --adopt "
-            f"{old} --execute`; if MirrorMaker copied it, see {GUIDE}"
+            f"{old} --execute`; if MirrorMaker copied it, see {MOVE_GUIDE}"
         )
 
     def truncated(self, partition: Partition, truncation: Truncation) -> str:

@@ -26,10 +26,11 @@ PRIMITIVES: Final = frozenset(
     ("null", "boolean", "int", "long", "float", "double", "bytes", "string")
 )
 _EXACT_DECIMAL: Final = "dynatomic-decimal"
-_UNPARSABLE: Final = (
+UNPARSABLE: Final = (
     *(ValueError, TypeError, LookupError, AttributeError, RecursionError),
     fastavro.schema.SchemaParseException,
 )
+"""What fastavro raises for a text that is no Avro schema."""
 
 
 class SchemaRefusedError(Exception):
@@ -77,7 +78,7 @@ def read_schema(texts: Sequence[str]) -> AvroSchema:
         raise
     except RecursionError:
         raise SchemaRefusedError("it is nested too deeply") from None
-    except _UNPARSABLE:
+    except UNPARSABLE:
         raise SchemaRefusedError("it is no Avro schema") from None
     _Weigher(names).weight(parsed, 0)
     return AvroSchema(parsed, json.dumps(cleaned, sort_keys=True), names)

@@ -1,16 +1,10 @@
 """The fingerprint by which Avro's single-object encoding names a schema."""
 
 import json
-from typing import Final
 
 import fastavro
 
-from dynatomic.counting.formats.avro_schema import SchemaRefusedError
-
-_UNPARSABLE: Final = (
-    *(ValueError, TypeError, LookupError, AttributeError, RecursionError),
-    fastavro.schema.SchemaParseException,
-)
+from dynatomic.counting.formats.avro_schema import UNPARSABLE, SchemaRefusedError
 
 
 def fingerprint(text: str) -> str:
@@ -23,5 +17,5 @@ def fingerprint(text: str) -> str:
         canonical = fastavro.schema.to_parsing_canonical_form(json.loads(text))
         fingerprint = str(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
         return bytes.fromhex(fingerprint)[::-1].hex()
-    except _UNPARSABLE:
+    except UNPARSABLE:
         raise SchemaRefusedError("it has no parsing canonical form") from None
