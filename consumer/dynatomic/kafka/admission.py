@@ -36,7 +36,7 @@ def check_group(admin: Any, settings: Settings, fingerprint: str | None = None) 
     """Raise ConfigError if this consumer cannot be in the group with the members that it has.
 
     ``fingerprint`` is that of the counters file, None for row events. Returns a note on what could
-    not be checked and on members that are not of dynatomic, empty if there is nothing. Nothing
+    not be checked and on members of other programs, empty if there is nothing. Nothing
     about the members is checked where the brokers cannot describe groups.
     """
     try:
@@ -53,10 +53,10 @@ def check_group(admin: Any, settings: Settings, fingerprint: str | None = None) 
 
 
 def _foreign_members(group: GroupDescription, settings: Settings) -> str:
-    """Log the members that are not of dynatomic, and return a note; empty if there is none.
+    """Log the members of other programs, and return a note; empty if there is none.
 
-    The brokers give them partitions, and what they commit is not counted. A client id that the
-    user set shows nothing, so they are not refused.
+    The brokers give them partitions, and events that they commit are not counted. A client id that
+    the user set shows nothing, so they are not refused.
     """
     if "client.id" in settings.librdkafka:
         return ""

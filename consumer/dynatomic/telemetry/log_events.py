@@ -166,8 +166,8 @@ LOG_EVENTS = (
     LogEvent(
         "group has other members",
         "warning",
-        "Members of the group are not of dynatomic, by their `client_ids`. They get partitions, "
-        "and what they commit is not counted.",
+        "Members of the group are other programs, by their `client_ids`. They get partitions, "
+        "and events that they commit are not counted.",
         "give that application, or this consumer, a group of its own with `--group-id`",
     ),
     LogEvent(
