@@ -8,11 +8,11 @@ from cyclopts import Parameter
 from dynatomic.cli.converters import whole_number_from
 from dynatomic.operations.iam import Command
 
-Baseline = Annotated[
+BaselineFile = Annotated[
     Path | None,
     Parameter(help="Start from the values in this snapshot, not from zero.", metavar="FILE"),
 ]
-Snapshot = Annotated[
+SnapshotFile = Annotated[
     Path | None,
     Parameter(
         help="Write the current values of the tables, for a later --baseline. Without --baseline "

@@ -177,8 +177,8 @@ def produce(  # noqa: PLR0913 -- one a flag
 def verify(  # noqa: PLR0913 - one a flag
     settings: Settings,
     *,
-    baseline: flags.Baseline = None,
-    snapshot: flags.Snapshot = None,
+    baseline: flags.BaselineFile = None,
+    snapshot: flags.SnapshotFile = None,
     sample: flags.Sample = None,
     seed: flags.Seed = None,
     limit: flags.Limit = 20,

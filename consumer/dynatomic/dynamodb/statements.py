@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from dynatomic.dynamodb.fence import Fence
 from dynatomic.events.row import CounterRef, KeySchema
+from dynatomic.events.window import ItemRef
 
 BATCH = 25
 """The largest number of statements in one BatchExecuteStatement."""
@@ -86,14 +87,14 @@ class Change(NamedTuple):
 def group_changes(
     sums: Mapping[CounterRef, int],
     fence: Fence | None = None,
-    expires_s: Mapping[tuple[str, str, str | None], int] | None = None,
+    expires_s: Mapping[ItemRef, int] | None = None,
 ) -> dict[str, list[Change]]:
     """Return the changes of each table: one change for each item.
 
     DynamoDB refuses a batch with two statements for one item. A sum of zero is written too: it
     creates the counter. ``expires_s`` has the time to live of the items that have one.
     """
-    items: dict[tuple[str, str, str | None], dict[str, int]] = {}
+    items: dict[ItemRef, dict[str, int]] = {}
     for (table, key, range_, name), total in sums.items():
         item = (table, key, range_)
         if item in items:

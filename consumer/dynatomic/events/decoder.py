@@ -204,7 +204,7 @@ class Decoder(dict[bytes, UnitIncrement]):
         return unit_increments, multipliers
 
     def _decode_parts(self, payloads: Sequence[Any]) -> tuple[list[UnitIncrement], list[int]]:
-        """Look up prefix and varint of all payloads in C, as if all varints had one length.
+        """Decode the prefix and the varint of all payloads in C, as if all varints had one length.
 
         Payloads without a result are tried with other lengths, and then read one by one.
         """

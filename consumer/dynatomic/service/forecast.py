@@ -15,6 +15,7 @@ from typing import Any
 from dynatomic.console import duration
 from dynatomic.events.decoder import Decoded, Increment
 from dynatomic.events.row import CounterRef
+from dynatomic.events.window import ItemRef
 from dynatomic.kafka.counters_reader import name_of
 from dynatomic.kafka.event_reader import EventReader
 
@@ -33,7 +34,7 @@ class Forecast:
         self._window_ms = window_ms
         self._exactly_once = exactly_once
         self._last_windows: dict[tuple[str, str, str | None, int], int] = {}
-        self._items: set[tuple[str, str, str | None]] = set()
+        self._items: set[ItemRef] = set()
         self._sums: Counter[str] = Counter()
         self._events_by_counter: Counter[str] = Counter()
         self._first_ms, self._last_ms = 0, 0
@@ -88,9 +89,7 @@ class Forecast:
             self._events_by_counter[name] += 1
             self._count_write(unit.ref[:3], messages[index].partition(), stamps[index])
 
-    def _count_write(
-        self, item: tuple[str, str, str | None], partition: int, stamp_ms: int
-    ) -> None:
+    def _count_write(self, item: ItemRef, partition: int, stamp_ms: int) -> None:
         owner, window = (*item, partition), stamp_ms // self._window_ms
         if self._last_windows.get(owner) != window:
             self.writes += 1

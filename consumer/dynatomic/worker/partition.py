@@ -179,7 +179,7 @@ class Partition:
         self.last_event = None
 
     def clear_start(self) -> None:
-        """Forget the committed offset, so that it is fetched again."""
+        """Clear the committed offset, so that it is fetched again."""
         self.start_offset, self.start_confirmed = None, False
 
     def confirm_start(self) -> None:

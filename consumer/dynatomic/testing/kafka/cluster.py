@@ -16,7 +16,7 @@ from confluent_kafka.admin._metadata import (
     TopicMetadata,
 )
 
-from dynatomic.testing.kafka.group import Group, Partition
+from dynatomic.testing.kafka.group import Group, TopicAndPartition
 
 Header = tuple[str, bytes | None]
 
@@ -238,7 +238,7 @@ class Cluster:
         logs = self.logs.get(topic, [])
         return logs[partition] if 0 <= partition < len(logs) else None
 
-    def partitions_of(self, topics: Iterable[str]) -> list[Partition]:
+    def partitions_of(self, topics: Iterable[str]) -> list[TopicAndPartition]:
         """Return all partitions of these topics, in order."""
         return [(t, p) for t in sorted(topics) for p in range(len(self.logs.get(t, ())))]
 

@@ -17,7 +17,7 @@ from confluent_kafka import (
 
 from dynatomic.testing.kafka.cluster import Cluster, failure
 from dynatomic.testing.kafka.fetch import Fetch
-from dynatomic.testing.kafka.group import Partition
+from dynatomic.testing.kafka.group import TopicAndPartition
 from dynatomic.testing.kafka.membership import (
     Membership,
     OnRebalance,
@@ -40,8 +40,8 @@ class FakeConsumer(Membership):
         super().__init__(cluster, conf, name)
         self.closed = False
         self._conf = conf
-        self._fetches: dict[Partition, Fetch] = {}
-        self._pauses: set[Partition] = set()
+        self._fetches: dict[TopicAndPartition, Fetch] = {}
+        self._pauses: set[TopicAndPartition] = set()
         self._turn = 0
         self._has_assigned = False
         self._is_fatal = False
@@ -234,17 +234,17 @@ class FakeConsumer(Membership):
         self.closed = True
         self._fetches = {}
 
-    def take(self, partitions: list[Partition]) -> None:
+    def take(self, partitions: list[TopicAndPartition]) -> None:
         """Read these from the committed offsets, if ``on_assign`` did not set the start."""
         if not self._has_assigned:
             self._fetches |= {p: self._new_fetch(p, OFFSET_STORED) for p in partitions}
 
-    def stop_reading(self, partitions: list[Partition]) -> None:
+    def stop_reading(self, partitions: list[TopicAndPartition]) -> None:
         """Stop reading these."""
         for partition in partitions:
             self._fetches.pop(partition, None)
 
-    def _call(self, kind: str, partitions: list[Partition]) -> None:
+    def _call(self, kind: str, partitions: list[TopicAndPartition]) -> None:
         self._has_assigned = False
         super()._call(kind, partitions)
 
@@ -281,7 +281,7 @@ class FakeConsumer(Membership):
         self._said_down = down
         return down
 
-    def _new_fetch(self, partition: Partition, start: int) -> Fetch:
+    def _new_fetch(self, partition: TopicAndPartition, start: int) -> Fetch:
         return Fetch(*partition, start, paused=partition in self._pauses)
 
     def _set_paused(self, partitions: TopicPartitions, *, paused: bool) -> None:

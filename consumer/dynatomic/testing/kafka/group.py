@@ -7,8 +7,8 @@ as possible, and a partition gets its new owner only after the old one has given
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-Partition = tuple[str, int]
-PartitionsOf = Callable[[Iterable[str]], list[Partition]]
+TopicAndPartition = tuple[str, int]
+PartitionsOf = Callable[[Iterable[str]], list[TopicAndPartition]]
 
 
 @dataclass(eq=False, slots=True)
@@ -22,9 +22,9 @@ class Member:
 
     name: str
     topics: frozenset[str] = frozenset()
-    owned: set[Partition] = field(default_factory=set)
-    target: set[Partition] = field(default_factory=set)
-    asked: set[Partition] = field(default_factory=set)
+    owned: set[TopicAndPartition] = field(default_factory=set)
+    target: set[TopicAndPartition] = field(default_factory=set)
+    asked: set[TopicAndPartition] = field(default_factory=set)
     generation: int = 0
     joined: bool = False
     expired: bool = False
@@ -35,8 +35,8 @@ class Group:
     """The members in the order of joining, the committed offsets, and their metadata."""
 
     members: list[Member] = field(default_factory=list)
-    offsets: dict[Partition, int] = field(default_factory=dict)
-    metadata: dict[Partition, str] = field(default_factory=dict)
+    offsets: dict[TopicAndPartition, int] = field(default_factory=dict)
+    metadata: dict[TopicAndPartition, str] = field(default_factory=dict)
     generation: int = 0
 
     def join(self, member: Member, partitions_of: PartitionsOf) -> None:
@@ -75,7 +75,7 @@ class Group:
         topics = frozenset().union(*(member.topics for member in readers))
         return -(-len(partitions_of(topics)) // len(readers))
 
-    def gained(self, member: Member) -> list[Partition]:
+    def gained(self, member: Member) -> list[TopicAndPartition]:
         """Return the assigned partitions of a member that no member owns."""
         others = set().union(*(m.owned for m in self.members if m is not member))
         return sorted(member.target - member.owned - others)

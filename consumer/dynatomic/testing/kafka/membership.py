@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import OFFSET_INVALID, KafkaError, Message, TopicPartition
 
 from dynatomic.testing.kafka.cluster import Cluster, failure
-from dynatomic.testing.kafka.group import Member, Partition
+from dynatomic.testing.kafka.group import Member, TopicAndPartition
 
 if TYPE_CHECKING:
     from dynatomic.testing.kafka.cluster import CommitFault
@@ -41,11 +41,11 @@ class AnsweredPartition(TopicPartition):
     def __hash__(self) -> int:
         return super().__hash__()
 
-    def _topic_partition(self) -> Partition:
+    def _topic_partition(self) -> TopicAndPartition:
         return self.topic, self.partition
 
 
-def topic_partition(partition: TopicPartition) -> Partition:
+def topic_partition(partition: TopicPartition) -> TopicAndPartition:
     """Return the topic and the id of a partition."""
     return partition.topic, partition.partition
 
@@ -86,11 +86,11 @@ class Membership:
         self._waiting: deque[TopicPartitions] = deque()
         self._answers: deque[tuple[KafkaError | None, TopicPartitions]] = deque()
 
-    def take(self, partitions: list[Partition]) -> None:
+    def take(self, partitions: list[TopicAndPartition]) -> None:
         """Start to read these partitions."""
         raise NotImplementedError
 
-    def stop_reading(self, partitions: list[Partition]) -> None:
+    def stop_reading(self, partitions: list[TopicAndPartition]) -> None:
         """Stop reading these partitions."""
         raise NotImplementedError
 
@@ -116,7 +116,7 @@ class Membership:
                 member.owned.update(gained)
                 self.take(gained)
 
-    def _give_up(self, kind: str, partitions: list[Partition]) -> None:
+    def _give_up(self, kind: str, partitions: list[TopicAndPartition]) -> None:
         if not partitions:
             return
         try:
@@ -126,7 +126,7 @@ class Membership:
                 self.member.owned.difference_update(partitions)
                 self.stop_reading(partitions)
 
-    def _call(self, kind: str, partitions: list[Partition]) -> None:
+    def _call(self, kind: str, partitions: list[TopicAndPartition]) -> None:
         if callback := self._callbacks.get(kind):
             callback(self, [TopicPartition(topic, id_) for topic, id_ in partitions])
 
