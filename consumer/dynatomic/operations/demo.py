@@ -181,7 +181,7 @@ class _Child:
         for text in self.log.read_text().splitlines():
             try:
                 line = json.loads(text)
-            except ValueError:
+            except ValueError:  # the child is still writing this line, or was killed in it
                 continue
             if line["event"] == event:
                 events.append(line)

@@ -213,7 +213,7 @@ def _listen(settings: Settings, pages: StatusPages) -> _Server | None:
     for port in range(DEFAULT_PORT, DEFAULT_PORT + MAX_PORTS_TRIED):
         try:
             return _Server((DEFAULT_HOST, port), pages)
-        except OSError:
+        except OSError:  # another process has the port, such as a second consumer of this host
             continue
     fields = {"host": DEFAULT_HOST, "ports": f"{DEFAULT_PORT}-{DEFAULT_PORT + MAX_PORTS_TRIED - 1}"}
     log.warning("no free port, so nothing is served", extra={"fields": fields})
