@@ -14,8 +14,8 @@ from tests.support.stack import Stack
 from tests.support.tables import Table
 
 HASTY = """
-import sys, dynatomic.service.run
-dynatomic.service.run.START_S = 1.0  # instead of half a minute
+import sys, dynatomic.service.build
+dynatomic.service.build.START_S = 1.0  # instead of half a minute
 from dynatomic.cli.main import main
 sys.exit(main())
 """
