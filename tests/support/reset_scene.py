@@ -44,7 +44,12 @@ class Scene(World):
 
     def run(self, options: ResetOptions = EXECUTE) -> str:
         made = Resetter(
-            *(self.settings, self.consumer, self.admin, self.join, self.change_table, self.clock)
+            settings=self.settings,
+            consumer=self.consumer,
+            admin=self.admin,
+            join=self.join,
+            change_table=self.change_table,
+            clock=self.clock,
         )
         return "\n".join(made.run(options))
 

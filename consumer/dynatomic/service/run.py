@@ -1,4 +1,4 @@
-"""``dynatomic run``: builds the worker, runs it until a signal or the end, and closes it."""
+"""``dynatomic run``: runs the worker until a signal or the end, and closes it."""
 
 import gc
 import logging
