@@ -12,7 +12,7 @@ from dynatomic.config.settings import Settings
 
 GROUP = (*BROKERS, "topic", "group_id", "group_protocol")
 
-_Execute = Annotated[bool, flag("Carry out the plan. Without it the plan is only printed.")]
+_ExecuteFlag = Annotated[bool, flag("Carry out the plan. Without it the plan is only printed.")]
 
 _dlq = App(name="dlq", help="Print the dead letters, or send them to the topic again.")
 app.command(_dlq)
@@ -108,7 +108,7 @@ def offsets(  # noqa: PLR0913 -- one a flag
             metavar="TOPIC_ID",
         ),
     ] = None,
-    execute: _Execute = False,
+    execute: _ExecuteFlag = False,
     create_group: Annotated[
         bool, flag("Accept a group that does not exist yet, and commit its first offsets.")
     ] = False,
@@ -164,7 +164,7 @@ def replay(
     settings: Settings,
     *,
     reason: flags.LetterReason = None,
-    execute: _Execute = False,
+    execute: _ExecuteFlag = False,
     force: Annotated[
         bool, flag("Send also the letters that would become dead letters again.")
     ] = False,
@@ -187,7 +187,7 @@ def skip_batch(
     *,
     partition: Annotated[int, Parameter(help="The partition that stopped.")],
     offset: Annotated[int, Parameter(help="The first offset of the batch.")],
-    execute: _Execute = False,
+    execute: _ExecuteFlag = False,
 ) -> int:
     """Skip one batch that the Kafka client cannot unpack, and store a dead letter.
 
