@@ -129,7 +129,7 @@ def test_the_check_of_access_asks_for_update_item_too(
                 "dynamodb:DescribeTable on resource: arn:aws:dynamodb:us-east-1:1:table/tab as",
             ),
             ConfigError,
-            "allow dynamodb:DescribeTable on arn:aws:dynamodb:us-east-1:1:table/tab, as",
+            "allow dynamodb:DescribeTable on arn:aws:dynamodb:us-east-1:1:table/tab;",
         ),
         (Error("AccessDeniedException"), ConfigError, "allow dynamodb:DescribeTable on arn:aws:.*"),
         (Error("ExpiredTokenException"), ConfigError, "ExpiredToken"),

@@ -118,7 +118,9 @@ def test_a_baseline_carries_over_a_switch_to_exactly_once(
     log.update(stack.produce(topic, [Event(name, f"k{n % 11}", incr=2) for n in range(300)]))
     stack.drain(topic, [name], *EXACTLY_ONCE)
     log[name, "k1", None, "count"] += 1_000
-    again = verify(stack, topic, [name], *EXACTLY_ONCE, "--baseline", file, "--snapshot", file)
+    again = verify(
+        stack, topic, [name], *EXACTLY_ONCE, "--baseline", file, "--snapshot", file, "--force"
+    )
     assert again.stdout.splitlines()[0] == ok(log)
     assert verify(stack, topic, [name], "--baseline", file).stdout.splitlines()[0] == ok(log)
 

@@ -201,7 +201,9 @@ def take_error(
     elif code in UNREADABLE_BATCHES and partition is not None:
         # The client repeats this error. A stopped partition never confirms its start. So events
         # that were read before the batch would stay unwritten, and the batch could not be skipped.
-        may_stop = partition.start_confirmed or partition.is_empty
+        # Events that were dropped until the start is validated are read again first.
+        is_reread = partition.needs_validation and partition.position >= 0
+        may_stop = partition.start_confirmed or (partition.is_empty and not is_reread)
         if partition.stop_reason is None and may_stop:
             reason = unreadable_batch_message(message, settings)
             partition.stop(reason)

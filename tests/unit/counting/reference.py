@@ -63,12 +63,12 @@ def _true(value: Any) -> bool:
 def _addition(
     counter: CounterDefinition, event: Any, moment: datetime
 ) -> tuple[str, str, str | None, dict[str, int]]:
-    return (
-        counter.name,
-        _render(counter.key, event, moment),
-        None if counter.range is None else _render(counter.range, event, moment),
-        {amount.attribute: _amount(amount, event) for amount in counter.amounts},
-    )
+    key = _render(counter.key, event, moment)
+    range_key = None if counter.range is None else _render(counter.range, event, moment)
+    amounts = {amount.attribute: _amount(amount, event) for amount in counter.amounts}
+    if "" in (key, range_key):
+        raise _BadError("key-empty")
+    return counter.name, key, range_key, amounts
 
 
 def _moment(definition: CountersFile, event: Any, record: Record) -> datetime:
@@ -101,8 +101,6 @@ def _render(template: Template, event: Any, moment: datetime) -> str:
             text += "".join(f"%{ord(c):02X}" if c in part.escaped else c for c in str(value))
         else:
             text += part
-    if not text:
-        raise _BadError("key-empty")
     return text
 
 
