@@ -75,7 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("no_cover")
 
 
-_SHARES: Final = ("tests/e2e/test_crash", "tests/e2e/test_s")
+_SHARES: Final = ("tests/e2e/test_declared", "tests/e2e/test_offsets")
 """Where the second and the third share of the tests of processes begin: each takes as long."""
 
 
