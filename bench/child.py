@@ -52,6 +52,7 @@ from dynatomic.events.row import CounterRef
 from dynatomic.events.schema import load_writer_schema
 from dynatomic.events.window import Window
 from dynatomic.kafka.client import consumer_config
+from dynatomic.service import build
 from dynatomic.service import run as product
 from dynatomic.worker.limits import Limits
 from dynatomic.worker.loop import POLL_S, Worker
@@ -170,7 +171,7 @@ def _run(call: Callable[[], int], make: Callable[[dict[str, Any]], _Consumer]) -
         return Worker(settings, **(parts | {"make_consumer": new_consumer}))
 
     # Only the consumer of the worker. Others check properties and request offsets.
-    with patch.object(product, "Worker", worker):
+    with patch.object(build, "Worker", worker):
         code = call()
     if code:
         raise RuntimeError("dynatomic run did not finish its windows")
