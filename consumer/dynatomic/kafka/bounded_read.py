@@ -9,7 +9,6 @@ here first. If this process is killed, the batch is the cause, and the events be
 
 import pickle
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from typing import Any
 from confluent_kafka import KafkaException, TopicPartition
 
 from dynatomic.config.settings import Settings
+from dynatomic.kafka.child_process import run_child
 from dynatomic.kafka.client import consumer_config, new_consumer
 
 MAX_UNPACKED_BYTES = 256 * 1024 * 1024
@@ -87,13 +87,7 @@ def is_fatal(settings: Settings, partition: int, offset: int) -> bool:
 
 def _read(task: _ReadTask) -> tuple[int, FatalBatch] | None:
     """Return the partition and the batch at which a child was killed, None if it was not."""
-    child = subprocess.run(
-        [sys.executable, "-m", "dynatomic.kafka.bounded_read"],
-        input=pickle.dumps(task),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
+    child = run_child("dynatomic.kafka.bounded_read", task)
     if child.returncode not in _KILLED and child.returncode != _NO_MEMORY:
         return None
     events: list[StoredEvent] = []

@@ -6,11 +6,11 @@ the consumer asks in a child process.
 """
 
 import pickle
-import subprocess
 import sys
 
 from dynatomic.config.settings import Settings
 from dynatomic.errors import DynatomicError, UnavailableError
+from dynatomic.kafka.child_process import run_child
 from dynatomic.kafka.client import admin_config, new_admin
 from dynatomic.kafka.groups import GroupDescription, describe_group
 
@@ -20,13 +20,7 @@ def describe_group_apart(settings: Settings) -> GroupDescription | None:
 
     Raises UnavailableError if the other process was aborted too.
     """
-    child = subprocess.run(
-        [sys.executable, "-m", "dynatomic.kafka.group_process"],
-        input=pickle.dumps(settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
+    child = run_child("dynatomic.kafka.group_process", settings)
     if child.returncode:
         raise UnavailableError(f"group {settings.group_id} cannot be described now; try again")
     answer: GroupDescription | DynatomicError | None = pickle.loads(child.stdout)  # noqa: S301 - from our own child
