@@ -46,7 +46,8 @@ from dynatomic.config.settings import ProcessingGuarantee, Settings
 from dynatomic.dynamodb.client import make_client
 from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.writer import Writer
-from dynatomic.events.decoder import Decoder, UnitIncrement
+from dynatomic.events.decoded import UnitIncrement
+from dynatomic.events.decoder import Decoder
 from dynatomic.events.payload import PayloadReader
 from dynatomic.events.row import CounterRef
 from dynatomic.events.schema import load_writer_schema

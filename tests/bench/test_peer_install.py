@@ -21,7 +21,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class FakePython:
-    """A Python whose ``venv`` copies itself and whose ``pip`` does what it is told."""
+    """A Python whose ``venv`` copies itself and whose ``pip`` does what the test says."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "python"

@@ -17,7 +17,7 @@ import itertools, queue, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]) << 20,) * 2)
 from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.writer import Writer
-from dynatomic.events.decoder import UnitIncrement
+from dynatomic.events.decoded import UnitIncrement
 from dynatomic.events.row import CounterRef, KeySchema
 from dynatomic.events.window import Window
 from dynatomic.testing.dynamodb.client import FakeDynamoDB

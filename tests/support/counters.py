@@ -15,7 +15,7 @@ from dynatomic.dynamodb.statements import Change, Step, key_attributes
 from dynatomic.dynamodb.tables import describe
 from dynatomic.dynamodb.write import WindowWrite
 from dynatomic.dynamodb.writer import Writer
-from dynatomic.events.decoder import UnitIncrement
+from dynatomic.events.decoded import UnitIncrement
 from dynatomic.events.row import CounterRef
 from dynatomic.events.window import Window
 from tests.support.faults import (

@@ -7,7 +7,8 @@ from typing import Any
 
 import fastavro
 
-from dynatomic.events.decoder import Decoded, Decoder, Increment
+from dynatomic.events.decoded import Decoded, Increment
+from dynatomic.events.decoder import Decoder
 from dynatomic.events.row import INT64_MAX, INT64_MIN, KeySchema, Row
 from dynatomic.events.schema import encode, load_writer_schema
 

@@ -19,7 +19,7 @@ from dynatomic.dynamodb.counters import Counters
 from dynatomic.dynamodb.fence import Fence, fence_name
 from dynatomic.dynamodb.statements import Change, Step, group_changes
 from dynatomic.dynamodb.write import WindowWrite
-from dynatomic.events.decoder import UnitIncrement
+from dynatomic.events.decoded import UnitIncrement
 from dynatomic.events.row import CounterRef, KeySchema
 from dynatomic.events.window import Window
 from dynatomic.testing.dynamodb.client import FakeDynamoDB

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from dynatomic.events.decoder import UnitIncrement
+from dynatomic.events.decoded import UnitIncrement
 from dynatomic.events.row import CounterRef
 from dynatomic.events.window import Window
 

@@ -12,7 +12,7 @@ from dynatomic.counting.definition import CounterDefinition
 from dynatomic.counting.reasons import EventRejected, RejectReason
 from dynatomic.counting.template import Template, TimePart, ValuePart, escape_table
 from dynatomic.counting.times import MINUTE_MS, bucket_end_ms, bucket_name
-from dynatomic.events.decoder import UnitIncrement
+from dynatomic.events.decoded import UnitIncrement
 from dynatomic.events.row import MAX_KEY_BYTES, MAX_RANGE_BYTES, CounterRef
 
 _MEMO_BYTES: Final = 16 * 1024 * 1024

@@ -8,20 +8,16 @@ returns the same as decoding each payload.
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import compress, count, repeat
 from operator import is_, itemgetter, not_, or_
-from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from dynatomic.config.settings import Settings
-from dynatomic.errors import RowError, UnavailableError
+from dynatomic.errors import RowError
+from dynatomic.events.decoded import Decoded, UnitIncrement
 from dynatomic.events.payload import Names, PayloadReader
 from dynatomic.events.row import INT64_MAX, INT64_MIN, MAX_PAYLOAD_BYTES, CounterRef, KeySchema
 from dynatomic.events.varints import MAX_VARINT_BYTES, Varints, tail_length
-
-Increment = tuple[CounterRef, int]
-"""A counter, and what one event adds to it."""
 
 _MEMO_ENTRIES = 100_000
 _MEMO_BYTES = 16 * 1024 * 1024
@@ -33,56 +29,6 @@ _CUTS = {
     length: (itemgetter(slice(None, -length)), itemgetter(slice(-length, None)))
     for length in range(1, MAX_VARINT_BYTES + 2)
 }
-
-
-@dataclass(slots=True, eq=False)  # frozen, it takes twice as long to make one
-class UnitIncrement:
-    """Adds ``incr`` to a counter. Many events share one object, and no two objects are equal.
-
-    Objects are counted by identity, because the hash of the names costs more than all other work.
-    """
-
-    ref: CounterRef
-    incr: int
-
-
-class Decoded(NamedTuple):
-    """What events add: ``unit_increments[i]``, ``multipliers[i]`` times or once if that is None.
-
-    There is one unit increment for each event, or ``counts`` has their number for each event.
-    ``rejected`` has the reason for each event that cannot be counted, by its index, and
-    ``tombstones`` the indexes of events without a payload that are passed over. ``unavailable`` has
-    the events that cannot be judged now, because a schema cannot be read: they must be read again.
-    """
-
-    unit_increments: list[UnitIncrement]
-    multipliers: list[int] | None
-    rejected: dict[int, RowError]
-    counts: list[int] | None = None
-    tombstones: frozenset[int] = frozenset()
-    unavailable: Mapping[int, UnavailableError] = MappingProxyType({})
-
-    @property
-    def increments(self) -> list[Increment]:
-        """What each adds to which counter."""
-        multipliers = (
-            repeat(1, len(self.unit_increments)) if self.multipliers is None else self.multipliers
-        )
-        return [
-            (a.ref, a.incr * multiplier)
-            for a, multiplier in zip(self.unit_increments, multipliers, strict=True)
-        ]
-
-    def with_counts(self, events: int) -> "Decoded":
-        """Return the same with ``counts``: 0 for an event that adds nothing."""
-        if self.counts is not None:
-            return self
-        counts = [int(index not in self.rejected) for index in range(events)]
-        return self._replace(
-            counts=counts,
-            unit_increments=list(compress(self.unit_increments, counts)),
-            multipliers=self.multipliers and list(compress(self.multipliers, counts)),
-        )
 
 
 _NOTHING = UnitIncrement(CounterRef("", "", None, ""), 0)

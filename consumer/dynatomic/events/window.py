@@ -8,7 +8,7 @@ from itertools import chain, islice, repeat
 from operator import attrgetter, itemgetter
 from typing import Any
 
-from dynatomic.events.decoder import UnitIncrement
+from dynatomic.events.decoded import UnitIncrement
 from dynatomic.events.row import CounterRef
 
 COUNTER_BYTES = 800

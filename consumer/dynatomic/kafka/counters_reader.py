@@ -20,7 +20,7 @@ from dynatomic.counting.items import CounterUnit
 from dynatomic.counting.reasons import EventRejected, RejectReason
 from dynatomic.counting.records import Record, kafka_object
 from dynatomic.errors import RowError
-from dynatomic.events.decoder import Decoded, Increment, UnitIncrement
+from dynatomic.events.decoded import Decoded, Increment, UnitIncrement
 from dynatomic.events.row import (
     INT64_MAX,
     INT64_MIN,

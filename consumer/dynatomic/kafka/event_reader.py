@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from dynatomic.config.settings import Settings
 from dynatomic.counting.definition import CountersFile
-from dynatomic.events.decoder import Decoded, Decoder, Increment
+from dynatomic.events.decoded import Decoded, Increment
+from dynatomic.events.decoder import Decoder
 from dynatomic.events.row import CounterRef, KeySchema, Row
 from dynatomic.events.schema import encode, load_writer_schema
 from dynatomic.kafka.messages import value_of
@@ -91,6 +92,37 @@ class RowReader:
 
     def without_counters(self, message: Any, names: Collection[str]) -> Any | None:
         """Return None: a row has one counter."""
+
+
+class WrappingReader:
+    """Reads with another reader. A subclass changes what `read` returns."""
+
+    def __init__(self, reader: EventReader) -> None:
+        self._reader = reader
+
+    @property
+    def decodes(self) -> int:
+        """How many payloads were decoded."""
+        return self._reader.decodes
+
+    @property
+    def reads_only_payloads(self) -> bool:
+        """Whether nothing but the payload of a message matters."""
+        return self._reader.reads_only_payloads
+
+    def refused_counters(
+        self, message: Any, refs: Collection[CounterRef]
+    ) -> tuple[str, ...] | None:
+        """Return the names of the message's counters in ``refs``; None if all of them are."""
+        return self._reader.refused_counters(message, refs)
+
+    def lost_event(self, increments: Sequence[Increment]) -> tuple[bytes, bool]:
+        """Return a payload for an event that the topic no longer has."""
+        return self._reader.lost_event(increments)
+
+    def without_counters(self, message: Any, names: Collection[str]) -> Any | None:
+        """Return the message with only those counters that are not in ``names``."""
+        return self._reader.without_counters(message, names)
 
 
 def event_reader(

@@ -68,14 +68,13 @@ class BusiestCounters:
 
     def add(self, reader: EventReader, messages: Sequence[Any]) -> None:
         """Add the events of some messages."""
-        decoded = read_all(reader, messages)
+        decoded = read_all(reader, messages).with_counts(len(messages))
         self.events += len(messages)
         self.rejected += len(decoded.rejected)
         for ref, incr in decoded.increments:
-            if ref.table:  # a rejected event adds to no counter
-                counted = self._counted.setdefault(ref, [0, 0])
-                counted[0] += 1
-                counted[1] += incr
+            counted = self._counted.setdefault(ref, [0, 0])
+            counted[0] += 1
+            counted[1] += incr
         if len(self._counted) > self._max_counters:
             self.is_exact = False
             self._counted = dict(self._sorted()[: self._max_counters // 2])

@@ -61,8 +61,8 @@ class GroupPosition:
     def is_truncated(self) -> bool:
         """Whether the log lost events below the committed offset.
 
-        Without an answer of the brokers about leader epochs, a log that ends below it tells so, if
-        the commit is known to be of this topic.
+        If the brokers do not answer about leader epochs, a log that ends below that offset shows
+        it. The commit must be known to be of this topic.
         """
         committed = self.committed
         return self.truncation is not None or (

@@ -19,7 +19,7 @@ from dynatomic.kafka.reachability import wait_for_kafka
 from dynatomic.kafka.replaceable import ReplaceableClient
 from dynatomic.kafka.topics import check_not_compacted
 from dynatomic.service.counters_change import check_no_other_counters, lettered, member_config
-from dynatomic.service.dry_run import DiscardedLetters, SumPrinter
+from dynatomic.service.dry_run import START_S, DiscardedLetters, SumPrinter
 from dynatomic.service.end_offsets import EndOffsetPoller, end_offset_source
 from dynatomic.service.fatal_batches import guard
 from dynatomic.service.first_start import check_first_start
@@ -32,9 +32,6 @@ from dynatomic.worker.offsets import Offsets
 from dynatomic.worker.snapshot import SnapshotSource
 
 READ_UNCOMMITTED = {"isolation.level": "read_uncommitted"}
-
-START_S = 30.0
-"""How long Kafka and DynamoDB may take to answer when the consumer starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

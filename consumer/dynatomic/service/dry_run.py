@@ -17,6 +17,7 @@ from dynatomic.kafka.client import Watermarks, reason, reset_policy
 from dynatomic.retry import until
 
 START_S = 30.0
+"""How long Kafka and DynamoDB may take to answer when the consumer starts."""
 
 
 class SumPrinter:

@@ -8,16 +8,15 @@ Source of the price: AWS, *Pricing for On-Demand Capacity* of DynamoDB, us-east-
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any
 
 from dynatomic.console import duration
-from dynatomic.events.decoder import Decoded, Increment
-from dynatomic.events.row import CounterRef
+from dynatomic.events.decoded import Decoded
 from dynatomic.events.window import ItemRef
 from dynatomic.kafka.counters_reader import name_of
-from dynatomic.kafka.event_reader import EventReader
+from dynatomic.kafka.event_reader import EventReader, WrappingReader
 
 US_DOLLARS_PER_MILLION_WRITE_UNITS = 0.625
 MAX_ITEM_PARTITIONS = 1_000_000
@@ -26,11 +25,11 @@ MAX_ITEM_PARTITIONS = 1_000_000
 _MILLION = 1_000_000
 
 
-class Forecast:
+class Forecast(WrappingReader):
     """Reads what another reader reads, and keeps what a forecast needs."""
 
     def __init__(self, reader: EventReader, window_ms: int, *, exactly_once: bool) -> None:
-        self._reader = reader
+        super().__init__(reader)
         self._window_ms = window_ms
         self._exactly_once = exactly_once
         self._last_windows: dict[tuple[str, str, str | None, int], int] = {}
@@ -40,35 +39,11 @@ class Forecast:
         self._first_ms, self._last_ms = 0, 0
         self.events = self.counted = self.rejected = self.writes = 0
 
-    @property
-    def decodes(self) -> int:
-        """How many payloads were decoded."""
-        return self._reader.decodes
-
-    @property
-    def reads_only_payloads(self) -> bool:
-        """Whether nothing but the payload of a message matters."""
-        return self._reader.reads_only_payloads
-
     def read(self, messages: Sequence[Any]) -> Decoded:
         """Return what each message adds."""
         decoded = self._reader.read(messages)
         self._record(messages, decoded)
         return decoded
-
-    def refused_counters(
-        self, message: Any, refs: Collection[CounterRef]
-    ) -> tuple[str, ...] | None:
-        """Return the names of the message's counters in ``refs``; None if all of them are."""
-        return self._reader.refused_counters(message, refs)
-
-    def lost_event(self, increments: Sequence[Increment]) -> tuple[bytes, bool]:
-        """Return a payload for an event that the topic no longer has."""
-        return self._reader.lost_event(increments)
-
-    def without_counters(self, message: Any, names: Collection[str]) -> Any | None:
-        """Return the message with only those counters that are not in ``names``."""
-        return self._reader.without_counters(message, names)
 
     def _record(self, messages: Sequence[Any], decoded: Decoded) -> None:
         decoded = decoded.with_counts(len(messages))

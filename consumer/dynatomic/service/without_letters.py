@@ -1,36 +1,30 @@
 """Passes over the events that have a dead letter of the group, while a new counter is filled.
 
-After a rewind these events are read again, and a new counters file may accept them. Their items
-hide them, so only a new counter would take them, and it would take their replays too. `verify`
+After a rewind these events are read again, and a new counters file may accept them. The fences
+of old items refuse them. A new counter would count them now, and their replays again. `verify`
 leaves them out as well: they count by their replays only.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from dynatomic.events.decoder import Decoded, Increment
-from dynatomic.events.row import CounterRef
-from dynatomic.kafka.event_reader import EventReader
+from dynatomic.events.decoded import Decoded
+from dynatomic.kafka.event_reader import EventReader, WrappingReader
 
 HasLetter = Callable[[int, int], bool]
 """Takes a partition and an offset, and returns whether the event there is a dead letter."""
 
 
-class WithoutLettersReader:
+class WithoutLettersReader(WrappingReader):
     """Reads what another reader reads, but for events with a dead letter, which add nothing."""
 
     def __init__(self, reader: EventReader, has_letter: HasLetter) -> None:
-        self._reader = reader
+        super().__init__(reader)
         self._has_letter = has_letter
 
     @property
-    def decodes(self) -> int:
-        """How many payloads were decoded."""
-        return self._reader.decodes
-
-    @property
     def reads_only_payloads(self) -> bool:
-        """Whether nothing but the payload of a message matters: no, its offset does."""
+        """Whether nothing but the payload of a message matters. Here its offset matters too."""
         return False
 
     def read(self, messages: Sequence[Any]) -> Decoded:
@@ -52,17 +46,3 @@ class WithoutLettersReader:
             tombstones=frozenset(kept[index] for index in decoded.tombstones),
             unavailable={kept[index]: error for index, error in decoded.unavailable.items()},
         )
-
-    def refused_counters(
-        self, message: Any, refs: Collection[CounterRef]
-    ) -> tuple[str, ...] | None:
-        """Return the names by which a message adds to some counters."""
-        return self._reader.refused_counters(message, refs)
-
-    def lost_event(self, increments: Sequence[Increment]) -> tuple[bytes, bool]:
-        """Return a payload for an event that the topic no longer has."""
-        return self._reader.lost_event(increments)
-
-    def without_counters(self, message: Any, names: Collection[str]) -> Any | None:
-        """Return the message with only those counters that are not in ``names``."""
-        return self._reader.without_counters(message, names)

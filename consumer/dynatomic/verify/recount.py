@@ -14,7 +14,7 @@ from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 from dynatomic.dynamodb.items import ItemKey, item_key, key_of
-from dynatomic.events.decoder import Decoded
+from dynatomic.events.decoded import Decoded
 from dynatomic.events.row import CounterRef
 from dynatomic.kafka.event_reader import EventReader, read_all
 from dynatomic.kafka.messages import offset_of, value_of

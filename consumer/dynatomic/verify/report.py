@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from dynatomic.console import printable, table_lines
+from dynatomic.console import plural, printable, table_lines
 from dynatomic.dynamodb.answers import Item
 from dynatomic.dynamodb.items import ItemKey, key_of
 from dynatomic.verify.letters import WaitingLetters
@@ -133,7 +133,7 @@ class VerifyReport:
 
     def text(self, limit: int) -> Iterator[str]:
         """Yield the lines, with at most ``limit`` differences, the largest first."""
-        counters = f"{self.counters:,} counter{'' if self.counters == 1 else 's'}"
+        counters = f"{self.counters:,} {plural(self.counters, 'counter')}"
         if not self.compared:
             yield f"{counters}, sum {self.in_table:,}; nothing was compared"
         elif self.ok:

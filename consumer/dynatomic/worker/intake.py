@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 from dynatomic.config.settings import Settings
 from dynatomic.dead_letters.letter import DeadLetter, dead_letter_of
-from dynatomic.events.decoder import Decoded
+from dynatomic.events.decoded import Decoded
 from dynatomic.events.window import Window
 from dynatomic.kafka.client import AUTO_OFFSET_RESET, PARTITION_EOF
 from dynatomic.kafka.event_reader import EventReader

@@ -18,7 +18,7 @@ from dynatomic.dynamodb.fence import Fence
 from dynatomic.dynamodb.parts import MAX_COUNTERS_PER_STATEMENT, SMALL, split
 from dynatomic.dynamodb.statements import Change, Step, group_changes, statement, update_item
 from dynatomic.dynamodb.writer import Writer
-from dynatomic.events.decoder import UnitIncrement
+from dynatomic.events.decoded import UnitIncrement
 from dynatomic.events.row import CounterRef, KeySchema
 from dynatomic.events.window import Window
 from dynatomic.testing.dynamodb.client import FakeDynamoDB

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynatomic.events import window as module
-from dynatomic.events.decoder import Increment, UnitIncrement
+from dynatomic.events.decoded import Increment, UnitIncrement
 from dynatomic.events.row import INT64_MAX, INT64_MIN, CounterRef
 from dynatomic.events.window import Window
 

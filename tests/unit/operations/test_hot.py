@@ -1,21 +1,18 @@
 """Counting the busiest counters in bounded memory."""
 
-from types import SimpleNamespace
-from typing import Any
-
-from dynatomic.events.row import CounterRef
+from dynatomic.errors import RowError
+from dynatomic.events.decoded import Decoded, UnitIncrement
+from dynatomic.events.row import CounterRef, Reason
 from dynatomic.operations.hot import BusiestCounters, HotOptions, lines
 
 
 class Reader:
     """Reads messages that are numbers of counters; a negative one is rejected."""
 
-    def read(self, messages: list[int]) -> Any:
-        refs = [CounterRef("t" if n >= 0 else "", f"k{n}", None, "count") for n in messages]
-        rejected = {i: None for i, n in enumerate(messages) if n < 0}
-        return SimpleNamespace(
-            increments=[(ref, 2) for ref in refs], rejected=rejected, unavailable={}
-        )
+    def read(self, messages: list[int]) -> Decoded:
+        units = [UnitIncrement(CounterRef("t", f"k{n}", None, "count"), 2) for n in messages]
+        errors = {i: RowError(Reason.TOO_LARGE, "") for i, n in enumerate(messages) if n < 0}
+        return Decoded(units, None, errors)
 
 
 def added(busiest: BusiestCounters, *numbers: int) -> BusiestCounters:

@@ -8,7 +8,7 @@ import pytest
 from dynatomic.dead_letters.sender import replay_headers
 from dynatomic.dead_letters.topic import stored_letter
 from dynatomic.errors import ConfigError, UnavailableError
-from dynatomic.events.decoder import Decoded
+from dynatomic.events.decoded import Decoded
 from tests.support.clients import GROUP, LETTERS, TOPIC, headers_of
 from tests.support.declared import FILE, DeclaredWorld, declared
 

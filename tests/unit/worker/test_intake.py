@@ -8,7 +8,8 @@ from confluent_kafka import KafkaError, Message
 
 from dynatomic.config.settings import Settings
 from dynatomic.errors import RowError, UnavailableError
-from dynatomic.events.decoder import Decoded, Decoder, UnitIncrement
+from dynatomic.events.decoded import Decoded, UnitIncrement
+from dynatomic.events.decoder import Decoder
 from dynatomic.events.row import CounterRef, KeySchema, Reason, Row
 from dynatomic.events.schema import encode
 from dynatomic.kafka.event_reader import RowReader
