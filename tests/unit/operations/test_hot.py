@@ -23,6 +23,7 @@ def added(busiest: BusiestCounters, *numbers: int) -> BusiestCounters:
 def test_the_busiest_come_first_and_rejected_events_are_no_counter() -> None:
     busiest = added(BusiestCounters(), 1, 2, 2, -1, 3, 3, 3)
     assert [(ref.key, n, total) for ref, n, total in busiest.top(2)] == [("k3", 3, 6), ("k2", 2, 4)]
+    assert {ref.key for ref, _, _ in busiest.top(9)} == {"k1", "k2", "k3"}
     assert (busiest.events, busiest.rejected, busiest.is_exact) == (7, 1, True)
     head, *_, last = lines(busiest, HotOptions(5, 2.5))
     assert head == "7 events in the last 2.5 minutes"
