@@ -15,35 +15,35 @@ from tests.chaos.report import as_json, markdown
 
 def main() -> int:
     """Run a campaign; return 1 if a round ended with a difference."""
-    told = _arguments()
-    names = tuple(told.faults.split(",")) if told.faults else _usual()
+    arguments = _arguments()
+    names = tuple(arguments.faults.split(",")) if arguments.faults else _usual()
     options = Options(
-        guarantee=told.guarantee,
-        protocol=told.protocol,
-        rounds=told.rounds,
-        seed=told.seed,
+        guarantee=arguments.guarantee,
+        protocol=arguments.protocol,
+        rounds=arguments.rounds,
+        seed=arguments.seed,
         faults=names,
-        first=told.first,
-        judged=told.judged,
-        keep=told.keep,
-        jobs=told.jobs,
-        declared=told.declared,
+        first=arguments.first,
+        judged=arguments.judged,
+        keep=arguments.keep,
+        jobs=arguments.jobs,
+        declared=arguments.declared,
     )
     head = {
         "date": datetime.now(UTC).date().isoformat(),
-        "guarantee": told.guarantee,
-        "backend": told.backend,
-        "protocol": told.protocol,
-        "seed": told.seed,
+        "guarantee": arguments.guarantee,
+        "backend": arguments.backend,
+        "protocol": arguments.protocol,
+        "seed": arguments.seed,
     }
-    _say(f"seed {told.seed}, faults {','.join(names)}")
-    with Nursery() as nursery, started(told.backend) as backend:
+    _say(f"seed {arguments.seed}, faults {','.join(names)}")
+    with Nursery() as nursery, started(arguments.backend) as backend:
         results = campaign(options, backend, nursery, _say)
     _say("\n" + markdown(results, head))
-    if told.report:
-        told.report.write_text(as_json(results, head))
+    if arguments.report:
+        arguments.report.write_text(as_json(results, head))
     wrong = [result.plan.seed for result in results if result.wrong]
-    _say(f"seed {told.seed}: {len(wrong)} of {len(results)} rounds wrong")
+    _say(f"seed {arguments.seed}: {len(wrong)} of {len(results)} rounds wrong")
     return 1 if wrong else 0
 
 

@@ -66,10 +66,10 @@ def poll_interval_exceeded(round_: Round, random_: Random) -> int:
     member = random_.choice(round_.alive())
     twist = f"loop-stalls:{MAX_POLL_MS / 1000 + random_.uniform(0.5, 1.5):.2f}"
     other = round_.replace(member, twist, round_.slot(member))
-    told = ("MAXPOLL", '"lost"')
-    round_.until(lambda: any(t in other.text() for t in told), 15)
+    notices = ("MAXPOLL", '"lost"')
+    round_.until(lambda: any(t in other.text() for t in notices), 15)
     round_.more(2)
-    return any(t in other.text() for t in told)
+    return any(t in other.text() for t in notices)
 
 
 @fault(5, members=2, partitions=6, arguments=("--shutdown-timeout-ms", "700"))

@@ -194,8 +194,8 @@ def _recreated(round_: Round, random_: Random, *, longer: bool, running: bool = 
         load.flush()
     load.flush()
     if running:
-        told = ("was deleted and created again", '"partition stopped"')
-        round_.must(lambda: any(t in m.text() for m in round_.members for t in told), "noticed")
+        notices = ("was deleted and created again", '"partition stopped"')
+        round_.must(lambda: any(t in m.text() for m in round_.members for t in notices), "noticed")
         round_.stop_members()
         _set(round_, dict.fromkeys(committed, 0))
     elif random_.random() < 0.7:

@@ -30,7 +30,7 @@ def _logged(round_: Round, text: str) -> int:
 
 @fault(8, backends=("real", "cluster"), alone=True)
 def settings_corrected_after_a_letter_outage(round_: Round, random_: Random) -> int:
-    """Events are rejected while the dead-letter topic takes nothing; then the setting is mended.
+    """Events are rejected while the dead-letter topic takes nothing; then the setting is corrected.
 
     No letter of them is stored, so each of them must be counted.
     """

@@ -88,16 +88,16 @@ class Nursery:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            told = json.loads(line)
-            member, on_end = self._members[told["id"]]
-            if "pid" in told:
-                member.pid = told["pid"]
+            message = json.loads(line)
+            member, on_end = self._members[message["id"]]
+            if "pid" in message:
+                member.pid = message["pid"]
                 reaper().add(member.pid)
                 member.started.set()
                 continue
             reaper().remove(member.pid)
-            del self._members[told["id"]]
-            member.code = told["code"]
+            del self._members[message["id"]]
+            member.code = message["code"]
             member.ended.set()
             on_end(member)
 

@@ -93,8 +93,8 @@ def commit_fails_for_one(every: float) -> None:
             SimpleNamespace(partition=p.partition, offset=p.offset, error=problem) for p in failed
         ]
         failed.clear()
-        told: list[Any] = [*places, *lost]
-        real_answered(self, error, told, partitions)
+        answers: list[Any] = [*places, *lost]
+        real_answered(self, error, answers, partitions)
 
     _put(Offsets, "commit", commit)
     _put(Offsets, "on_commit_result", answered)

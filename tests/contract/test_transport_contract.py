@@ -51,15 +51,15 @@ def test_the_answer_is_the_one_that_boto3_reads(transport_url: str) -> None:
 def test_errors_are_those_of_boto3(
     transport_url: str, fault: Callable[[], Fault], kind: type[Exception]
 ) -> None:
-    told = []
+    errors = []
     for direct in (True, False):
         with FaultyProxy(transport_url, lambda r: fault() if r.statements else None) as proxy:
             client = new_client(proxy.endpoint_url, read_timeout=0.5)
             with pytest.raises(kind) as caught:
                 Transport(client, direct=direct).send(PAYLOAD)
         error = caught.value
-        told.append(error.response["Error"] if isinstance(error, ClientError) else None)
-    assert told[0] == told[1]
+        errors.append(error.response["Error"] if isinstance(error, ClientError) else None)
+    assert errors[0] == errors[1]
 
 
 def test_a_refused_condition_has_the_item_as_with_boto3(transport_url: str) -> None:

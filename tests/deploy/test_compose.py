@@ -155,13 +155,13 @@ def test_kafka_is_one_node_and_its_own_controller() -> None:
 
 
 def test_kafka_says_where_it_is_reached_from_inside_and_from_this_machine() -> None:
-    listeners, told = addresses("LISTENERS"), addresses("ADVERTISED_LISTENERS")
+    listeners, advertised = addresses("LISTENERS"), addresses("ADVERTISED_LISTENERS")
     inside, controller = kafka("INTER_BROKER_LISTENER_NAME"), kafka("CONTROLLER_LISTENER_NAMES")
     assert listeners.keys() == addresses("LISTENER_SECURITY_PROTOCOL_MAP").keys()
-    assert listeners.keys() - {controller} == told.keys() == {inside, "HOST"}
-    assert told[inside] == SERVICES["consumer"]["environment"]["DYNATOMIC_BOOTSTRAP_SERVERS"]
-    assert told[inside].endswith(listeners[inside])
-    published = f"{told['HOST']}{listeners['HOST']}"
+    assert listeners.keys() - {controller} == advertised.keys() == {inside, "HOST"}
+    assert advertised[inside] == SERVICES["consumer"]["environment"]["DYNATOMIC_BOOTSTRAP_SERVERS"]
+    assert advertised[inside].endswith(listeners[inside])
+    published = f"{advertised['HOST']}{listeners['HOST']}"
     assert [published] == SERVICES["kafka"]["ports"]
 
 

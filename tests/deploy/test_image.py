@@ -118,11 +118,11 @@ def test_the_image_says_what_it_is_and_logs_at_once() -> None:
     )
     assert variables["PYTHONUNBUFFERED"] == "1"
     assert variables["PATH"].startswith("/opt/dynatomic/bin:")
-    told = labels(final)
+    image_labels = labels(final)
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    assert told["org.opencontainers.image.title"] == project["name"]
-    assert told["org.opencontainers.image.licenses"] == project["license"]
-    assert told["org.opencontainers.image.description"]
+    assert image_labels["org.opencontainers.image.title"] == project["name"]
+    assert image_labels["org.opencontainers.image.licenses"] == project["license"]
+    assert image_labels["org.opencontainers.image.description"]
 
 
 def test_the_image_tells_whether_it_is_well() -> None:

@@ -89,13 +89,13 @@ def test_bad_rows_become_dead_letters_and_the_rest_of_the_window_is_counted(
         assert own["dynatomic.detail"], what
         assert own["dynatomic.group"] == topic, what
     assert "dead letter" in errors
-    told = errors + "".join(
+    output = errors + "".join(
         (value or b"").decode()
         for letter in found.values()
         for name, value in stack.headers(letter)
         if name.startswith("dynatomic.")
     )
-    assert SECRET not in told
+    assert SECRET not in output
 
     # What is committed is done with: no letter and no count a second time.
     stack.drain(topic, (plain, ranged, numbered), *options)

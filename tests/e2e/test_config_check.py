@@ -206,11 +206,11 @@ def test_members_with_different_guarantees(stack: Stack, table: Table, examined:
     log = stack.produce(topic, [Event(name, "a")])
     stack.wait_counted(log, name)
     other = ("--processing-guarantee", "exactly-once")
-    told = f"group {topic} is running with at-least-once (member ", "stop all of its consumers"
-    one_line(stack.run(topic, [name], *other), 78, *told)
+    expected = f"group {topic} is running with at-least-once (member ", "stop all of its consumers"
+    one_line(stack.run(topic, [name], *other), 78, *expected)
     code, lines = examined(topic, name, processing_guarantee="exactly-once")
     assert code == 78
-    assert told[0] in lines[3]
+    assert expected[0] in lines[3]
     assert examined(topic, name)[0] == 0
     child.signal(15)
     assert child.wait() == 0

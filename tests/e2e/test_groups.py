@@ -53,12 +53,12 @@ def test_a_group_in_use_with_another_assignor_is_named(stack: Stack, table: Tabl
     foreign = Foreign(stack, topic)
     try:
         wait_until(foreign.has_joined, "the foreign member has joined")
-        told = (f"group {topic} is in use with the assignor range (member ", "choose another")
-        one_line(stack.run(topic, [name]), 78, *told)
+        expected = (f"group {topic} is in use with the assignor range (member ", "choose another")
+        one_line(stack.run(topic, [name]), 78, *expected)
         arguments = ("config", "check", "--connect", "-t", topic, "-g", topic, "--table", name)
         check = stack.spawn(*arguments, env=stack.env())
         assert check.wait() == 78, check.logs()
-        assert f"✗ group {topic}: {told[0]}" in check.stdout
+        assert f"✗ group {topic}: {expected[0]}" in check.stdout
     finally:
         foreign.close()
 
@@ -98,16 +98,16 @@ def test_brokers_without_the_group_protocol_consumer_are_named(
     topic, name = stack.topic(), make_table(stack.client)
     log = stack.produce(topic, [Event(name, "a")])
     protocol = ("--group-protocol", "consumer")
-    told = ("do not have the group protocol consumer", "use --group-protocol classic")
-    one_line(stack.run(topic, [name], *protocol), 78, *told)
+    expected = ("do not have the group protocol consumer", "use --group-protocol classic")
+    one_line(stack.run(topic, [name], *protocol), 78, *expected)
     arguments = ("config", "check", "--connect", "-t", topic, "-g", topic, "--table", name)
     check = stack.spawn(*arguments, *protocol, env=stack.env())
     assert check.wait() == 78, check.logs()
-    assert f"✗ group {topic}: the brokers {told[0]}" in check.stdout
+    assert f"✗ group {topic}: the brokers {expected[0]}" in check.stdout
 
     # Where the brokers' settings are not shown, the refused join says it.
     deny_describe_configs(stack)
-    one_line(stack.run(topic, [name], *protocol, "--once"), 78, *told)
+    one_line(stack.run(topic, [name], *protocol, "--once"), 78, *expected)
     assert stack.counters(name).total() == 0
     stack.drain(topic, [name])
     assert stack.counters(name) == log

@@ -116,8 +116,8 @@ def one_line(child: Child, code: int, *parts: str) -> None:
     """Check the exit code, and that the error is one line with these parts."""
     assert child.wait(30) == code, child.logs()
     assert not child.stdout
-    told = [line for line in child.stderr.splitlines() if line.startswith("dynatomic: error:")]
-    assert len(told) == 1, child.logs()
+    errors = [line for line in child.stderr.splitlines() if line.startswith("dynatomic: error:")]
+    assert len(errors) == 1, child.logs()
     assert "Traceback" not in child.stderr
     for part in parts:
-        assert part in told[0]
+        assert part in errors[0]

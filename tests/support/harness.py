@@ -74,36 +74,36 @@ class World(Ledger):
         **settings: Any,
     ) -> Member:
         """Start a worker of the group; it joins at its first turn."""
-        told = Settings(topic=TOPIC, group_id=GROUP, tables=tuple(self.tables), **settings)
-        config = consumer_config(told, eof=True)
+        all_settings = Settings(topic=TOPIC, group_id=GROUP, tables=tuple(self.tables), **settings)
+        config = consumer_config(all_settings, eof=True)
         client = cast("Any", self.dynamodb)
-        keys = {table: describe_with_ttl(client, table) for table in told.tables}
+        keys = {table: describe_with_ttl(client, table) for table in all_settings.tables}
         counters = Counters(client, keys)
         meter = Meter(counters.execute, self.clock)
-        reader = event_reader(told, keys, definition)
+        reader = event_reader(all_settings, keys, definition)
         writer = self.make_writer(
             meter,
-            max_requests=told.max_requests,
-            first_step=Step.UPDATE if told.write_mode == "batch" else Step.UPDATE_ITEM,
+            max_requests=all_settings.max_requests,
+            first_step=Step.UPDATE if all_settings.write_mode == "batch" else Step.UPDATE_ITEM,
             clock=self.clock,
         )
         sender = Sender(self.broker, {})
         sender.world = self
         letters = DeadLetters(
-            ReplaceableClient(lambda: sender), told.dead_letters, GROUP, self.clock
+            ReplaceableClient(lambda: sender), all_settings.dead_letters, GROUP, self.clock
         )
         topic_id = self.broker.topic_ids[TOPIC]
         offsets = Offsets(
             TOPIC,
             GROUP,
             topic_id=topic_id,
-            tables=told.tables if told.exactly_once else (),
+            tables=all_settings.tables if all_settings.exactly_once else (),
             reset=reset,
             commits=commits,
             clock=self.clock,
         )
         worker = Worker(
-            told,
+            all_settings,
             make_consumer=self._consumer,
             config=config,
             reader=reader,
@@ -127,12 +127,12 @@ class World(Ledger):
             offsets=offsets,
             counters=counters,
             meter=meter,
-            stalled_after_s=told.progress_timeout_ms / 1000,
+            stalled_after_s=all_settings.progress_timeout_ms / 1000,
             clock=self.clock,
             unix_clock=self.clock,
         )
         member.status = Status(
-            told,
+            all_settings,
             snapshots.take,
             lambda: ends.poll(worker.partitions),
             clock=self.clock,

@@ -50,19 +50,19 @@ class Admin:
     def describe_configs(self, resources: list[Any], request_timeout: float) -> dict[Any, Any]:
         """Give the brokers' setting of group protocols, or deny it."""
         assert request_timeout > 0
-        told: Future[Any] = Future()
+        answer: Future[Any] = Future()
         if self.protocols is None:
             denied = KafkaError(KafkaError.CLUSTER_AUTHORIZATION_FAILED)
-            told.set_exception(KafkaException(denied))
+            answer.set_exception(KafkaException(denied))
         else:
-            told.set_result({PROTOCOLS_NAME: SimpleNamespace(value=self.protocols)})
-        return dict.fromkeys(resources, told)
+            answer.set_result({PROTOCOLS_NAME: SimpleNamespace(value=self.protocols)})
+        return dict.fromkeys(resources, answer)
 
     def list_consumer_groups(self, *, request_timeout: float) -> Future[Any]:
         assert request_timeout > 0
-        told: Future[Any] = Future()
-        told.set_result(SimpleNamespace(valid=[SimpleNamespace(group_id=n) for n in self.groups]))
-        return told
+        answer: Future[Any] = Future()
+        answer.set_result(SimpleNamespace(valid=[SimpleNamespace(group_id=n) for n in self.groups]))
+        return answer
 
     def describe_topics(self, _topics: Any, *, request_timeout: float) -> dict[str, Any]:
         assert request_timeout > 0
@@ -70,20 +70,20 @@ class Admin:
         topic_id = SimpleNamespace(
             get_most_significant_bits=lambda: high, get_least_significant_bits=lambda: low
         )
-        told: Future[Any] = Future()
-        told.set_result(SimpleNamespace(topic_id=topic_id))
-        return {TOPIC: told}
+        answer: Future[Any] = Future()
+        answer.set_result(SimpleNamespace(topic_id=topic_id))
+        return {TOPIC: answer}
 
     def describe_consumer_groups(
         self, names: Sequence[str], *, request_timeout: float
     ) -> dict[str, Any]:
         assert request_timeout > 0
-        told: Future[Any] = Future()
+        answer: Future[Any] = Future()
         if isinstance(self.group, int):
-            told.set_exception(KafkaException(KafkaError(self.group)))
+            answer.set_exception(KafkaException(KafkaError(self.group)))
         else:
             state, members = self.group
-            told.set_result(
+            answer.set_result(
                 SimpleNamespace(
                     state=state,
                     members=members,
@@ -91,7 +91,7 @@ class Admin:
                     partition_assignor=self.assignor,
                 )
             )
-        return dict.fromkeys(names, told)
+        return dict.fromkeys(names, answer)
 
 
 class Uncommitted:

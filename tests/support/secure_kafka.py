@@ -115,9 +115,9 @@ def refused(child: Child, code: int, *parts: str) -> None:
     assert child.wait(30) == code, child.logs()
     assert PASSWORD not in child.logs()
     assert WRONG not in child.logs()
-    (told,) = [line for line in child.stderr.splitlines() if line.startswith("dynatomic: error:")]
+    (error,) = [line for line in child.stderr.splitlines() if line.startswith("dynatomic: error:")]
     for part in parts:
-        assert part in told, told
+        assert part in error, error
     assert "Traceback" not in child.stderr
 
 

@@ -51,14 +51,14 @@ class Admin:
         assert request_timeout > 0
         if self.looks:
             self.looks.pop(0)()
-        told: Future[Any] = Future()
+        answer: Future[Any] = Future()
         if self.members is None:
-            told.set_exception(KafkaException(KafkaError(KafkaError._UNSUPPORTED_FEATURE)))
+            answer.set_exception(KafkaException(KafkaError(KafkaError._UNSUPPORTED_FEATURE)))
         else:
             nothing = SimpleNamespace(topic_partitions=[])
             member = SimpleNamespace(member_id="m", host="h", client_id="c", assignment=nothing)
             state = ConsumerGroupState.STABLE if self.members else ConsumerGroupState.EMPTY
-            told.set_result(
+            answer.set_result(
                 SimpleNamespace(
                     state=state,
                     members=[member] * self.members,
@@ -66,7 +66,7 @@ class Admin:
                     partition_assignor="",
                 )
             )
-        return dict.fromkeys(names, told)
+        return dict.fromkeys(names, answer)
 
 
 class Asking:
