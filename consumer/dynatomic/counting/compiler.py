@@ -129,7 +129,12 @@ class ExpressionCompiler:
 
     def _chain(self, node: Node, current: str | FieldPath) -> str | FieldPath:
         for child in node["children"]:
-            current = self._emit(child, current)
+            if isinstance(current, str) and self.can_raise:
+                # Its error rejects the event, also if the next part does not use its value.
+                t = self._scope.name("t")
+                current = f"({t} := {current}, {self._value(self._emit(child, t))})[1]"
+            else:
+                current = self._emit(child, current)
         return current
 
     _subexpression = _index_expression = _pipe = _chain

@@ -5,6 +5,7 @@ library, which runs that suite itself; where it and the specification differ, th
 holds.
 """
 
+import json
 from decimal import Decimal
 from typing import Any, Final
 from unittest.mock import patch
@@ -201,6 +202,13 @@ def test_the_deepest_expression_compiles() -> None:
     assert evaluated(" || ".join(["b"] * 49 + ["a"]), {"a": 1}) == 1
 
 
+@pytest.mark.parametrize("unused", ["`0`", "`1` || @", "length('x')"])
+def test_an_error_before_a_pipe_counts_also_if_its_value_is_not_used(unused: str) -> None:
+    with pytest.raises(EvaluationError):
+        evaluated(f"contains(a, a) | {unused}", {"a": None})
+    assert evaluated(f"contains(a, a) | {unused}", {"a": "x"}) == evaluated(unused, True)
+
+
 _names = st.sampled_from(["a", "b", "c"])
 _literals = st.sampled_from(["`0`", "`1`", "'x'", "`true`", "`null`", "`[]`", "`[1]`", "''"])
 _paths = st.one_of(
@@ -241,13 +249,23 @@ _documents = st.recursive(
 )
 
 
+def _same_json(x: Any, y: Any) -> bool:
+    return json.dumps(x, sort_keys=True) == json.dumps(y, sort_keys=True)
+
+
 @settings(max_examples=500, deadline=None)
 @given(_expressions, _documents)
 def test_an_expression_gives_what_the_library_gives(expression: str, document: Any) -> None:
-    # Only numbers have an order in the specification. The library orders text too.
+    # Only numbers have an order in the specification. The library orders text too. It also takes 1
+    # for true inside of arrays and objects.
     only_numbers = jmespath.visitor._is_actual_number
+    comparisons = jmespath.visitor.TreeInterpreter.COMPARATOR_FUNC
+    strict = {"eq": _same_json, "ne": lambda x, y: not _same_json(x, y)}
     try:
-        with patch("jmespath.visitor._is_comparable", only_numbers):
+        with (
+            patch("jmespath.visitor._is_comparable", only_numbers),
+            patch.dict(comparisons, strict),
+        ):
             expected = jmespath.search(expression, document)
     except jmespath.exceptions.JMESPathError:
         with pytest.raises(EvaluationError):
